@@ -1,0 +1,101 @@
+"""The calls of reporter-api.md, one method each; no retries, no state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from . import wire
+from .errors import NoAnswer
+from .settings import REPORTER_PATH
+from .transport import Transport
+
+#: Limits of the server.
+MOST_RESULTS = 200
+MOST_FILES = 20
+MOST_FILE_BYTES = 32 * 1024 * 1024
+MOST_REQUEST_BYTES = 128 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a new run is made from; `key` is its Idempotency-Key."""
+
+    title: str
+    description: str
+    key: str
+    tags: tuple[str, ...] = ()
+    environment: str | None = None
+
+
+class Api:
+    """The server's calls for one project.
+
+    Every method raises `errors.DeliveryError`: `NoAnswer` or `Refused`.
+    """
+
+    def __init__(self, transport: Transport, host: str, project: str, *, timeout: float) -> None:
+        self.host = host
+        self.project = project
+        self._transport = transport
+        self._base = f"{host}{REPORTER_PATH}/projects/{quote(project, safe='')}"
+        self._timeout = timeout
+
+    def run_url(self, run_id: object) -> str:
+        """Give the address of a run's page."""
+        return f"{self.host}/runs/{quote(str(run_id), safe='')}"
+
+    def check_project(self) -> None:
+        """Make sure that the project is there and the token opens it."""
+        self._call("GET", "")
+
+    def environment_id(self, slug: str) -> int | None:
+        """Give the id of an environment, or None where the slug is unknown."""
+        found = self._call("GET", f"/environments?{urlencode({'slug': slug})}")
+        return found[0]["id"] if found else None
+
+    def create_run(self, request: RunRequest) -> object:
+        """Create a run and give its id."""
+        body: dict[str, Any] = {"title": request.title, "description": request.description, "is_autotest": True}
+        if request.tags:
+            body["tags"] = list(request.tags)
+        if request.environment is not None:
+            body["environment_id"] = self.environment_id(request.environment)
+        answer = self._call("POST", "/runs", body=wire.to_json(body), headers={"Idempotency-Key": request.key})
+        return _member(answer, "id")
+
+    def check_run(self, run_id: object) -> None:
+        """Make sure that a run is there."""
+        self._call("GET", self._run(run_id))
+
+    def send_results(self, run_id: object, results: Sequence[bytes]) -> None:
+        """Send results, each the JSON of one; at most `MOST_RESULTS`."""
+        body = b'{"results":[' + b",".join(results) + b"]}"
+        self._call("POST", f"{self._run(run_id)}/results", body=body)
+
+    def upload(self, files: Sequence[tuple[wire.ContentHead, bytes]]) -> list[object]:
+        """Upload attachments, at most `MOST_FILES`, and give their ids in the same order."""
+        parts = [("files", (head.name, content, head.mime)) for head, content in files]
+        answer = self._call("POST", "/attachments", files=parts)
+        ids = [_member(each, "id") for each in _member(answer, "attachments")]
+        if len(ids) != len(files):
+            raise NoAnswer(f"{len(files)} files were sent, the answer names {len(ids)}", cause="answer")
+        return ids
+
+    def complete_run(self, run_id: object) -> None:
+        """Mark a run as complete."""
+        self._call("POST", f"{self._run(run_id)}/complete")
+
+    def _run(self, run_id: object) -> str:
+        return f"/runs/{quote(str(run_id), safe='')}"
+
+    def _call(self, method: str, path: str, **content: Any) -> Any:
+        return self._transport.send(method, self._base + path, timeout=self._timeout, **content)
+
+
+def _member(answer: object, name: str) -> Any:
+    if not isinstance(answer, Mapping) or name not in answer:
+        raise NoAnswer(f"the answer has no {name!r}; is the address right?", cause="answer")
+    return answer[name]

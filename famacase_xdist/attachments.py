@@ -1,0 +1,113 @@
+"""Attachments where the test runs: read when they are attached, because a later test may write the same file."""
+
+from __future__ import annotations
+
+import mimetypes
+import os
+from pathlib import PurePath
+from typing import Any
+
+from . import wire
+from .channel import ResultSink
+
+#: The server's limit for one file, in bytes.
+MOST_BYTES = 32 * 1024 * 1024
+#: What `qase.attach` takes: a path; a path and its media type; content, media type and file name.
+Attachable = str | os.PathLike[str] | tuple[str, str] | tuple[bytes | str, str, str]
+
+
+class Attached:
+    """One attachment, with the attributes of upstream's model.
+
+    Attributes:
+        content: The bytes; None where the file was not there yet, then `file_path` is read when the test ends.
+    """
+
+    def __init__(self, file_name: str, mime_type: str | None, content: bytes | None, file_path: str | None) -> None:
+        self.file_name = file_name
+        self.mime_type = mime_type
+        self.content = content
+        self.file_path = file_path
+
+
+def attached(file: Attachable) -> Attached:
+    """Take what a test hands to `qase.attach`."""
+    if isinstance(file, tuple) and len(file) == 3:
+        content, mime, name = file
+        return Attached(name, mime, _bytes(content), None)
+    path, given = file if isinstance(file, tuple) else (file, None)
+    path = os.path.abspath(path)
+    return Attached(os.path.basename(path), given, _snapshot(path), path)
+
+
+def clean_name(name: object) -> str:
+    """Give a file name that cannot leave its directory: the last part of a path, without control characters."""
+    last = PurePath(wire.text_of(name).replace("\\", "/")).name
+    cleaned = "".join(character for character in last if character.isprintable()).strip()
+    return cleaned if cleaned not in ("", ".", "..") else "attachment"
+
+
+class AttachmentSender:
+    """Sends the contents of attachments ahead of the results that name them, equal content once."""
+
+    def __init__(self, sink: ResultSink) -> None:
+        self._sink = sink
+        self._sent: set[str] = set()
+
+    def send(self, result_id: str, attachment: Any) -> tuple[dict[str, Any], str]:
+        """Send one attachment's content and give its entry for the result, and its digest.
+
+        Raises:
+            ValueError: It cannot be sent; the text names it and says why.
+        """
+        name = clean_name(attachment.file_name)
+        content = _content(name, attachment)
+        digest = wire.digest_of(content)
+        if digest not in self._sent:
+            mime = attachment.mime_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
+            head = wire.ContentHead(digest, name, wire.text_of(mime))
+            self._sink.send(wire.encode_content(head, content))
+            self._sent.add(digest)
+        return {"id": wire.reference(result_id, digest), "file_name": name}, digest
+
+
+def _content(name: str, attachment: Any) -> bytes:
+    """Read an attachment: ours, or one of upstream's model, whose content is the word null beside a path."""
+    content = attachment.content
+    if attachment.file_path and not (isinstance(attachment, Attached) and content is not None):
+        content = _read(name, attachment.file_path)
+    content = _bytes(content)
+    if not content:
+        raise ValueError(f"{name}: the file is empty")
+    if len(content) > MOST_BYTES:
+        raise ValueError(_too_large(name, len(content)))
+    return content
+
+
+def _read(name: str, path: str) -> bytes:
+    try:
+        size = os.path.getsize(path)
+        if size > MOST_BYTES:
+            raise ValueError(_too_large(name, size))
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ValueError(f"{name}: {error.strerror or error}") from None
+
+
+def _snapshot(path: str) -> bytes | None:
+    """Read a file now; None where that has to wait, or where `_read` will say what is wrong."""
+    try:
+        return _read("", path) or None
+    except ValueError:
+        return None
+
+
+def _too_large(name: str, size: int) -> str:
+    return f"{name}: {size / 1024 / 1024:.1f} MiB is more than the {MOST_BYTES // 1024 // 1024} MiB of the server"
+
+
+def _bytes(content: object) -> bytes:
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return bytes(content)
+    return wire.text_of(content).encode("utf-8", "replace")

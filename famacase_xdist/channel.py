@@ -1,0 +1,57 @@
+"""The way from a recorder to the controller: a sink takes frames and never makes a test wait or fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import execnet
+
+
+class ResultSink(Protocol):
+    """Takes frames of `wire`. Called from the thread that runs the test."""
+
+    def send(self, frame: bytes) -> None:
+        """Hand over one frame; returns at once and never raises."""
+
+    def close(self) -> None:
+        """Send nothing more. May be called twice."""
+
+
+class ChannelSink:
+    """Sends over the execnet channel that the controller put into `workerinput`.
+
+    The sink keeps the reference to the channel: execnet closes a channel that is collected.
+    """
+
+    def __init__(self, channel: execnet.Channel) -> None:
+        self._channel = channel
+        self.lost = 0
+
+    def send(self, frame: bytes) -> None:
+        """Send one frame; counted in `lost` if the controller is gone."""
+        try:
+            self._channel.send(frame)
+        except OSError:
+            self.lost += 1
+
+    def close(self) -> None:
+        """Close the channel; the controller sees the end of it."""
+        try:
+            self._channel.close()
+        except OSError:
+            return
+
+
+class ListSink:
+    """A sink that keeps its frames in `frames`: the double for tests of a recorder."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes) -> None:
+        """Keep one frame."""
+        self.frames.append(frame)
+
+    def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,138 @@
+"""Upstream's model of a result in the form of reporter-api.md: plain values, every text a real `str`.
+
+The rules are those of qase-pytest's own client: an empty param is "empty", a root suite stands in front of the
+suites, an untested step is sent as skipped, and each type of step has its action text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .settings import Settings
+from .wire import text_of
+
+#: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
+Attach = Callable[[Any], dict[str, Any] | None]
+
+_REQUEST_ATTACHMENTS = ("request_body", "request_headers", "response_body", "response_headers")
+
+
+def result_payload(result: Any, settings: Settings, attach: Attach) -> dict[str, Any]:
+    """Give the RESULT of reporter-api.md for a finished `qase.commons.models.Result`.
+
+    `result.execution` also has `attempt_index`, from 1. `attach` is called once for each attachment.
+    """
+    payload = {
+        "id": result.id,
+        "title": text_of(result.title),
+        "signature": text_of(result.signature) if result.signature else None,
+        "testops_ids": [int(each) for each in result.testops_ids] if result.testops_ids else None,
+        "execution": _execution(result.execution),
+        "fields": _texts(result.fields),
+        "tags": [text_of(tag) for tag in getattr(result, "tags", ())],
+        "params": {
+            name: value or "empty"
+            for name, value in _texts(result.params).items()
+            if name not in settings.exclude_params
+        },
+        "param_groups": [[text_of(name) for name in group] for group in result.param_groups or ()],
+        "attachments": _attached(result.attachments, attach),
+        "steps": [step_payload(step, attach) for step in result.steps],
+        "message": None if result.message is None else text_of(result.message),
+        "muted": bool(result.muted),
+        "ignore": bool(getattr(result, "ignore", False)),
+    }
+    suites = _suites(result.relations, settings.root_suite)
+    if suites:
+        payload["relations"] = {"suite": {"data": suites}}
+    return payload
+
+
+def step_payload(step: Any, attach: Attach) -> dict[str, Any]:
+    """Give the STEP of reporter-api.md for a `qase.commons.models.Step` and all below it."""
+    step_type = text_of(getattr(step.step_type, "value", step.step_type))
+    data = {name: value for name, value in vars(step.data).items() if value is not None} if step.data else {}
+    attachments = _attached([*step.execution.attachments, *_request_parts(step_type, data)], attach)
+    data["action"] = _action(step_type, data)
+    return {
+        "id": step.id,
+        "step_type": step_type,
+        "data": _texts(data),
+        "execution": {**_step_execution(step.execution), "attachments": attachments},
+        "steps": [step_payload(child, attach) for child in step.steps],
+        "attachments": attachments,
+    }
+
+
+class TextAttachment:
+    """Text that becomes an attachment, with the attributes of upstream's `Attachment`."""
+
+    file_path = None
+    mime_type = "text/plain"
+
+    def __init__(self, file_name: str, content: str) -> None:
+        self.file_name = file_name
+        self.content = content
+
+
+def _execution(execution: Any) -> dict[str, Any]:
+    return {
+        "status": execution.status,
+        "start_time": execution.start_time,
+        "end_time": execution.end_time,
+        "duration": max(0, int(execution.duration)),
+        "stacktrace": None if execution.stacktrace is None else text_of(execution.stacktrace),
+        "thread": text_of(execution.thread),
+        "attempt_index": execution.attempt_index,
+        "is_rerun": execution.attempt_index > 1,
+    }
+
+
+def _step_execution(execution: Any) -> dict[str, Any]:
+    if execution.status == "untested":
+        return {"status": "skipped", "start_time": None, "end_time": None, "duration": 0}
+    return {
+        "status": execution.status,
+        "start_time": execution.start_time,
+        "end_time": execution.end_time,
+        "duration": max(0, int(execution.duration)),
+    }
+
+
+def _action(step_type: str, data: dict[str, Any]) -> object:
+    """Give the line that stands for the step, as upstream's client words it."""
+    if step_type == "request":
+        return f"{data.get('request_method')} {data.get('request_url')}"
+    if step_type == "gherkin":
+        return " ".join(dict.fromkeys((text_of(data.get("keyword", "")), text_of(data.get("name", "")))))
+    if step_type == "sleep":
+        return f"Sleep for {data.get('duration')} seconds"
+    if step_type == "db_query":
+        kind = data.get("database_type")
+        return f"[{kind}] {data.get('query')}" if kind else data.get("query", "")
+    return data.get("action", "")
+
+
+def _request_parts(step_type: str, data: dict[str, Any]) -> list[TextAttachment]:
+    """Take bodies and headers out of a request's data: they go as attachments."""
+    if step_type != "request":
+        return []
+    parts = [(name, data.pop(name, None)) for name in _REQUEST_ATTACHMENTS]
+    return [TextAttachment(f"{name}.txt", text_of(content)) for name, content in parts if content]
+
+
+def _attached(attachments: Iterable[Any], attach: Attach) -> list[dict[str, Any]]:
+    return [entry for attachment in attachments if (entry := attach(attachment)) is not None]
+
+
+def _suites(relations: Any, root_suite: str | None) -> list[dict[str, Any]]:
+    data = relations.suite.data if relations is not None and relations.suite is not None else ()
+    titles = [text_of(suite.title) for suite in data]
+    if titles and root_suite:
+        titles.insert(0, root_suite)
+    return [{"title": title, "description": None} for title in titles]
+
+
+def _texts(values: Any) -> dict[str, str]:
+    return {text_of(name): text_of(value) for name, value in dict(values or {}).items()}

@@ -1,0 +1,110 @@
+"""pytest's entry point: are we active, and in which role. Nothing else of ours is imported until a setting names us."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+#: How upstream is known: its entry point, the module that a conftest may name, and the plugins it registers.
+_UPSTREAM = ("qase_pytest", "qase.pytest.conftest", "qase-pytest", "qase-pytest-bdd")
+#: One of our settings in the text of an ini file; the package's own name is not one.
+_IN_FILE = re.compile(rb"famacase_(?!xdist|pytest\b)[a-z]|--famacase-")
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Add our options where any setting, or --help, asks for them; keep upstream out as early as this if we can tell."""
+    config = pluginmanager.get_plugin("pytestconfig")
+    if config is None or not _is_named(config):
+        return
+    from . import sources
+
+    sources.add_options(parser)
+    if hasattr(config, "known_args_namespace"):
+        args = [*config.getini("addopts"), *config.invocation_params.args]
+        _decide(config, parser.parse_known_args(args))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Keep upstream out again: ``-p qase_pytest`` takes it in after our options were added."""
+    if _is_named(early_config):
+        _decide(early_config, early_config.known_args_namespace)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Take up the role of this process."""
+    if hasattr(config, "workerinput"):
+        _configure_worker(config)
+    elif _is_named(config):
+        _configure_controller(config)
+
+
+def _configure_worker(config: pytest.Config) -> None:
+    if "famacase" in config.workerinput:  # type: ignore[attr-defined]
+        from . import markers, worker
+
+        _evict(config.pluginmanager)
+        markers.add(config)
+        worker.configure(config)
+
+
+def _configure_controller(config: pytest.Config) -> None:
+    from . import controller, markers, sources
+    from .errors import SettingsError
+
+    try:
+        found = sources.Sources(config, config.option)
+        if found.mode() == "off":
+            return
+        settings = found.settings()
+        settings.check_complete()
+    except SettingsError as error:
+        raise pytest.UsageError(f"famacase: {error}") from None
+    _evict(config.pluginmanager)
+    markers.add(config)
+    if not config.option.collectonly:
+        controller.configure(config, settings)
+
+
+def _decide(config: pytest.Config, options: Namespace) -> None:
+    """Keep upstream out if we are active; what is wrong with a setting is said later, in `pytest_configure`."""
+    from . import sources
+    from .errors import SettingsError
+
+    try:
+        is_active = sources.Sources(config, options).mode() != "off"
+    except SettingsError:
+        is_active = True
+    if is_active:
+        _evict(config.pluginmanager)
+
+
+def _evict(pluginmanager: pytest.PytestPluginManager) -> None:
+    for name in _UPSTREAM:
+        pluginmanager.set_blocked(name)
+
+
+def _is_named(config: pytest.Config) -> bool:
+    """Whether any source may hold a setting of ours: arguments, environment, ini file, our own file."""
+    args = [*map(str, config.invocation_params.args), os.environ.get("PYTEST_ADDOPTS", "")]
+    if any("famacase" in arg or arg in ("-h", "--help") or arg.startswith("@") for arg in args):
+        return True
+    if any(name.startswith("FAMACASE_") for name in os.environ):
+        return True
+    try:
+        folders = {Path(config.invocation_params.dir), config.rootpath}
+        ini = config.inipath
+    except AttributeError:
+        # We were handed to pytest.main() as an object: the ini file has not been looked for.
+        return True
+    if any((folder / "famacase.config.json").is_file() for folder in folders):
+        return True
+    return ini is not None and _IN_FILE.search(ini.read_bytes()) is not None

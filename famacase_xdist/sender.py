@@ -1,0 +1,195 @@
+"""Delivery: one thread, ``famacase-sender``, takes batches from the outbox to the server.
+
+A batch goes when it is full, when its oldest result is `MAX_AGE` old, or when the session ends. A batch that
+fails stays in the outbox; only an acknowledgement deletes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, stop_after_attempt
+from tenacity import stop_when_event_set as stop_when_set
+from tenacity.wait import wait_random_exponential
+
+from . import wire
+from .api import Api
+from .errors import DeliveryError, FamacaseError, OutboxError, Refused
+from .outbox import Outbox, Queued
+from .run import Run
+from .settings import Settings
+from .uploads import Uploads
+
+#: Seconds a result waits at most for others to share its request.
+MAX_AGE = 2.0
+#: Bytes of results in one request; a single larger one goes alone.
+BATCH_BYTES = 16 * 1024 * 1024
+#: Longest wait between two tries, and before a server that did not answer is tried again, in seconds.
+MAX_WAIT = 10.0
+REST = 15.0
+#: A refusal of these is about the session, not about one result.
+FATAL = frozenset({301, 302, 303, 307, 308, 401, 403, 404})
+
+
+class Sender:
+    """Delivers what is in the outbox until it is closed.
+
+    Attributes:
+        delivered: Results that the server acknowledged, by status.
+        trouble: The last reason why something was not delivered; empty while all is well.
+        halted: Whether that reason is final: nothing is sent any more.
+    """
+
+    def __init__(self, api: Api, outbox: Outbox, run: Run, settings: Settings) -> None:
+        self._api = api
+        self._outbox = outbox
+        self._run = run
+        self._settings = settings
+        self._abandoned = threading.Event()
+        self._changed = threading.Condition()
+        self._waiting = 0
+        self._since = 0.0
+        self._rest_until = 0.0
+        self._closing = False
+        self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
+        self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
+        self.delivered: Counter[str] = Counter()
+        self.trouble = ""
+        self.halted = False
+
+    def start(self) -> None:
+        """Start the thread; it opens the run first."""
+        self._thread.start()
+
+    def notify(self, results: int) -> None:
+        """Say that the outbox has this many more results; any thread, never waits for the network."""
+        with self._changed:
+            if self._waiting == 0:
+                self._since = time.monotonic()
+            self._waiting += results
+            self._changed.notify()
+
+    def flush(self, timeout: float) -> bool:
+        """Deliver all that is there, then stop; give up after `timeout` seconds. True if the thread has ended."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        self._abandoned.set()
+        # The thread may sit in a request. It is a daemon and cannot hold up the exit.
+        self._thread.join(0.1)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            while not self._abandoned.is_set() and not self.halted:
+                self._cycle()
+                if not self._wait():
+                    return
+        except OutboxError as error:
+            self._halt(str(error))
+        finally:
+            self._uploads.close()
+
+    def _cycle(self) -> None:
+        """Open the run where it is not, and send what waits; note why where that fails."""
+        try:
+            if not self._run.is_open:
+                self._open()
+            self._send_all()
+            self.trouble = ""
+        except Refused as error:
+            if error.status in FATAL:
+                self._halt(str(error))
+            else:
+                self._rest(error)
+        except DeliveryError as error:
+            self._rest(error)
+
+    def _wait(self) -> bool:
+        """Wait until a cycle is due. False: the session has ended and there is nothing more to try."""
+        with self._changed:
+            if self._closing:
+                return False
+            while not self._closing and (pause := self._seconds_to_next()) != 0:
+                self._changed.wait(pause)
+            return True
+
+    def _seconds_to_next(self) -> float | None:
+        """Give the seconds until a cycle is due; 0 for now, None for not before something changes."""
+        now = time.monotonic()
+        if now < self._rest_until:
+            return self._rest_until - now
+        if not self._waiting:
+            return None if self._run.is_open else 0
+        if self._waiting >= self._settings.testops_batch_size:
+            return 0
+        return max(0.0, self._since + MAX_AGE - now)
+
+    def _open(self) -> None:
+        self._retry(lambda: self._run.open(self._api))
+        self._outbox.remember(**self._run.facts())
+
+    def _send_all(self) -> None:
+        while not self._abandoned.is_set():
+            with self._changed:
+                self._waiting = 0
+            batch = self._outbox.lease(self._settings.testops_batch_size, BATCH_BYTES)
+            if not batch:
+                return
+            try:
+                self._send(batch)
+            finally:
+                self._outbox.release(batch)
+
+    def _send(self, batch: Sequence[Queued]) -> None:
+        """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
+        ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
+        bodies = [wire.resolve_references(each.head, each.body, ids) for each in batch]
+        try:
+            self._retry(lambda: self._api.send_results(self._run.id, bodies))
+        except Refused as error:
+            if error.status in FATAL or error.retryable:
+                raise
+            if len(batch) == 1:
+                self._outbox.refuse(batch[0], str(error))
+                return
+            half = len(batch) // 2
+            self._send(batch[:half])
+            self._send(batch[half:])
+        else:
+            self._outbox.acknowledge(batch)
+            self.delivered.update(each.head.status for each in batch)
+
+    def _retry(self, call: Callable[[], Any]) -> Any:
+        """Make a call, again where that may help: full jitter, Retry-After honoured, interrupted by the deadline."""
+        retrying = Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, DeliveryError) and error.retryable),
+            stop=stop_after_attempt(self._settings.retry_attempts) | stop_when_set(self._abandoned),
+            wait=_wait_seconds,
+            sleep=sleep_using_event(self._abandoned),
+            reraise=True,
+        )
+        return retrying(call)
+
+    def _rest(self, error: FamacaseError) -> None:
+        self.trouble = str(error)
+        with self._changed:
+            self._rest_until = time.monotonic() + REST
+
+    def _halt(self, reason: str) -> None:
+        self.trouble = reason
+        self.halted = True
+
+
+_jitter = wait_random_exponential(multiplier=0.5, max=MAX_WAIT)
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None) or 0.0
+    return max(_jitter(state), min(asked, MAX_WAIT * 6))

@@ -1,0 +1,197 @@
+"""Where settings come from, and which source wins.
+
+Command line, environment, pytest's ini file, famacase.config.json, qase.config.json, default. On the command
+line ``--qase-*`` wins over ``--famacase-*``; in the environment the FAMACASE form wins over the QASE form.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .errors import SettingsError
+from .settings import BY_NAME, SETTINGS, Setting, Settings
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    import pytest
+
+OWN_FILE = "famacase.config.json"
+UPSTREAM_FILE = "qase.config.json"
+#: Upstream's flags that have no row in the table yet: accepted, so that a command line goes on working.
+COMING_FLAGS = (
+    "--qase-fallback",
+    "--qase-debug",
+    "--qase-execution-plan-path",
+    "--qase-testops-plan-id",
+    "--qase-testops-run-external-link-type",
+    "--qase-testops-run-external-link-url",
+    "--qase-testops-defect",
+    "--qase-testops-configurations-values",
+    "--qase-testops-configurations-create-if-not-exists",
+    "--qase-testops-status-filter",
+    "--qase-testops-show-public-report-link",
+    "--qase-report-driver",
+    "--qase-report-connection-local-path",
+    "--qase-report-connection-local-format",
+    "--qase-profilers",
+    "--qase-logging-console",
+    "--qase-logging-file",
+)
+#: Settings whose value is never repeated in a message.
+SECRETS = frozenset({"reporter_token", "testops_api_token"})
+
+
+class Found(NamedTuple):
+    """A value before it is parsed, and where it stood."""
+
+    value: object
+    source: str
+    is_ours: bool
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register a flag and an ini name for each row, and upstream's flags where upstream is not there to do it."""
+    ours = parser.getgroup("famacase", "Famacase")
+    upstream = parser.getgroup("qase")
+    for row in SETTINGS:
+        # An in-process run may register us twice, and upstream may have been here first.
+        _add_flag(ours, row.flag, dest=f"famacase_{row.name}", help=row.help)
+        parser.addini(f"famacase_{row.name}", row.help, default=None)
+        if row.qase:
+            _add_flag(upstream, row.upstream_flag, dest=row.upstream_dest, help=f"same as {row.flag}")
+    for flag in COMING_FLAGS:
+        _add_flag(upstream, flag, dest=flag[2:].replace("-", "_"), help="upstream's; without effect here so far")
+
+
+def _add_flag(group: pytest.OptionGroup, flag: str, *, dest: str, help: str) -> None:
+    try:
+        group.addoption(flag, dest=dest, default=None, help=help.replace("%", "%%"))
+    except ValueError:
+        return
+
+
+class Sources:
+    """Everything that can hold a setting for one pytest process."""
+
+    def __init__(self, config: pytest.Config, options: Namespace, environ: Mapping[str, str] = os.environ) -> None:
+        self._config = config
+        self._options = options
+        self._environ = environ
+        self._own = _read_file(OWN_FILE, config)
+        self._upstream = _read_file(UPSTREAM_FILE, config)
+
+    def mode(self) -> str:
+        """Give the effective mode: ours is off unless a FAMACASE form, or our file, turns it on.
+
+        QASE_MODE alone never starts us; it may still turn us off from a stronger source.
+        """
+        found = list(self._found(BY_NAME["mode"]))
+        switch = next((each for each in found if each.is_ours), None)
+        if switch is None or _parse(BY_NAME["mode"], switch) == "off":
+            return "off"
+        return str(_parse(BY_NAME["mode"], found[0]))
+
+    def settings(self) -> Settings:
+        """Read every setting.
+
+        Raises:
+            SettingsError: One line for each bad value: the value, where it came from, what is allowed.
+        """
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        problems = list(_unknown_keys(self._own))
+        for row in SETTINGS:
+            found = next(iter(self._found(row)), None)
+            if found is None:
+                continue
+            try:
+                values[row.name] = _parse(row, found)
+                sources[row.name] = found.source
+            except SettingsError as error:
+                problems.append(str(error))
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return Settings(**values, sources=sources)
+
+    def _found(self, row: Setting) -> Iterator[Found]:
+        """Yield the values of one row, the strongest first; empty text counts as not set."""
+        for value, source, is_ours in self._candidates(row):
+            if value is not None and value != "":
+                yield Found(value, source, is_ours)
+
+    def _candidates(self, row: Setting) -> Iterator[tuple[object, str, bool]]:
+        if row.qase:
+            yield getattr(self._options, row.upstream_dest, None), row.upstream_flag, False
+        yield getattr(self._options, f"famacase_{row.name}", None), row.flag, True
+        upper = row.name.upper()
+        yield self._environ.get(f"FAMACASE_{upper}"), f"FAMACASE_{upper}", True
+        if row.qase:
+            yield self._environ.get(f"QASE_{upper}"), f"QASE_{upper}", False
+        yield self._ini(row), f"famacase_{row.name} in {self._config.inipath or 'ini'}", True
+        yield _dig(self._own, row.path), f"{row.path} in {OWN_FILE}", True
+        if row.qase:
+            yield _dig(self._upstream, row.path), f"{row.path} in {UPSTREAM_FILE}", False
+
+    def _ini(self, row: Setting) -> object:
+        try:
+            return self._config.getini(f"famacase_{row.name}")
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"famacase_{row.name}: {error}") from None
+
+
+def _parse(row: Setting, found: Found) -> Any:
+    try:
+        return row.parse(found.value)
+    except ValueError as error:
+        shown = "the value" if row.name in SECRETS else repr(found.value)
+        raise SettingsError(f"{found.source}: {shown} is not allowed; allowed is {error}") from None
+
+
+def _read_file(name: str, config: pytest.Config) -> dict[str, Any]:
+    for folder in dict.fromkeys((config.invocation_params.dir, config.rootpath)):
+        path = Path(folder) / name
+        if path.is_file():
+            return _load(path)
+    return {}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: a JSON object is needed")
+    return content
+
+
+def _dig(content: Mapping[str, Any], path: str) -> object:
+    value: object = content
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _unknown_keys(content: Mapping[str, Any]) -> Iterator[str]:
+    paths = [row.path for row in SETTINGS]
+    for path in _leaves(content, {p.rpartition(".")[0] for p in paths}):
+        if path not in paths:
+            close = difflib.get_close_matches(path, paths, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield f"{OWN_FILE}: {path} is not a setting{hint}"
+
+
+def _leaves(content: Mapping[str, Any], branches: Iterable[str], prefix: str = "") -> Iterator[str]:
+    """Yield the dotted paths of all values; an object is a value unless settings lie below its path."""
+    for key, value in content.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and any(f"{branch}.".startswith(f"{path}.") for branch in branches):
+            yield from _leaves(value, branches, f"{path}.")
+        else:
+            yield path

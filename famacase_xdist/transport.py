@@ -1,0 +1,190 @@
+"""One HTTP request to Famacase: `requests`, its errors mapped to ours, nothing else.
+
+The token is in the header only. Redirects are not followed, so it never travels to another host; TLS is always
+verified; proxies and REQUESTS_CA_BUNDLE are honoured as `requests` does.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import requests
+from requests.auth import AuthBase
+
+from .errors import NoAnswer, Refused
+
+#: An upload: part name, then file name, content and media type.
+File = tuple[str, tuple[str, bytes, str]]
+
+
+class Transport(Protocol):
+    """Sends one request and gives the decoded answer."""
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        files: Sequence[File] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float,
+    ) -> Any:
+        """Send one request.
+
+        Args:
+            method: GET or POST.
+            url: The whole address.
+            body: JSON in UTF-8.
+            files: Parts of a multipart body.
+            headers: Beside the transport's own.
+            timeout: Seconds to connect, and seconds between two pieces of the answer.
+
+        Returns:
+            The answer's JSON, or None where it has no body.
+
+        Raises:
+            NoAnswer: Nothing usable came back.
+            Refused: The status was not 2xx.
+        """
+
+    def close(self) -> None:
+        """Close all connections."""
+
+
+class TokenAuth(AuthBase):
+    """Puts the token into the header; as an auth object it wins over a ~/.netrc, which would replace the header."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Token {self._token}"
+        return request
+
+
+class HttpTransport:
+    """A `requests` session for each thread that sends."""
+
+    def __init__(self, token: str, client: str) -> None:
+        self._auth = TokenAuth(token)
+        self._client = client
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._sessions: list[requests.Session] = []
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes | None = None,
+        files: Sequence[File] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float,
+    ) -> Any:
+        """Send one request; see `Transport.send`."""
+        own = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            answer = self._session().request(
+                method,
+                url,
+                data=body,
+                files=list(files) if files else None,
+                headers={**own, **(headers or {})},
+                timeout=timeout,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise _no_answer(error) from None
+        if not answer.ok or answer.is_redirect:
+            raise Refused(_words(answer), status=answer.status_code, retry_after=_retry_after(answer))
+        return _decoded(answer)
+
+    def close(self) -> None:
+        """Close all connections; a thread that sends again opens a new one."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+        for session in sessions:
+            session.close()
+        self._local = threading.local()
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+            session.auth = self._auth
+            session.headers["X-Client"] = self._client
+            session.headers["Accept"] = "application/json"
+            with self._lock:
+                self._sessions.append(session)
+        return session
+
+
+def _no_answer(error: requests.RequestException) -> NoAnswer:
+    """Map an error of `requests`; its text may hold addresses with credentials of a proxy, so it is not repeated."""
+    if isinstance(error, requests.exceptions.SSLError):
+        return NoAnswer(f"no trusted TLS connection ({_reason(error)})", cause="tls")
+    if isinstance(error, requests.exceptions.ProxyError):
+        return NoAnswer("the proxy does not answer", cause="connection")
+    if isinstance(error, requests.Timeout):
+        return NoAnswer("no answer in time", cause="timeout")
+    if isinstance(error, requests.ConnectionError):
+        return NoAnswer(f"no connection ({_reason(error)})", cause="connection")
+    return NoAnswer(f"no usable answer ({type(error).__name__})", cause="answer")
+
+
+def _reason(error: BaseException) -> str:
+    """Give the innermost cause in a few words: ``Connection refused``, ``Name or service not known``."""
+    seen: set[int] = set()
+    inner: BaseException | None = error
+    while inner is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        error = inner
+        nested = [arg for arg in inner.args if isinstance(arg, BaseException)]
+        reason = getattr(inner, "reason", None)
+        inner = nested[0] if nested else reason if isinstance(reason, BaseException) else inner.__cause__ or inner.__context__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+def _words(answer: requests.Response) -> str:
+    """Give what the server says of its refusal, in one line of at most 300 characters."""
+    said: object = answer.text
+    try:
+        content = answer.json()
+        said = content.get("detail") or content.get("message") or content
+    except (ValueError, AttributeError):
+        if "html" in answer.headers.get("Content-Type", ""):
+            said = answer.reason
+    if answer.is_redirect:
+        said = f"moved to {answer.headers['Location']}; FAMACASE_API_URL has to name the final address"
+    line = " ".join((said if isinstance(said, str) else json.dumps(said)).split())
+    return f"HTTP {answer.status_code}: {line[:300]}"
+
+
+def _decoded(answer: requests.Response) -> Any:
+    if not answer.content:
+        return None
+    try:
+        return answer.json()
+    except ValueError:
+        raise NoAnswer("the answer is not JSON; is the address right?", cause="answer") from None
+
+
+def _retry_after(answer: requests.Response) -> float | None:
+    """Read Retry-After, which is seconds or an HTTP date, as seconds from now."""
+    value = answer.headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, when.timestamp() - time.time())

@@ -1,0 +1,123 @@
+"""Attachments on their way to the server: side by side, and once for equal content."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from . import wire
+from .api import MOST_FILES, Api
+from .errors import DeliveryError, FamacaseError, Refused
+from .outbox import Outbox
+
+#: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
+GROUP_BYTES = 8 * 1024 * 1024
+
+#: Makes a call, again where that helps.
+Retry = Callable[[Callable[[], Any]], Any]
+
+
+class Uploads:
+    """Uploads the attachments of batches with a few threads, ``famacase-upload-N``, started on first use."""
+
+    def __init__(self, api: Api, outbox: Outbox, retry: Retry, *, workers: int) -> None:
+        self._api = api
+        self._outbox = outbox
+        self._retry = retry
+        self._workers = workers
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def upload(self, digests: Sequence[str]) -> dict[str, Any]:
+        """Upload what is not there yet, and give the server's ids by digest.
+
+        What the server refuses has no id. Called by the sender's thread; waits for all uploads.
+
+        Raises:
+            FamacaseError: An upload failed that may succeed later, or none may (401, 403).
+        """
+        wanted = list(dict.fromkeys(digests))
+        known = self._outbox.remote_ids(wanted)
+        missing = [digest for digest in wanted if digest not in known]
+        if missing:
+            self._all([lambda group=group: self._send(group) for group in self._groups(missing)])
+            known = self._outbox.remote_ids(wanted)
+        return known
+
+    def close(self) -> None:
+        """Let the threads end."""
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _groups(self, digests: Iterable[str]) -> Iterator[list[str]]:
+        """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""
+        group: list[str] = []
+        size = 0
+        for digest in digests:
+            content_size = self._outbox.content_size(digest)
+            if content_size is None:
+                continue
+            if group and (len(group) == MOST_FILES or size + content_size > GROUP_BYTES):
+                yield group
+                group, size = [], 0
+            group.append(digest)
+            size += content_size
+        if group:
+            yield group
+
+    def _send(self, group: Sequence[str]) -> None:
+        contents = [content for digest in group if (content := self._outbox.content(digest)) is not None]
+        try:
+            ids = self._retry(lambda: self._api.upload(contents))
+        except Refused as error:
+            if error.status in (401, 403) or error.retryable:
+                raise
+            self._refused(group, error)
+        else:
+            for (head, _), remote_id in zip(contents, ids, strict=True):
+                self._outbox.uploaded(head.digest, remote_id)
+
+    def _refused(self, group: Sequence[str], error: Refused) -> None:
+        """Halve a group until the attachment that the server will not take stands alone."""
+        if len(group) == 1:
+            self._outbox.refuse_content(group[0], str(error))
+            return
+        half = len(group) // 2
+        self._send(group[:half])
+        self._send(group[half:])
+
+    def _all(self, jobs: Sequence[Callable[[], None]]) -> None:
+        """Run jobs side by side and wait for all; the first error of ours is raised at the end."""
+        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+        def watched(job: Callable[[], None]) -> Callable[[], None]:
+            def work() -> None:
+                try:
+                    job()
+                except (FamacaseError, OSError) as error:
+                    done.put(error)
+                else:
+                    done.put(None)
+
+            return work
+
+        for job in jobs:
+            self._jobs.put(watched(job))
+        self._start(len(jobs))
+        errors = [error for _ in jobs if (error := done.get()) is not None]
+        if errors:
+            raise next((error for error in errors if isinstance(error, DeliveryError)), errors[0])
+
+    def _start(self, jobs: int) -> None:
+        while len(self._threads) < min(self._workers, jobs):
+            # Daemon threads, not an executor: its threads are joined at exit and could hang it.
+            name = f"famacase-upload-{len(self._threads)}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()

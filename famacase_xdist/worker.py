@@ -1,0 +1,38 @@
+"""The side of an xdist worker: a recorder whose sink is the channel that the controller made. No network, no disk."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from . import recorder
+from .channel import ChannelSink
+from .settings import Settings
+
+#: The key in `workerinput` under which the controller puts what a worker needs.
+WORKERINPUT = "famacase"
+
+
+class Worker:
+    """Holds the sink, and with it the channel, for as long as the worker lives."""
+
+    def __init__(self, config: pytest.Config, given: dict[str, Any]) -> None:
+        self._config = config
+        self._sink = ChannelSink(given["channel"])
+        settings = Settings.from_controller(json.loads(given["settings"]))
+        recorder.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Close the channel when the last fixture is torn down."""
+        recorder.uninstall(self._config)
+        self._sink.close()
+
+
+def configure(config: pytest.Config) -> None:
+    """Set a worker up; silent where the controller has no such plugin, or reports nothing."""
+    given = config.workerinput.get(WORKERINPUT)  # type: ignore[attr-defined]
+    if given is not None:
+        config.pluginmanager.register(Worker(config, given), "famacase-worker")
