@@ -7,6 +7,7 @@ import platform
 import time
 import uuid
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,7 +89,7 @@ class Delivery:
             return f"the run could not be completed: {error}"
         return ""
 
-    def _store(self, frames: list[wire.Frame]) -> None:
+    def _store(self, frames: Sequence[wire.Frame]) -> None:
         """Write to the outbox; on the inbox's thread."""
         self._outbox.put(frames)
         self._sender.notify(self._ledger.receive(frames))

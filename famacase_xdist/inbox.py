@@ -50,11 +50,11 @@ class Inbox:
             frames = [first]
             sealed = False
             while len(frames) < DRAIN and not self._queue.empty():
-                frame = self._queue.get()
-                if frame is None:
+                following = self._queue.get()
+                if following is None:
                     sealed = True
                     break
-                frames.append(frame)
+                frames.append(following)
             self._store([frame for each in frames if (frame := self._read(each)) is not None])
             if sealed:
                 return

@@ -19,7 +19,7 @@ _IN_FILE = re.compile(rb"famacase_(?!xdist|pytest\b)[a-z]|--famacase-")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add our options where any setting, or --help, asks for them; keep upstream out as early as this if we can tell."""
+    """Add our options where a setting or --help asks for them, and keep upstream out where that is clear already."""
     config = pluginmanager.get_plugin("pytestconfig")
     if config is None or not _is_named(config):
         return

@@ -25,7 +25,7 @@ from .settings import Settings
 from .uploads import Uploads
 
 #: Seconds a result waits at most for others to share its request.
-MAX_AGE = 2.0
+MAX_AGE = 5.0
 #: Bytes of results in one request; a single larger one goes alone.
 BATCH_BYTES = 16 * 1024 * 1024
 #: Longest wait between two tries, and before a server that did not answer is tried again, in seconds.
@@ -135,16 +135,22 @@ class Sender:
         self._outbox.remember(**self._run.facts())
 
     def _send_all(self) -> None:
+        """Send full batches, and with the first one whatever else is due."""
         while not self._abandoned.is_set():
-            with self._changed:
-                self._waiting = 0
             batch = self._outbox.lease(self._settings.testops_batch_size, BATCH_BYTES)
-            if not batch:
-                return
             try:
-                self._send(batch)
+                if batch:
+                    self._send(batch)
             finally:
                 self._outbox.release(batch)
+            if not self._is_more_due(len(batch)):
+                return
+
+    def _is_more_due(self, sent: int) -> bool:
+        with self._changed:
+            self._waiting = max(0, self._waiting - sent) if sent else 0
+            self._since = time.monotonic()
+            return sent > 0 and (self._closing or self._waiting >= self._settings.testops_batch_size)
 
     def _send(self, batch: Sequence[Queued]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""

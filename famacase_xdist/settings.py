@@ -177,23 +177,44 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("testops_batch_size", number(int, 1, 200), "results in a request", "testops.batch.size", 200, qase=True),
     Setting("environment", parse_text, "slug of the environment", "environment", qase=True),
     Setting("root_suite", parse_text, "suite in front of all suites", "rootSuite", qase=True, worker=True),
+    Setting("exclude_params", parse_list, "params not to report", "excludeParams", (), qase=True, worker=True),
     Setting(
-        "exclude_params", parse_list, "params not to report", "excludeParams", (), qase=True, worker=True
+        "status_mapping",
+        parse_mapping,
+        "statuses to replace, invalid=failed",
+        "statusMapping",
+        {},
+        qase=True,
+        worker=True,
     ),
     Setting(
-        "status_mapping", parse_mapping, "statuses to replace, invalid=failed", "statusMapping", {}, qase=True, worker=True
+        "pytest_capture_logs",
+        parse_bool,
+        "attach log, stdout and stderr",
+        "framework.pytest.captureLogs",
+        False,
+        qase=True,
+        worker=True,
     ),
     Setting(
-        "pytest_capture_logs", parse_bool, "attach log, stdout and stderr", "framework.pytest.captureLogs", False,
-        qase=True, worker=True,
+        "pytest_xfail_status_xfail",
+        parse_status,
+        "status of an xfail",
+        "framework.pytest.xfailStatus.xfail",
+        "skipped",
+        qase=True,
+        qase_dest="qase_pytest_xfail_status",
+        worker=True,
     ),
     Setting(
-        "pytest_xfail_status_xfail", parse_status, "status of an xfail", "framework.pytest.xfailStatus.xfail", "skipped",
-        qase=True, qase_dest="qase_pytest_xfail_status", worker=True,
-    ),
-    Setting(
-        "pytest_xfail_status_xpass", parse_status, "status of an xpass", "framework.pytest.xfailStatus.xpass", "passed",
-        qase=True, qase_dest="qase_pytest_xpass_status", worker=True,
+        "pytest_xfail_status_xpass",
+        parse_status,
+        "status of an xpass",
+        "framework.pytest.xfailStatus.xpass",
+        "passed",
+        qase=True,
+        qase_dest="qase_pytest_xpass_status",
+        worker=True,
     ),
     Setting("timeout", number(float, 0.1), "seconds a request may take", "timeout", 30.0),
     Setting("retry_attempts", number(int, 1, 100), "tries of a request in all", "retryAttempts", 3),
@@ -260,7 +281,9 @@ class Settings:
     @classmethod
     def from_controller(cls, values: Mapping[str, Any]) -> Settings:
         """Rebuild in a worker what `for_worker` gave."""
-        known = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in BY_NAME}
+        known: dict[str, Any] = {
+            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in BY_NAME
+        }
         return cls(**known)
 
     def check_complete(self) -> None:

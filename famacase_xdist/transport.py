@@ -64,6 +64,7 @@ class TokenAuth(AuthBase):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign one request."""
         request.headers["Authorization"] = f"Token {self._token}"
         return request
 
@@ -141,17 +142,15 @@ def _no_answer(error: requests.RequestException) -> NoAnswer:
 
 def _reason(error: BaseException) -> str:
     """Give the innermost cause in a few words: ``Connection refused``, ``Name or service not known``."""
-    seen: set[int] = set()
-    inner: BaseException | None = error
-    while inner is not None and id(inner) not in seen:
-        seen.add(id(inner))
+    while (inner := _cause(error)) is not None:
         error = inner
-        nested = [arg for arg in inner.args if isinstance(arg, BaseException)]
-        reason = getattr(inner, "reason", None)
-        inner = nested[0] if nested else reason if isinstance(reason, BaseException) else inner.__cause__ or inner.__context__
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    """Give what `requests` or urllib3 wrapped: an argument, a ``reason``, or the chained exception."""
+    wrapped = [*error.args, getattr(error, "reason", None), error.__cause__, error.__context__]
+    return next((each for each in wrapped if isinstance(each, BaseException)), None)
 
 
 def _words(answer: requests.Response) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
-from . import wire
 from .api import MOST_FILES, Api
 from .errors import DeliveryError, FamacaseError, Refused
 from .outbox import Outbox
@@ -42,7 +42,7 @@ class Uploads:
         known = self._outbox.remote_ids(wanted)
         missing = [digest for digest in wanted if digest not in known]
         if missing:
-            self._all([lambda group=group: self._send(group) for group in self._groups(missing)])
+            self._all([partial(self._send, group) for group in self._groups(missing)])
             known = self._outbox.remote_ids(wanted)
         return known
 

@@ -148,9 +148,7 @@ def resolve_references(head: ResultHead, body: bytes, ids: Mapping[str, object])
 def _without(value: Any, dropped: set[str]) -> Any:
     """Copy a decoded result without the attachments in `dropped`."""
     if isinstance(value, list):
-        return [
-            _without(each, dropped) for each in value if not (isinstance(each, dict) and each.get("id") in dropped)
-        ]
+        return [_without(each, dropped) for each in value if not (isinstance(each, dict) and each.get("id") in dropped)]
     if isinstance(value, dict):
         return {key: _without(each, dropped) for key, each in value.items()}
     return value

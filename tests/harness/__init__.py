@@ -1,0 +1,1 @@
+"""What the tests share: a real server with faults to inject, and suites that run in real pytest processes."""

@@ -1,0 +1,97 @@
+"""Suites of tests that run in pytest processes of their own, as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: One body, four ways to run it.
+MODES = {
+    "no-xdist": ("-p", "no:xdist"),
+    "n0": ("-n0",),
+    "n1": ("-n1",),
+    "n2": ("-n2",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a process left behind."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def text(self) -> str:
+        """All output, for messages of failed assertions."""
+        return f"{self.stdout}\n{self.stderr}"
+
+
+@dataclass
+class Suite:
+    """A directory with tests, and the environment they run in."""
+
+    path: Path
+    state: Path
+    env: dict[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+
+    def write(self, name: str, text: str) -> Path:
+        """Write a file of the suite."""
+        file = self.path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text), encoding="utf-8")
+        return file
+
+    def environment(self, **env: str) -> dict[str, str]:
+        """Give a clean environment: what this process has of settings does not count."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("FAMACASE_", "QASE_", "PYTEST_", "TOX_", "COV_"))
+        }
+        kept["FAMACASE_STATE_DIR"] = str(self.state)
+        kept["PYTHONDONTWRITEBYTECODE"] = "1"
+        return {**kept, **self.env, **env}
+
+    def command(self, *args: str) -> list[str]:
+        """Give the command line of a run."""
+        return [self.python, "-m", "pytest", "-p", "no:cacheprovider", *args]
+
+    def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
+        """Start pytest and return at once."""
+        return subprocess.Popen(
+            self.command(*args),
+            cwd=self.path,
+            env=self.environment(**env),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *args: str, timeout: float = 90, **env: str) -> Ran:
+        """Run pytest to its end; every process that it left is killed where it takes longer."""
+        process = self.start(*args, **env)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            raise AssertionError(f"pytest did not end in {timeout} s\n{stdout}\n{stderr}") from None
+        return Ran(process.returncode, stdout, stderr)
+
+    def leftovers(self) -> list[str]:
+        """Name the outbox files that are still there."""
+        outbox = self.state / "outbox"
+        return sorted(path.name for path in outbox.iterdir()) if outbox.is_dir() else []
+
+    def files(self) -> set[str]:
+        """Name all files of the suite's directory."""
+        return {str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()}
