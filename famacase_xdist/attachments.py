@@ -62,11 +62,10 @@ class AttachmentSender:
         """
         name = clean_name(attachment.file_name)
         content = _content(name, attachment)
-        digest = wire.digest_of(content)
+        mime = wire.text_of(attachment.mime_type or mimetypes.guess_type(name)[0] or "application/octet-stream")
+        digest = wire.digest_of(content, mime)
         if digest not in self._sent:
-            mime = attachment.mime_type or mimetypes.guess_type(name)[0] or "application/octet-stream"
-            head = wire.ContentHead(digest, name, wire.text_of(mime))
-            self._sink.send(wire.encode_content(head, content))
+            self._sink.send(wire.encode_content(wire.ContentHead(digest, name, mime), content))
             self._sent.add(digest)
         return {"id": wire.reference(result_id, digest), "file_name": name}, digest
 

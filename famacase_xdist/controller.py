@@ -50,6 +50,7 @@ class Controller:
         self._outcome: Outcome | None = None
         self._problem = ""
         self._channels: list[Any] = []
+        self._is_said = False
 
     def pytest_sessionstart(self) -> None:
         """Open the run before the header is printed and before xdist starts its workers."""
@@ -113,20 +114,30 @@ class Controller:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what happened, with counts and the run's link."""
         terminalreporter.section("Famacase")
-        if self._delivery is None or self._outcome is None:
-            terminalreporter.write_line(f"nothing was reported: {self._problem}")
-            return
-        for line in summary.section(self._delivery.run, self._ledger, self._outcome):
+        for line in self._said():
             terminalreporter.write_line(line)
-        if self._settings.mode == "embedded" and self._delivery.run.is_open:
-            cwd = Path(self._config.invocation_params.dir)
-            terminalreporter.write_line(summary.embedded_hint(self._delivery.run, self._database, cwd))
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Let go of everything, also where the session never finished."""
+        """Let go of everything, also where the session never finished; an internal error has no summary either."""
         self._finish(is_interrupted=True)
         recorder.uninstall(self._config)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        for line in self._said() if reporter else ():
+            reporter.write_line(f"famacase: {line}")
+
+    def _said(self) -> list[str]:
+        """Give the lines of the summary, once."""
+        if self._is_said:
+            return []
+        self._is_said = True
+        if self._delivery is None or self._outcome is None:
+            return [f"nothing was reported: {self._problem}"]
+        lines = list(summary.section(self._delivery.run, self._ledger, self._outcome))
+        if self._settings.mode == "embedded" and self._delivery.run.is_open:
+            cwd = Path(self._config.invocation_params.dir)
+            lines.append(summary.embedded_hint(self._delivery.run, self._database, cwd))
+        return lines
 
     @property
     def _database(self) -> Path:

@@ -57,7 +57,7 @@ def _configure_worker(config: pytest.Config) -> None:
 
 
 def _configure_controller(config: pytest.Config) -> None:
-    from . import controller, markers, sources
+    from . import sources
     from .errors import SettingsError
 
     try:
@@ -68,6 +68,8 @@ def _configure_controller(config: pytest.Config) -> None:
         settings.check_complete()
     except SettingsError as error:
         raise pytest.UsageError(f"famacase: {error}") from None
+    from . import controller, markers
+
     _evict(config.pluginmanager)
     markers.add(config)
     if not config.option.collectonly:

@@ -37,7 +37,7 @@ def embedded_hint(run: Run, database: Path, cwd: Path) -> str:
     """Say how to look at a run in the embedded server's database once that server has stopped."""
     default = Path(".famacase", "famacase.sqlite3")
     option = "" if database == cwd / default else f" --database {shlex.quote(str(database))}"
-    return f"to look at it: famacase-xdist serve{option}, then http://127.0.0.1:8484/runs/{run.id}"
+    return f"to look at it: famacase-xdist serve{option}, then open http://127.0.0.1:8484/runs/{run.id}"
 
 
 def _counted(statuses: Counter[str]) -> str:

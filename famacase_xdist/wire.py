@@ -48,7 +48,7 @@ class ResultHead:
 
 @dataclass(frozen=True, slots=True)
 class ContentHead:
-    """An attachment's content: its SHA-256 in hex, the name it is uploaded with, and its media type."""
+    """An attachment's content: its key, the name it is uploaded with, and its media type."""
 
     digest: str
     name: str
@@ -120,9 +120,9 @@ def text_of(value: object) -> str:
     return text
 
 
-def digest_of(content: bytes) -> str:
-    """Give the key of an attachment's content."""
-    return hashlib.sha256(content).hexdigest()
+def digest_of(content: bytes, mime: str) -> str:
+    """Give the key of an attachment: equal content of one media type is uploaded once."""
+    return hashlib.sha256(mime.encode() + b"\0" + content).hexdigest()
 
 
 def reference(result_id: str, digest: str) -> str:

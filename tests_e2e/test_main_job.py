@@ -8,7 +8,7 @@ import pytest
 from harness.server import COMPLETE, RUNS, Backend
 from harness.suites import Suite
 
-SUITE = '''
+SUITE = """
     import pytest
     from qase.pytest import qase
 
@@ -78,7 +78,7 @@ SUITE = '''
     class TestGroup:
         def test_in_class(self):
             pass
-'''
+"""
 
 STATUSES = {
     "Buys a book": "passed",

@@ -17,7 +17,7 @@ from famacase_xdist.server.store import Store
 
 from .peers import pid_of_port
 
-TOKEN = "rep_a-token-that-must-not-leak"  # noqa: S105
+TOKEN = "rep_a-token-that-must-not-leak"
 RESULTS = r"POST .*/results"
 RUNS = r"POST .*/runs"
 COMPLETE = r"POST .*/complete"

@@ -50,7 +50,7 @@ class Suite:
         return file
 
     def environment(self, **env: str) -> dict[str, str]:
-        """Give a clean environment: what this process has of settings does not count."""
+        """Give a clean environment: what this process has of settings does not count; empty values are left out."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -58,7 +58,7 @@ class Suite:
         }
         kept["FAMACASE_STATE_DIR"] = str(self.state)
         kept["PYTHONDONTWRITEBYTECODE"] = "1"
-        return {**kept, **self.env, **env}
+        return {name: value for name, value in {**kept, **self.env, **env}.items() if value}
 
     def command(self, *args: str) -> list[str]:
         """Give the command line of a run."""
