@@ -1,0 +1,1 @@
+"""The embedded server: the Reporter Ingestion API, a SQLite store and plain pages (extra ``server``)."""

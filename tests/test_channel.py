@@ -1,0 +1,115 @@
+"""Sinks: what a recorder hands over arrives, and a controller that is gone disturbs no test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import execnet
+import pytest
+
+from famacase_xdist.channel import ChannelSink, ListSink
+
+ECHO = "while True: channel.send(channel.receive())"
+
+
+@pytest.fixture
+def gateway() -> Iterator[execnet.Gateway]:
+    group = execnet.Group()
+    yield group.makegateway("popen")
+    group.terminate(timeout=5)
+
+
+@pytest.mark.parametrize("frame", [b"", b"\x00\xff", b"x" * 5_000_000], ids=len)
+def test_a_frame_arrives_as_it_was_sent(frame: bytes, gateway: execnet.Gateway) -> None:
+    channel = gateway.remote_exec(ECHO)
+
+    ChannelSink(channel).send(frame)
+
+    assert channel.receive(30) == frame
+
+
+def test_frames_arrive_in_the_order_they_were_sent(gateway: execnet.Gateway) -> None:
+    channel = gateway.remote_exec(ECHO)
+    sink = ChannelSink(channel)
+    frames = [b"%d" % number for number in range(100)]
+
+    for frame in frames:
+        sink.send(frame)
+
+    assert [channel.receive(30) for _ in frames] == frames
+
+
+def test_nothing_is_lost_where_the_other_side_is_there(gateway: execnet.Gateway) -> None:
+    sink = ChannelSink(gateway.remote_exec(ECHO))
+
+    sink.send(b"frame")
+
+    assert sink.lost == 0
+
+
+def test_frames_to_a_channel_that_the_other_side_closed_are_counted(gateway: execnet.Gateway) -> None:
+    channel = gateway.remote_exec("")
+    channel.waitclose(30)
+    sink = ChannelSink(channel)
+
+    sink.send(b"one")
+    sink.send(b"two")
+
+    assert sink.lost == 2
+
+
+def test_frames_after_the_gateway_is_gone_are_counted(gateway: execnet.Gateway) -> None:
+    sink = ChannelSink(gateway.remote_exec(ECHO))
+    gateway.exit()
+
+    sink.send(b"frame")
+
+    assert sink.lost == 1
+
+
+def test_closing_tells_the_other_side(gateway: execnet.Gateway) -> None:
+    inner = gateway.newchannel()
+    outer = gateway.remote_exec("inner = channel.receive(); inner.waitclose(30); channel.send('closed')")
+    outer.send(inner)
+
+    ChannelSink(inner).close()
+
+    assert outer.receive(30) == "closed"
+
+
+def test_closing_twice_does_no_harm(gateway: execnet.Gateway) -> None:
+    channel = gateway.remote_exec(ECHO)
+    sink = ChannelSink(channel)
+
+    sink.close()
+    sink.close()
+
+    assert channel.isclosed()
+
+
+def test_closing_after_the_gateway_is_gone_does_no_harm(gateway: execnet.Gateway) -> None:
+    channel = gateway.newchannel()
+    gateway.exit()
+    with pytest.raises(OSError, match="cannot send"):
+        channel.close()
+
+    ChannelSink(channel).close()
+
+
+def test_a_frame_after_closing_is_counted(gateway: execnet.Gateway) -> None:
+    sink = ChannelSink(gateway.remote_exec(ECHO))
+    sink.close()
+
+    sink.send(b"late")
+
+    assert sink.lost == 1
+
+
+def test_the_double_keeps_frames_in_order() -> None:
+    sink = ListSink()
+
+    sink.send(b"one")
+    sink.send(b"two")
+    sink.close()
+
+    assert sink.frames == [b"one", b"two"]
