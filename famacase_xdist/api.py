@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from . import wire
 from .errors import NoAnswer
 from .settings import REPORTER_PATH
-from .transport import Transport
+from .transport import File, Transport
 
 #: Limits of the server.
 MOST_RESULTS = 200
@@ -75,24 +75,23 @@ class Api:
         body = b'{"results":[' + b",".join(results) + b"]}"
         self._call("POST", f"{self._run(run_id)}/results", body=body)
 
-    def upload(self, files: Sequence[tuple[wire.ContentHead, bytes]]) -> list[object]:
+    def upload(self, files: Sequence[File]) -> list[object]:
         """Upload attachments, at most `MOST_FILES`, and give their ids in the same order."""
-        parts = [("files", (head.name, content, head.mime)) for head, content in files]
-        answer = self._call("POST", "/attachments", files=parts)
+        answer = self._call("POST", "/attachments", files=files)
         ids = [_member(each, "id") for each in _member(answer, "attachments")]
         if len(ids) != len(files):
             raise NoAnswer(f"{len(files)} files were sent, the answer names {len(ids)}", cause="answer")
         return ids
 
-    def complete_run(self, run_id: object) -> None:
-        """Mark a run as complete."""
-        self._call("POST", f"{self._run(run_id)}/complete")
+    def complete_run(self, run_id: object, *, timeout: float) -> None:
+        """Mark a run as complete; waits `timeout` seconds at most for connection and answer each."""
+        self._call("POST", f"{self._run(run_id)}/complete", timeout=min(timeout, self._timeout))
 
     def _run(self, run_id: object) -> str:
         return f"/runs/{quote(str(run_id), safe='')}"
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
-        return self._transport.send(method, self._base + path, timeout=self._timeout, **content)
+        return self._transport.send(method, self._base + path, **{"timeout": self._timeout, **content})
 
 
 def _member(answer: object, name: str) -> Any:

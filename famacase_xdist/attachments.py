@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import os
+import re
+import stat
 from pathlib import PurePath
 from typing import Any
 
@@ -13,7 +16,9 @@ from .channel import ResultSink
 #: The server's limit for one file, in bytes.
 MOST_BYTES = 32 * 1024 * 1024
 #: What `qase.attach` takes: a path; a path and its media type; content, media type and file name.
-Attachable = str | os.PathLike[str] | tuple[str, str] | tuple[bytes | str, str, str]
+Attachable = str | os.PathLike[str] | tuple[str, str] | tuple[object, str, str]
+
+_MEDIA_TYPE = re.compile(r"[\w.+-]+/[ -~]+", re.ASCII)
 
 
 class Attached:
@@ -34,7 +39,7 @@ def attached(file: Attachable) -> Attached:
     """Take what a test hands to `qase.attach`."""
     if isinstance(file, tuple) and len(file) == 3:
         content, mime, name = file
-        return Attached(name, mime, _bytes(content), None)
+        return Attached(name, mime, None if content is None else _bytes(content), None)
     path, given = file if isinstance(file, tuple) else (file, None)
     path = os.path.abspath(path)
     return Attached(os.path.basename(path), given, _snapshot(path), path)
@@ -62,12 +67,19 @@ class AttachmentSender:
         """
         name = clean_name(attachment.file_name)
         content = _content(name, attachment)
-        mime = wire.text_of(attachment.mime_type or mimetypes.guess_type(name)[0] or "application/octet-stream")
+        mime = _media_type(name, attachment.mime_type)
         digest = wire.digest_of(content, mime)
         if digest not in self._sent:
-            self._sink.send(wire.encode_content(wire.ContentHead(digest, name, mime), content))
+            for frame in wire.encode_content(wire.ContentHead(digest, name, mime, len(content)), content):
+                self._sink.send(frame)
             self._sent.add(digest)
         return {"id": wire.reference(result_id, digest), "file_name": name}, digest
+
+
+def _media_type(name: str, given: object) -> str:
+    """Give the type that was given or guessed; never one that could add headers to the upload."""
+    mime = wire.text_of(given or mimetypes.guess_type(name)[0])
+    return mime if _MEDIA_TYPE.fullmatch(mime) else "application/octet-stream"
 
 
 def _content(name: str, attachment: Any) -> bytes:
@@ -75,23 +87,31 @@ def _content(name: str, attachment: Any) -> bytes:
     content = attachment.content
     if attachment.file_path and not (isinstance(attachment, Attached) and content is not None):
         content = _read(name, attachment.file_path)
+    if content is None:
+        raise ValueError(f"{name}: no content")
     content = _bytes(content)
     if not content:
         raise ValueError(f"{name}: the file is empty")
     if len(content) > MOST_BYTES:
-        raise ValueError(_too_large(name, len(content)))
+        raise ValueError(f"{name}: {_too_large(len(content))}")
     return content
 
 
 def _read(name: str, path: str) -> bytes:
     try:
-        size = os.path.getsize(path)
-        if size > MOST_BYTES:
-            raise ValueError(_too_large(name, size))
+        _check(os.stat(path))
         with open(path, "rb") as file:
             return file.read()
-    except OSError as error:
-        raise ValueError(f"{name}: {error.strerror or error}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def _check(status: os.stat_result) -> None:
+    """Refuse what must not be opened: a FIFO would wait for a writer, a device may never end."""
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise ValueError("not a regular file")
+    if status.st_size > MOST_BYTES:
+        raise ValueError(_too_large(status.st_size))
 
 
 def _snapshot(path: str) -> bytes | None:
@@ -102,11 +122,20 @@ def _snapshot(path: str) -> bytes | None:
         return None
 
 
-def _too_large(name: str, size: int) -> str:
-    return f"{name}: {size / 1024 / 1024:.1f} MiB is more than the {MOST_BYTES // 1024 // 1024} MiB of the server"
+def _too_large(size: int) -> str:
+    return f"{size / 1024 / 1024:.1f} MiB is more than the {MOST_BYTES // 1024 // 1024} MiB of the server"
 
 
 def _bytes(content: object) -> bytes:
+    """Give content as bytes; what is neither bytes nor text becomes indented JSON, as upstream has it."""
     if isinstance(content, (bytes, bytearray, memoryview)):
         return bytes(content)
-    return wire.text_of(content).encode("utf-8", "replace")
+    text = content if isinstance(content, str) else _json(content)
+    return wire.text_of(text).encode("utf-8", "replace")
+
+
+def _json(content: object) -> str:
+    try:
+        return json.dumps(content, default=wire.text_of, indent=4)
+    except (TypeError, ValueError, RecursionError):  # keys that JSON does not have, a circle, a great depth
+        return wire.text_of(content)

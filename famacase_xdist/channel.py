@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -41,6 +42,20 @@ class ChannelSink:
             self._channel.close()
         except OSError:
             return
+
+
+class DirectSink:
+    """Hands frames to a function of the same process.
+
+    Args:
+        take: Takes a frame; returns at once and never raises.
+    """
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self.send = take
+
+    def close(self) -> None:
+        """Do nothing: who takes the frames knows when the session ends."""
 
 
 class ListSink:

@@ -116,5 +116,29 @@ def _warn(listener: socket.socket, loopback: bool) -> None:
     )
 
 
+@main.command()
+@click.option("--list", "only_list", is_flag=True, help="Only say what there is.")
+@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the outboxes. Default: FAMACASE_STATE_DIR, or the user's own.",
+)
+def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
+    """Deliver the results that earlier sessions could not.
+
+    Reads FAMACASE_TESTOPS_API_TOKEN and the other settings from the environment and from famacase.config.json and
+    qase.config.json in this directory. Exits with 1 if anything is left.
+    """
+    from famacase_xdist import resending
+
+    try:
+        settings = resending.settings_here(state_dir)
+        is_clean = resending.show(settings) if only_list or dry_run else resending.send_all(settings)
+    except FamacaseError as error:
+        raise click.ClickException(str(error)) from error
+    raise SystemExit(0 if is_clean else 1)
+
+
 if __name__ == "__main__":
     main()

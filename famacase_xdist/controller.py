@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
+import signal
+import subprocess
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import recorder, summary
-from .delivery import Delivery, Outcome
+from . import recorder, resend, summary
+from .channel import DirectSink
+from .delivery import Delivery, Outcome, Server
 from .errors import FamacaseError
-from .ledger import Ledger
+from .ledger import Began, Crashed, Ledger, NotCollected, Received, Reported
 from .settings import Settings
+from .termination import Termination
 from .worker import WORKERINPUT
 
 if TYPE_CHECKING:
@@ -25,6 +31,7 @@ if TYPE_CHECKING:
 NAME = "famacase-controller"
 #: Seconds that an interrupted session (Ctrl-C, SIGTERM) may still take to deliver.
 INTERRUPTED_FLUSH = 10.0
+MAIN = "main"
 
 
 def configure(config: pytest.Config, settings: Settings) -> None:
@@ -44,43 +51,56 @@ class Controller:
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self._settings = settings
-        self._ledger = Ledger()
+        self._pid = os.getpid()
+        self._ledger = Ledger(collection_errors=settings.collection_errors, keep_nodeids=settings.not_run)
+        self._termination = Termination()
         self._server: EmbeddedServer | None = None
         self._delivery: Delivery | None = None
         self._outcome: Outcome | None = None
         self._problem = ""
+        self._leftovers = ""
         self._channels: list[Any] = []
         self._is_said = False
+        config.add_cleanup(self._termination.end)
+
+    @property
+    def _is_distributed(self) -> bool:
+        """Whether xdist has its loop here, which it registers only where there are workers."""
+        return bool(self._config.pluginmanager.hasplugin("dsession"))
 
     def pytest_sessionstart(self) -> None:
         """Open the run before the header is printed and before xdist starts its workers."""
+        self._leftovers = resend.leftover_line(self._settings)
         try:
             self._delivery = self._start()
         except FamacaseError as error:
             self._problem = str(error)
             self._stop_server()
             return
-        # xdist registers its loop only where there are workers; without them the tests run here.
-        if not self._config.pluginmanager.hasplugin("dsession"):
-            recorder.install(self._config, self._settings, self._delivery.inbox, "main")
+        self._termination.watch()
+        if not self._is_distributed:
+            sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
+            recorder.install(self._config, self._settings, sink, MAIN)
 
     def _start(self) -> Delivery:
-        host, token = self._settings.host, self._settings.token
+        server = Server(self._settings.host, self._settings.token)
         if self._settings.mode == "embedded":
             from .server.process import EmbeddedServer
 
             self._server = EmbeddedServer(self._database, self._settings.project)
             self._server.start()
-            host, token = self._server.url, self._server.token
-        delivery = Delivery(self._settings, host=host, token=token, ledger=self._ledger)
+            server = Server(self._server.url, self._server.token, self._database)
+        delivery = Delivery(self._settings, server, self._ledger, is_immediate=not self._is_distributed)
         delivery.start()
         return delivery
 
-    def pytest_report_header(self) -> str:
+    def pytest_report_header(self) -> list[str]:
         """Name project and run."""
         if self._delivery is None:
-            return f"famacase: nothing is reported: {self._problem}"
-        return summary.header_line(self._settings.project, self._delivery.run)
+            lines = [f"famacase: nothing is reported: {self._problem}"]
+        else:
+            lines = [summary.header_line(self._settings.project, self._delivery.run)]
+        return [*lines, *filter(None, [self._leftovers])]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -88,28 +108,56 @@ class Controller:
         if self._delivery is None:
             return
         channel = node.gateway.newchannel()
-        channel.setcallback(self._receive)
+        channel.setcallback(partial(self._receive, node.gateway.id))
         self._channels.append(channel)
         node.workerinput[WORKERINPUT] = {"channel": channel, "settings": json.dumps(self._settings.for_worker())}
 
-    def _receive(self, message: object) -> None:
+    def _receive(self, worker: str, message: object) -> None:
         """Take a worker's message. Runs on execnet's receiver thread, so it only enqueues and never raises."""
-        if self._delivery is not None and isinstance(message, bytes):
-            self._delivery.inbox.put(message)
+        if isinstance(message, bytes):
+            self._enter(Received(worker, message))
+
+    def _enter(self, event: Any) -> None:
+        if self._delivery is not None:
+            self._delivery.put(event)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Take a module that could not be collected."""
+        if report.failed:
+            self._enter(NotCollected(report))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Count what one process collected."""
-        self._ledger.collected = len(session.items)
+        """Note what one process collected."""
+        self._ledger.collect([item.nodeid for item in session.items])
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        """Count what a worker collected; each worker collects the same."""
-        self._ledger.collected = len(ids)
+        """Note what a worker collected."""
+        times = self._config.option.numprocesses or len(self._channels)
+        self._ledger.collect(ids, times=times if self._config.option.dist == "each" else 1)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        """Note which test runs now; in one process, put all before it on disk, in case it ends the process."""
+        self._enter(Began(nodeid))
+        if self._delivery is not None and not self._is_distributed:
+            self._delivery.settle()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take pytest's own report of a phase, or xdist's of a crash."""
+        node = getattr(report, "node", None)
+        worker = MAIN if node is None else node.gateway.id
+        if report.when == "???":  # type: ignore[comparison-overlap]  # xdist's mark
+            self._enter(Crashed(worker, report.nodeid, _exit_of(node), report.longreprtext))
+        else:
+            self._enter(Reported(worker, report))
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Deliver the rest; after xdist's own hook, which has ended the workers, and before the summary."""
         self._finish(is_interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+        is_lossy = self._outcome is None or self._outcome.undelivered
+        if is_lossy and self._settings.undelivered == "fail" and exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what happened, with counts and the run's link."""
@@ -123,17 +171,18 @@ class Controller:
         self._finish(is_interrupted=True)
         recorder.uninstall(self._config)
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        for line in self._said() if reporter else ():
-            reporter.write_line(f"famacase: {line}")
+        if reporter is not None:
+            for line in self._said():
+                reporter.write_line(f"famacase: {line}")
 
     def _said(self) -> list[str]:
         """Give the lines of the summary, once."""
-        if self._is_said:
+        if self._is_said or self._pid != os.getpid():
             return []
         self._is_said = True
         if self._delivery is None or self._outcome is None:
             return [f"nothing was reported: {self._problem}"]
-        lines = list(summary.section(self._delivery.run, self._ledger, self._outcome))
+        lines = list(summary.section(self._delivery.run, self._ledger, self._outcome, self._settings))
         if self._settings.mode == "embedded" and self._delivery.run.is_open:
             cwd = Path(self._config.invocation_params.dir)
             lines.append(summary.embedded_hint(self._delivery.run, self._database, cwd))
@@ -144,12 +193,40 @@ class Controller:
         return self._config.rootpath / ".famacase" / "famacase.sqlite3"
 
     def _finish(self, *, is_interrupted: bool) -> None:
+        # A test may fork; the child's copy of this object has nothing to deliver.
+        if self._pid != os.getpid():
+            return
         if self._delivery is not None and self._outcome is None:
             timeout = self._settings.flush_timeout
-            self._outcome = self._delivery.finish(min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout)
+            try:
+                self._outcome = self._delivery.finish(min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout)
+            except KeyboardInterrupt:
+                # Ctrl-C again: what is not delivered by now stays in the outbox.
+                self._outcome = self._delivery.finish(0)
         self._stop_server()
 
     def _stop_server(self) -> None:
         if self._server is not None:
             self._server.stop()
             self._server = None
+
+
+def _exit_of(node: Any) -> str:
+    """Say how a local worker's process ended; empty where that cannot be known.
+
+    execnet keeps the process in a private attribute; a remote worker, or another execnet, has none.
+    """
+    process = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
+    if not isinstance(process, subprocess.Popen):
+        return ""
+    try:
+        status = process.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        return ""
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = str(-status)
+    return f"signal {name}" + (", out of memory?" if name == "SIGKILL" else "")

@@ -1,4 +1,4 @@
-"""Inbox, outbox, sender and run of one session, put together, and taken apart under one deadline."""
+"""Ledger, inbox, outbox, sender and run of one session, put together, and taken apart under one deadline."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import platformdirs
 
 from . import __version__, wire
 from .api import Api
-from .errors import DeliveryError
+from .errors import DeliveryError, OutboxError
 from .inbox import Inbox
-from .ledger import Ledger
+from .ledger import Event, Ledger
+from .mask import Mask
 from .outbox import Outbox
 from .run import Run
 from .sender import Sender
@@ -26,6 +27,23 @@ from .transport import HttpTransport
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0
+#: Seconds that completing the run may take, beside the time for results.
+COMPLETE_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where a session reports to.
+
+    Attributes:
+        host: The address, without the API's path.
+        token: Goes into the header of requests, and nowhere else.
+        database: The embedded server's database; None for any other server.
+    """
+
+    host: str
+    token: str = field(repr=False)
+    database: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,34 +52,46 @@ class Outcome:
 
     Attributes:
         delivered: Results that the server acknowledged, by status.
-        undelivered: Results that stay in the outbox.
-        trouble: Why not all was delivered, or why the run is not complete; empty where all is well.
-        outbox: The file that holds what was not delivered; None where nothing is left.
+        undelivered: Results that it did not.
+        causes: Why, and how many for each reason.
+        problems: What else went wrong, a line each.
+        outbox: The file that holds what was not delivered; None where nothing is left, or all was in memory.
     """
 
-    delivered: Counter[str] = field(default_factory=Counter)
-    undelivered: int = 0
-    trouble: str = ""
-    outbox: Path | None = None
+    delivered: Counter[str]
+    undelivered: int
+    causes: Counter[str]
+    problems: tuple[str, ...]
+    outbox: Path | None
 
 
 class Delivery:
-    """The controller's half of the way of a result, from `inbox` on.
+    """The controller's half of the way of a result.
 
-    Raises:
-        OutboxError: There is nowhere to keep results.
+    Args:
+        is_immediate: Whether `begin` puts what came before on disk; for a session of one process.
     """
 
-    def __init__(self, settings: Settings, *, host: str, token: str, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, server: Server, ledger: Ledger, *, is_immediate: bool) -> None:
         self._settings = settings
         self._ledger = ledger
+        self._mask = Mask(server.token)
         self.run = Run.from_settings(settings)
-        self._transport = HttpTransport(token, client_header())
-        self._api = Api(self._transport, host, settings.project, timeout=settings.timeout)
-        self._outbox = Outbox(_outbox_path(settings))
-        self._outbox.remember(host=host, project=settings.project, pid=os.getpid(), **self.run.facts())
+        self._transport = HttpTransport(server.token, client_header())
+        self._api = Api(self._transport, server.host, settings.project, timeout=settings.timeout)
+        self._outbox, self._problems = _open_outbox(settings)
+        self._outbox.remember(
+            host=server.host,
+            project=settings.project,
+            database=str(server.database) if server.database else None,
+            complete=settings.testops_run_complete,
+            pid=os.getpid(),
+            **self.run.facts(),
+        )
         self._sender = Sender(self._api, self._outbox, self.run, settings)
-        self.inbox = Inbox(self._store)
+        self._inbox: Inbox[Event] = Inbox(self._store, self._outbox.sync, is_immediate=is_immediate)
+        self.put = self._inbox.put
+        self.settle = self._inbox.settle
 
     def start(self) -> None:
         """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`."""
@@ -69,30 +99,52 @@ class Delivery:
         self.run.settled.wait(START_PATIENCE)
 
     def finish(self, timeout: float) -> Outcome:
-        """Deliver what is left, complete the run if nothing is missing, and close everything in `timeout` seconds."""
+        """Deliver what is left, complete the run if nothing is missing, and close everything.
+
+        Waits at most `timeout` seconds for results and `COMPLETE_PATIENCE` for the rest.
+        """
         deadline = time.monotonic() + timeout
-        self.inbox.seal(timeout)
-        ended = self._sender.flush(max(0.0, deadline - time.monotonic()))
+        self._inbox.seal()
+        self._keep(self._ledger.close(report_not_run=self._settings.not_run))
+        is_ended = self._sender.flush(max(0.0, deadline - time.monotonic()))
         undelivered = self._outbox.undelivered()
-        trouble = self._sender.trouble
-        if ended and not undelivered and self.run.is_open and self._settings.testops_run_complete:
-            trouble = self._complete() or trouble
-        self._transport.close()
+        if is_ended and not undelivered and self.run.is_open and self._settings.testops_run_complete:
+            self._complete()
+        return self._close(undelivered)
+
+    def _close(self, undelivered: int) -> Outcome:
+        causes = self._outbox.refusals()
+        waiting = undelivered - sum(causes.values())
+        if waiting:
+            causes[self._sender.trouble or "there was no time left"] += waiting
+        elif self._sender.trouble and not self.run.is_open:
+            self._problems.append(self._sender.trouble)
+        if self._outbox.trouble:
+            self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         is_done = not undelivered and self.run.is_open
+        self._transport.close()
         self._outbox.close(delete=is_done)
-        return Outcome(self._sender.delivered, undelivered, trouble, None if is_done else self._outbox.path)
+        kept = None if is_done or self._outbox.trouble else self._outbox.path
+        return Outcome(self._sender.delivered, undelivered, causes, tuple(self._problems), kept)
 
-    def _complete(self) -> str:
+    def _complete(self) -> None:
         try:
-            self.run.complete(self._api)
+            self.run.complete(self._api, timeout=COMPLETE_PATIENCE)
         except DeliveryError as error:
-            return f"the run could not be completed: {error}"
-        return ""
+            self._problems.append(f"the run could not be completed: {error}")
 
-    def _store(self, frames: Sequence[wire.Frame]) -> None:
-        """Write to the outbox; on the inbox's thread."""
-        self._outbox.put(frames)
-        self._sender.notify(self._ledger.receive(frames))
+    def _store(self, events: Sequence[Event]) -> None:
+        """Enter events into the books and keep what comes of them; one thread at a time."""
+        self._keep(self._ledger.enter(events))
+
+    def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        clean = [each for frame in frames for each in self._mask.clean(frame)]
+        try:
+            self._outbox.put(clean)
+        except OutboxError as error:
+            self._problems.append(f"results were lost: {error}")
+            return
+        self._sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in clean))
 
 
 def client_header() -> str:
@@ -103,11 +155,16 @@ def client_header() -> str:
     )
 
 
-def state_dir(settings: Settings) -> Path:
-    """Give the directory that holds outboxes."""
-    return settings.state_dir or platformdirs.user_state_path("famacase-xdist", appauthor=False)
+def outbox_dir(settings: Settings) -> Path:
+    """Give the directory that holds the outboxes of this user's sessions."""
+    state = settings.state_dir or platformdirs.user_state_path("famacase-xdist", appauthor=False)
+    return state / "outbox"
 
 
-def _outbox_path(settings: Settings) -> Path:
-    name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}.sqlite3"
-    return state_dir(settings) / "outbox" / name
+def _open_outbox(settings: Settings) -> tuple[Outbox, list[str]]:
+    """Open this session's outbox; in memory, with the reason, where no file can be made."""
+    path = outbox_dir(settings) / f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}.sqlite3"
+    try:
+        return Outbox(path), []
+    except OutboxError as error:
+        return Outbox(None), [f"results were kept in memory only: {error}"]

@@ -1,67 +1,70 @@
-"""The intake of the controller: takes frames from any thread and hands them to the outbox in its own.
+"""The intake of the controller: takes events from any thread and hands them on in order, a batch at a time.
 
-execnet's receiver threads and the test's own thread only enqueue here; one thread, ``famacase-inbox``, writes.
+execnet's receiver threads only enqueue here. One thread, ``famacase-inbox``, hands on what is there; in a session
+of one process the test's own thread does so too, whenever a test begins, so that all before it is on disk.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from . import wire
+Event = TypeVar("Event")
 
-#: Most frames in one transaction.
-DRAIN = 500
+#: Most events in one batch; a piece of an attachment is one, so this bounds the memory of a batch.
+BATCH = 100
+#: Seconds after which what is on disk is made to survive a power failure too.
+TICK = 1.0
 
 
-class Inbox:
-    """A queue that is drained by one thread.
+class Inbox(Generic[Event]):
+    """A queue that is drained in order.
 
     Args:
-        store: Takes a list of frames, all or none; called on the inbox's thread.
+        store: Takes a batch of events; must not raise.
+        sync: Called after stores, when there is time.
+        is_immediate: Whether `settle` is called by who puts; then the thread is no faster than `TICK`.
     """
 
-    def __init__(self, store: Callable[[Sequence[wire.Frame]], None]) -> None:
+    def __init__(
+        self, store: Callable[[Sequence[Event]], None], sync: Callable[[], None], *, is_immediate: bool
+    ) -> None:
         self._store = store
-        self._queue: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._drain, name="famacase-inbox", daemon=True)
-        self.unreadable = 0
+        self._sync = sync
+        self._is_immediate = is_immediate
+        self._events: deque[Event] = deque()
+        self._draining = threading.Lock()
+        self._wake = threading.Event()
+        self._is_sealed = False
+        self._thread = threading.Thread(target=self._work, name="famacase-inbox", daemon=True)
         self._thread.start()
 
-    def put(self, frame: bytes) -> None:
-        """Take one frame; any thread, never waits."""
-        self._queue.put(frame)
+    def put(self, event: Event) -> None:
+        """Take one event; any thread, never waits."""
+        self._events.append(event)
+        if not self._is_immediate:
+            self._wake.set()
 
-    def seal(self, timeout: float) -> bool:
-        """Take nothing more and wait at most `timeout` seconds until all that came before is stored."""
-        self._queue.put(None)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+    def settle(self) -> None:
+        """Hand on all that is there, on this thread."""
+        with self._draining:
+            while self._events:
+                count = min(len(self._events), BATCH)
+                self._store([self._events.popleft() for _ in range(count)])
 
-    # An inbox is also the sink of a session of one process.
-    send = put
+    def seal(self) -> None:
+        """Hand on all that is there, and end the thread."""
+        self._is_sealed = True
+        self._wake.set()
+        self._thread.join(TICK)
+        self.settle()
 
-    def close(self) -> None:
-        """Do nothing: the controller seals the inbox when every sink is done."""
-
-    def _drain(self) -> None:
-        while (first := self._queue.get()) is not None:
-            frames = [first]
-            sealed = False
-            while len(frames) < DRAIN and not self._queue.empty():
-                following = self._queue.get()
-                if following is None:
-                    sealed = True
-                    break
-                frames.append(following)
-            self._store([frame for each in frames if (frame := self._read(each)) is not None])
-            if sealed:
-                return
-
-    def _read(self, frame: bytes) -> wire.Frame | None:
-        try:
-            return wire.decode(frame)
-        except ValueError:
-            self.unreadable += 1
-            return None
+    def _work(self) -> None:
+        while not self._is_sealed:
+            is_woken = self._wake.wait(TICK)
+            self._wake.clear()
+            if is_woken or self._events:
+                self.settle()
+            self._sync()

@@ -1,25 +1,229 @@
-"""The books of a session: how many tests were collected, how many results came in."""
+"""The books of a session: what began, what came in, and what has to be rebuilt because nothing came.
+
+A worker's result travels over our channel, pytest's reports over xdist's own. All of a worker's messages come
+before the news of its death, so whatever is open then has no result any more.
+"""
 
 from __future__ import annotations
 
-import threading
+import dataclasses
+import json
+import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
-from . import wire
+import pytest
+
+from . import rebuilt, wire
+from .verdict import INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A frame that a recorder sent."""
+
+    worker: str
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """pytest says that a test begins."""
+
+    nodeid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reported:
+    """pytest's report of one phase."""
+
+    worker: str
+    report: pytest.TestReport
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """A worker died in a test; `exit` says how, where that is known."""
+
+    worker: str
+    nodeid: str
+    exit: str
+    stacktrace: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotCollected:
+    """A module that could not be collected."""
+
+    report: pytest.CollectReport
+
+
+Event = Received | Began | Reported | Crashed | NotCollected
+
+
+@dataclass(slots=True)
+class _Open:
+    """A test on a worker whose result has not come."""
+
+    since: float = field(default_factory=time.monotonic)
+    described: bytes = b""
+    is_ignored: bool = False
+    reports: list[pytest.TestReport] = field(default_factory=list)
 
 
 class Ledger:
-    """Counts what happened. The inbox's thread and pytest's own write into it."""
+    """Turns events into the frames to keep, and counts. One thread at a time calls it, in the order of events.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    Attributes:
+        collected: Tests that were collected.
+        received: Results that were kept, by status; crashed and rebuilt ones count.
+        ignored: Tests that are not reported.
+        crashed: Results of tests that took their worker with them.
+        rebuilt: Results made from pytest's reports because the recorder's never came.
+        not_collected: Modules that could not be collected.
+        unreadable: Messages that were no frames.
+    """
+
+    def __init__(self, *, collection_errors: bool = True, keep_nodeids: bool = False) -> None:
         self.collected = 0
         self.received: Counter[str] = Counter()
+        self.ignored = 0
+        self.crashed = 0
+        self.rebuilt = 0
+        self.not_collected = 0
+        self.unreadable = 0
+        self._collection_errors = collection_errors
+        self._open: dict[tuple[str, str], _Open] = {}
+        self._crashes: Counter[str] = Counter()
+        self._last: dict[str, str] = {}
+        self._failed_modules: set[str] = set()
+        self._finished = 0
+        self._nodeids: dict[str, None] | None = {} if keep_nodeids else None
 
-    def receive(self, frames: Iterable[wire.Frame]) -> int:
-        """Enter the results among some stored frames, and say how many there are."""
-        statuses = [head.status for head, _ in frames if isinstance(head, wire.ResultHead)]
-        with self._lock:
-            self.received.update(statuses)
-        return len(statuses)
+    @property
+    def not_run(self) -> int:
+        """Tests that were collected and never began."""
+        return max(0, self.collected - self._finished)
+
+    def collect(self, nodeids: Sequence[str], *, times: int = 1) -> None:
+        """Note what there is to run; each worker collects the same, and `times` of them run all of it."""
+        self.collected = len(nodeids) * times
+        if self._nodeids is not None:
+            self._nodeids.update(dict.fromkeys(nodeids))
+
+    def enter(self, events: Sequence[Event]) -> list[wire.AnyFrame]:
+        """Take events in, and give the frames to keep."""
+        return [frame for event in events for frame in self._enter(event)]
+
+    def close(self, *, report_not_run: bool) -> list[wire.AnyFrame]:
+        """Rebuild what is still open when no more events come."""
+        frames: list[wire.AnyFrame] = [
+            self._rebuild(key, open_)
+            for key, open_ in list(self._open.items())
+            if (open_.reports or open_.described) and not open_.is_ignored
+        ]
+        self._open.clear()
+        if report_not_run and self._nodeids is not None:
+            frames += [self._count(rebuilt.not_run(nodeid)) for nodeid in self._nodeids]
+            self._nodeids = None
+        return frames
+
+    def _enter(self, event: Event) -> Iterator[wire.AnyFrame]:
+        if isinstance(event, Received):
+            yield from self._receive(event)
+        elif isinstance(event, Reported):
+            self._report(event.worker, event.report)
+        elif isinstance(event, Began):
+            yield wire.Frame(wire.BegunHead(event.nodeid))
+        elif isinstance(event, Crashed):
+            yield from self._crash(event)
+        elif self._collection_errors and event.report.nodeid not in self._failed_modules:
+            self._failed_modules.add(event.report.nodeid)
+            self.not_collected += 1
+            yield self._count(rebuilt.collection_error(event.report))
+
+    def _receive(self, event: Received) -> Iterator[wire.AnyFrame]:
+        try:
+            frame = wire.decode(event.frame)
+        except ValueError:
+            self.unreadable += 1
+            return
+        head = frame.head
+        if isinstance(head, wire.ResultHead):
+            result = self._numbered(wire.Frame(head, frame.body))
+            self._end(event.worker, head.nodeid, result.head.attempt)
+            self._last[event.worker] = head.nodeid
+            yield self._count(result)
+            return
+        if isinstance(head, wire.BegunHead):
+            self._opened(event.worker, head.nodeid).described = frame.body
+        elif isinstance(head, wire.IgnoredHead):
+            self.ignored += 1
+            self._opened(event.worker, head.nodeid).is_ignored = True
+        yield frame
+
+    def _report(self, worker: str, report: pytest.TestReport) -> None:
+        open_ = self._opened(worker, report.nodeid)
+        if not open_.is_ignored:
+            open_.reports.append(report)
+        elif report.when == "teardown":
+            self._end(worker, report.nodeid, 1)
+
+    def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
+        """Make the result of the test that a worker died in."""
+        open_ = self._open.pop((event.worker, event.nodeid), None)
+        if open_ is None and self._last.get(event.worker) == event.nodeid:
+            return  # its result has come: the worker died between two tests
+        open_ = open_ or _Open()
+        if open_.is_ignored:
+            return
+        self._crashes[event.nodeid] += 1
+        self.crashed += 1
+        self._end(event.worker, event.nodeid, self._crashes[event.nodeid])
+        phase = rebuilt.phase_after(open_.reports)
+        yield self._count(
+            rebuilt.result(
+                event.nodeid,
+                INVALID,
+                rebuilt.crash_message(event.nodeid, event.worker, event.exit, phase),
+                described=open_.described,
+                thread=event.worker,
+                attempt=self._crashes[event.nodeid],
+                stacktrace=event.stacktrace,
+                seconds=time.monotonic() - open_.since,
+            )
+        )
+
+    def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.Frame[wire.ResultHead]:
+        worker, nodeid = key
+        self.rebuilt += 1
+        attempt = self._crashes[nodeid] + 1
+        self._end(worker, nodeid, attempt)
+        return self._count(
+            rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt)
+        )
+
+    def _numbered(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
+        """Count the attempts that crashed before this one, which its own worker cannot know."""
+        crashes = self._crashes.get(frame.head.nodeid)
+        if not crashes:
+            return frame
+        attempt = frame.head.attempt + crashes
+        content = json.loads(frame.body)
+        content["execution"].update(attempt_index=attempt, is_rerun=True)
+        return wire.Frame(dataclasses.replace(frame.head, attempt=attempt), wire.to_json(content))
+
+    def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
+        self.received[frame.head.status] += 1
+        return frame
+
+    def _opened(self, worker: str, nodeid: str) -> _Open:
+        return self._open.setdefault((worker, nodeid), _Open())
+
+    def _end(self, worker: str, nodeid: str, attempt: int) -> None:
+        self._open.pop((worker, nodeid), None)
+        if self._nodeids is not None:
+            self._nodeids.pop(nodeid, None)
+        if attempt == 1:
+            self._finished += 1

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import enum
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
 from .wire import text_of
 
-_PRIMITIVES = (str, int, float, bool, complex, type(None))
+_PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
+_ParameterSet = type(pytest.param())
+#: The id of values that leave no piece in a test's name; pytest has it since 8.4.
+_HIDDEN = getattr(pytest, "HIDDEN_PARAM", object())
+_ESCAPE = re.compile(r"\\(?:[\\tnr]|x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8})")
 
 
 def title_of(item: pytest.Item) -> str:
@@ -21,10 +27,10 @@ def title_of(item: pytest.Item) -> str:
 
 def nodeid_of(item: pytest.Item) -> str:
     """Give the node id without the ``@group`` that ``--dist loadgroup`` appends in a worker."""
-    nodeid = item.nodeid
-    if getattr(item.config.option, "loadgroup", False) and item.get_closest_marker("xdist_group"):
-        return nodeid.rpartition("@")[0] or nodeid
-    return nodeid
+    groups = {str(_argument(marker, 0, "name", "default")) for marker in item.iter_markers("xdist_group")}
+    if groups and getattr(item.config.option, "loadgroup", False):
+        return item.nodeid.removesuffix("@" + "_".join(sorted(groups)))
+    return item.nodeid
 
 
 def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
@@ -36,7 +42,7 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     ignored = _ignored(item)
     params = {
         name: value
-        for name, value in _shown(callspec, groups).items()
+        for name, value in _shown(item, callspec).items()
         if name not in ignored and not name.startswith("__pytest")
     }
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
@@ -49,8 +55,12 @@ def signature_of(nodeid: str, testops_ids: Sequence[int] | None, params: dict[st
     return "::".join([*ids, *path, *(f"{{{name}:{value}}}" for name, value in params.items())])
 
 
+def _argument(marker: pytest.Mark, position: int, name: str, default: Any = None) -> Any:
+    return marker.args[position] if len(marker.args) > position else marker.kwargs.get(name, default)
+
+
 def _argnames(marker: pytest.Mark) -> list[str]:
-    names = marker.args[0] if marker.args else marker.kwargs.get("argnames", ())
+    names = _argument(marker, 0, "argnames", ())
     parts = names.split(",") if isinstance(names, str) else names
     return [str(name).strip() for name in parts if str(name).strip()]
 
@@ -65,41 +75,110 @@ def _ignored(item: pytest.Item) -> set[str]:
     return names
 
 
-def _shown(callspec: Any, groups: Sequence[list[str]]) -> dict[str, str]:
+class _Parametrization(NamedTuple):
+    """Params that were parametrized together, by a mark or by a fixture's own params.
+
+    `values` and `ids` are as they were given; both are unknown where a hook did it.
+    """
+
+    names: list[str]
+    values: object = None
+    ids: object = None
+
+    def given_id(self, callspec: Any) -> object:
+        """Give the id that was written down for these values; None where pytest made one."""
+        index = callspec.indices[self.names[0]]
+        values = _at(self.values, index)
+        own = values.id if isinstance(values, _ParameterSet) else None
+        return _at(self.ids, index) if own is None else own
+
+
+def _at(entries: object, index: int) -> object:
+    return entries[index] if isinstance(entries, Sequence) and index < len(entries) else None
+
+
+def _shown(item: pytest.Item, callspec: Any) -> dict[str, str]:
     """Give each param its own text.
 
-    pytest keeps one id for each parametrization, in the order in which the params were added; a hidden id is
-    not in that list, and then the values speak for themselves.
+    pytest keeps one id for each parametrization, in the order in which the params were added, but none for a
+    hidden one. Where that does not come out even the values speak for themselves.
     """
-    params: dict[str, Any] = callspec.params
+    parametrizations = list(_parametrizations(item, list(callspec.params)))
+    shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]
     ids: Sequence[str] = getattr(callspec, "_idlist", ())
-    spans = list(_spans(list(params), groups))
-    if len(spans) != len(ids):
-        return {name: text_of(value) for name, value in params.items()}
-    shown: dict[str, str] = {}
-    for names, text in zip(spans, ids, strict=True):
-        shown.update(_split(names, str(text), params))
-    return shown
+    id_of = dict(zip((each.names[0] for each in shown), ids, strict=True)) if len(shown) == len(ids) else {}
+    texts: dict[str, str] = {}
+    for each in parametrizations:
+        texts.update(_texts(each, id_of.get(each.names[0]), callspec))
+    return texts
 
 
-def _spans(names: list[str], groups: Sequence[list[str]]) -> Iterator[list[str]]:
+def _parametrizations(item: pytest.Item, names: list[str]) -> Iterator[_Parametrization]:
     """Cut the params into those that were parametrized together."""
+    marked = [
+        _Parametrization(_argnames(marker), _argument(marker, 1, "argvalues"), _argument(marker, 3, "ids"))
+        for marker in item.iter_markers("parametrize")
+    ]
     while names:
-        group = next((each for each in groups if names[: len(each)] == each), names[:1])
-        yield group
-        names = names[len(group) :]
+        fitting = (each for each in marked if each.names and names[: len(each.names)] == each.names)
+        found = next(fitting, None) or _of_fixture(item, names[0])
+        yield found
+        names = names[len(found.names) :]
 
 
-def _split(names: list[str], text: str, params: dict[str, Any]) -> dict[str, str]:
+def _of_fixture(item: pytest.Item, name: str) -> _Parametrization:
+    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {}).get(name, ())
+    found = next((fixture for fixture in reversed(fixtures) if fixture.params is not None), None)
+    return _Parametrization([name], found.params, found.ids) if found else _Parametrization([name])
+
+
+def _texts(parametrization: _Parametrization, text: str | None, callspec: Any) -> dict[str, str]:
+    """Give the params of one parametrization their texts; `text` is its id, None where it has none to show."""
+    names, ids = parametrization.names, parametrization.ids
+    own = _pieces(names, callspec, lambda value: value)
+    is_made = parametrization.given_id(callspec) is None
+    if text is None or (is_made and _is_id_of(text, own.values())):
+        return own
     if len(names) == 1:
-        value = params[names[0]]
-        # pytest escapes what is not ASCII; the value itself is readable.
-        is_escaped = isinstance(value, str) and value.encode("unicode_escape").decode() == text
-        return {names[0]: value if is_escaped else text}
-    parts = text.split("-")
-    if len(parts) != len(names):
-        return {name: text_of(params[name]) for name in names}
-    return {
-        name: text_of(params[name]) if isinstance(params[name], _PRIMITIVES) else part
-        for name, part in zip(names, parts, strict=True)
-    }
+        return {names[0]: _unescaped(text)}
+    if is_made and callable(ids):
+        pieces = _pieces(names, callspec, ids)
+        return pieces if _is_id_of(text, pieces.values()) else own
+    return own
+
+
+def _pieces(names: list[str], callspec: Any, ids: Callable[[Any], object]) -> dict[str, str]:
+    """Give each param the piece of an id that pytest makes: of its value, or of its name and its values' index."""
+    return {name: _piece(callspec.params[name], ids, f"{name}{callspec.indices[name]}") for name in names}
+
+
+def _piece(value: object, ids: Callable[[Any], object], otherwise: str) -> str:
+    try:
+        text = _text_in_id(ids(value))
+    except Exception:  # the function and the value are the test's own, and nobody may have asked them before
+        text = None
+    return otherwise if text is None else text
+
+
+def _text_in_id(value: Any) -> str | None:
+    """Give the text of what pytest can make an id of; nothing that differs between processes, such as an address."""
+    if isinstance(value, _PRIMITIVES):
+        return text_of(value)
+    if isinstance(value, bytes):
+        return value.decode("ascii", "backslashreplace")
+    if isinstance(value, re.Pattern):
+        return text_of(value.pattern)
+    name = getattr(value, "__name__", None)
+    return name if isinstance(name, str) else None
+
+
+def _is_id_of(text: str, pieces: Iterable[str]) -> bool:
+    """Whether pytest made an id of these pieces, perhaps with a number because it made the same one twice."""
+    joined = _unescaped("-".join(pieces))
+    number = r"_\d+" if joined[-1:].isdigit() else r"\d+"
+    return re.fullmatch(f"{re.escape(joined)}({number})?", _unescaped(text)) is not None
+
+
+def _unescaped(text: str) -> str:
+    """Make an id readable: pytest escapes what is not ASCII."""
+    return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape", "replace"), text)

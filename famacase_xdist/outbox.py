@@ -1,16 +1,20 @@
 """The only queue: a SQLite file, one for each session, from which only the server's acknowledgement deletes.
 
-A frame is *accepted* when the transaction that holds it is committed. Leases are kept in memory: whoever opens
-the file after a crash starts with none.
+A result is *accepted* when the transaction that holds it is committed. Leases are kept in memory: whoever opens
+the file after a crash starts with none. The file is locked for as long as a process has it open; the system drops
+that lock with the process, so a file that can be opened belongs to nobody.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import json
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +41,14 @@ CREATE TABLE contents (
     digest TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     mime TEXT NOT NULL,
-    body BLOB,
+    size INTEGER NOT NULL,
     remote_id TEXT,
     refusal TEXT
 ) WITHOUT ROWID;
+CREATE TABLE pieces (digest TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (digest, number));
+CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
 """
+_TABLES = ("session", "results", "contents", "pieces", "running")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +63,27 @@ class Outbox:
     """Results that the server has not acknowledged yet. All methods may be called from any thread.
 
     Args:
-        path: The file; made with mode 0600 if it is not there.
+        path: The file; made with mode 0600 in a directory of mode 0700. None keeps all in memory.
+
+    Attributes:
+        trouble: Why the file is not used any more; then all is in memory, and what is left is lost at the end.
 
     Raises:
-        OutboxError: The file cannot be opened, or a later version of this package wrote it.
+        OutboxError: The file cannot be used: a process has it open, it is damaged, or of a later version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._lock = threading.Lock()
+        self.trouble = ""
+        self._lock = threading.RLock()
         self._leased: set[str] = set()
+        self._wal: int | None = None
+        self._is_dirty = False
         with self._reported():
-            self._db = self._open(path)
-
-    @staticmethod
-    def _open(path: Path) -> sqlite3.Connection:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
-        # FULL: a commit survives a power failure. It runs on the inbox's thread and holds up no test.
-        db.execute("PRAGMA synchronous = FULL")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
-        elif version != VERSION:
-            raise OutboxError(f"{path} was written by another version of famacase-xdist (format {version})")
-        return db
+            self._db = _open(path)
+            if path is not None:
+                self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        _leak_in_children(self._db)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -97,48 +98,95 @@ class Outbox:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
-    def put(self, frames: Sequence[wire.Frame]) -> None:
-        """Accept frames, all or none; one that is there already changes nothing."""
+    def put(self, frames: Sequence[wire.AnyFrame]) -> None:
+        """Accept frames, all or none; one that is there already changes nothing.
+
+        Where the disk fails, what can be read moves into memory, and work goes on there.
+        """
+        with self._lock:
+            try:
+                self._put(frames)
+            except OutboxError as error:
+                if self.path is None or self.trouble:
+                    raise
+                self._move_to_memory(str(error))
+                self._put(frames)
+            self._is_dirty = True
+
+    def _put(self, frames: Sequence[wire.AnyFrame]) -> None:
         with self._transaction() as db:
             for head, body in frames:
-                if isinstance(head, wire.ContentHead):
-                    db.execute(
-                        "INSERT OR IGNORE INTO contents (digest, name, mime, body) VALUES (?, ?, ?, ?)",
-                        (head.digest, head.name, head.mime, body),
-                    )
-                else:
+                if isinstance(head, wire.ResultHead):
+                    values = (head.id, head.nodeid, head.status, head.attempt, json.dumps(head.contents), body)
                     db.execute(
                         "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body)"
                         " VALUES (?, ?, ?, ?, ?, ?)",
-                        (head.id, head.nodeid, head.status, head.attempt, json.dumps(head.contents), body),
+                        values,
                     )
+                elif isinstance(head, wire.PieceHead):
+                    # A second worker may send content that was uploaded meanwhile.
+                    db.execute(
+                        "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
+                        " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
+                        (head.digest, head.number, body, head.digest),
+                    )
+                elif isinstance(head, wire.ContentHead):
+                    db.execute(
+                        "INSERT OR IGNORE INTO contents (digest, name, mime, size) VALUES (?, ?, ?, ?)",
+                        (head.digest, head.name, head.mime, head.size),
+                    )
+            _note_running(db, frames)
+
+    def _move_to_memory(self, reason: str) -> None:
+        """Go on in memory with all that can still be read."""
+        memory = _open(None)
+        for table in _TABLES:
+            with contextlib.suppress(sqlite3.Error):
+                for row in self._db.execute(f"SELECT * FROM {table}"):  # noqa: S608
+                    memory.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        self._db = memory
+        self.trouble = reason
+
+    def sync(self) -> None:
+        """Make what was accepted survive a power failure; any thread, waits for the disk."""
+        with self._lock:
+            wal, is_dirty, self._is_dirty = self._wal, self._is_dirty, False
+        if wal is not None and is_dirty:
+            with contextlib.suppress(OSError):
+                os.fsync(wal)
 
     def lease(self, most: int, most_bytes: int) -> list[Queued]:
         """Take the oldest results that nobody has leased: at most `most`, and `most_bytes` beyond the first."""
         batch: list[Queued] = []
         size = 0
         with self._lock, self._reported():
-            for row in self._db.execute(
-                "SELECT id, nodeid, status, attempt, contents, length(body), position FROM results"
-                " WHERE refusal IS NULL ORDER BY position"
+            for position, result_id, length in self._db.execute(
+                "SELECT position, id, length(body) FROM results WHERE refusal IS NULL ORDER BY position"
             ):
-                if row[0] in self._leased:
+                if result_id in self._leased:
                     continue
-                size += row[5]
+                size += length
                 if len(batch) == most or (batch and size > most_bytes):
                     break
-                (body,) = self._db.execute("SELECT body FROM results WHERE position = ?", (row[6],)).fetchone()
-                head = wire.ResultHead(row[0], row[1], row[2], row[3], tuple(json.loads(row[4])))
-                batch.append(Queued(head, body))
+                batch.append(self._queued(position))
             self._leased.update(each.head.id for each in batch)
         return batch
 
-    def release(self, batch: Sequence[Queued]) -> None:
+    def _queued(self, position: int) -> Queued:
+        result_id, nodeid, status, attempt, contents, body = self._db.execute(
+            "SELECT id, nodeid, status, attempt, contents, body FROM results WHERE position = ?", (position,)
+        ).fetchone()
+        return Queued(wire.ResultHead(result_id, nodeid, status, attempt, tuple(json.loads(contents))), body)
+
+    def release(self, batch: Iterable[Queued]) -> None:
         """Give a lease back: the results wait again."""
         with self._lock:
             self._leased.difference_update(each.head.id for each in batch)
@@ -155,53 +203,71 @@ class Outbox:
             db.execute("UPDATE results SET refusal = ? WHERE id = ?", (words, queued.head.id))
         self.release([queued])
 
-    def content(self, digest: str) -> tuple[wire.ContentHead, bytes] | None:
-        """Give an attachment's content that is not uploaded yet."""
-        with self._lock, self._reported():
-            row = self._db.execute("SELECT name, mime, body FROM contents WHERE digest = ?", (digest,)).fetchone()
-        return None if row is None or row[2] is None else (wire.ContentHead(digest, row[0], row[1]), row[2])
+    def forgive(self) -> None:
+        """Let refused results and attachments be tried again; for whoever resends."""
+        with self._transaction() as db:
+            db.execute("UPDATE results SET refusal = NULL")
+            db.execute("UPDATE contents SET refusal = NULL")
 
-    def content_size(self, digest: str) -> int | None:
-        """Give the bytes of an attachment's content that still has to be uploaded."""
+    def refusals(self) -> Counter[str]:
+        """Count refused results by the server's words."""
+        with self._lock, self._reported():
+            rows = self._db.execute("SELECT refusal, count(*) FROM results WHERE refusal IS NOT NULL GROUP BY refusal")
+            return Counter(dict(rows.fetchall()))
+
+    def undelivered(self) -> int:
+        """Count all results that the server has not acknowledged."""
+        with self._lock, self._reported():
+            (count,) = self._db.execute("SELECT count(*) FROM results").fetchone()
+        return int(count)
+
+    def content(self, digest: str) -> wire.ContentHead | None:
+        """Give an attachment that is not uploaded yet."""
         with self._lock, self._reported():
             row = self._db.execute(
-                "SELECT length(body) FROM contents WHERE digest = ? AND refusal IS NULL", (digest,)
+                "SELECT digest, name, mime, size FROM contents"
+                " WHERE digest = ? AND remote_id IS NULL AND refusal IS NULL",
+                (digest,),
             ).fetchone()
-        return None if row is None else row[0]
+        return None if row is None else wire.ContentHead(*row)
+
+    def piece(self, digest: str, number: int) -> bytes | None:
+        """Give one piece of an attachment's content; None after the last."""
+        with self._lock, self._reported():
+            row = self._db.execute(
+                "SELECT body FROM pieces WHERE digest = ? AND number = ?", (digest, number)
+            ).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def uploaded(self, digest: str, remote_id: object) -> None:
+        """Keep the server's id of an attachment in the place of its content."""
+        with self._transaction() as db:
+            db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", (json.dumps(remote_id), digest))
+            db.execute("DELETE FROM pieces WHERE digest = ?", (digest,))
 
     def refuse_content(self, digest: str, words: str) -> None:
         """Note that the server will not take an attachment, with its words."""
         with self._transaction() as db:
             db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", (words, digest))
 
-    def uploaded(self, digest: str, remote_id: object) -> None:
-        """Keep the server's id of an attachment in the place of its content."""
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE contents SET remote_id = ?, body = NULL WHERE digest = ?", (json.dumps(remote_id), digest)
-            )
-
-    def remote_ids(self, digests: Sequence[str]) -> dict[str, Any]:
+    def remote_ids(self, digests: Iterable[str]) -> dict[str, Any]:
         """Give the server's ids of those attachments that have one."""
+        return {digest: json.loads(value) for digest, value in self._column("remote_id", digests)}
+
+    def content_refusals(self, digests: Iterable[str]) -> list[str]:
+        """Name the attachments that the server would not take, each with its words."""
+        return [words for _, words in self._column("name || ': ' || refusal", digests)]
+
+    def _column(self, column: str, digests: Iterable[str]) -> list[tuple[str, str]]:
+        query = f"SELECT digest, {column} FROM contents WHERE digest = ?"  # noqa: S608
         with self._lock, self._reported():
-            rows = [
-                self._db.execute("SELECT digest, remote_id FROM contents WHERE digest = ?", (digest,)).fetchone()
-                for digest in digests
-            ]
-        return {row[0]: json.loads(row[1]) for row in rows if row is not None and row[1] is not None}
+            rows = [self._db.execute(query, (digest,)).fetchone() for digest in digests]
+        return [row for row in rows if row is not None and row[1] is not None]
 
-    def waiting(self) -> int:
-        """Count the results that may still be sent, leased or not."""
-        return self._count("refusal IS NULL")
-
-    def undelivered(self) -> int:
-        """Count all results that the server has not acknowledged."""
-        return self._count("1")
-
-    def _count(self, condition: str) -> int:
+    def running(self) -> list[tuple[str, bytes]]:
+        """Give the tests that began and did not end: node id, and the result as far as it was known."""
         with self._lock, self._reported():
-            (count,) = self._db.execute(f"SELECT count(*) FROM results WHERE {condition}").fetchone()  # noqa: S608
-        return int(count)
+            return [(nodeid, bytes(body)) for nodeid, body in self._db.execute("SELECT nodeid, body FROM running")]
 
     def remember(self, **values: object) -> None:
         """Keep facts of the session, JSON values, for whoever resends: host, project, run."""
@@ -219,7 +285,63 @@ class Outbox:
     def close(self, *, delete: bool = False) -> None:
         """Close the file, and delete it where asked to. May be called twice."""
         with self._lock:
-            self._db.close()
-        if delete:
-            for suffix in ("", "-wal", "-shm"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            with contextlib.suppress(sqlite3.Error):
+                self._db.close()
+            if self._wal is not None:
+                os.close(self._wal)
+                self._wal = None
+        if delete and self.path is not None:
+            for suffix in ("", "-wal"):
+                with contextlib.suppress(OSError):
+                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+
+def _open(path: Path | None) -> sqlite3.Connection:
+    if path is not None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=0)
+    try:
+        # Before the first access: the lock is then held until the process ends, however it ends.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        # A commit survives the process; `sync` makes it survive the machine, off the test's way.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute("COMMIT")
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+        elif version != VERSION:
+            raise OutboxError(f"{path} was written by another version of famacase-xdist (format {version})")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _leak_in_children(db: sqlite3.Connection) -> None:
+    """Keep a forked child from closing the connection: SQLite would then remove the parent's log."""
+
+    def leak() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+
+    os.register_at_fork(after_in_child=leak)
+
+
+def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> None:
+    """Keep the tests that begin and forget those that end."""
+    begun: dict[str, bytes] = {}
+    ended: list[tuple[str]] = []
+    for head, body in frames:
+        if isinstance(head, wire.BegunHead):
+            begun[head.nodeid] = body or begun.get(head.nodeid, b"")
+        elif isinstance(head, (wire.ResultHead, wire.IgnoredHead)):
+            begun.pop(head.nodeid, None)
+            ended.append((head.nodeid,))
+    db.executemany("DELETE FROM running WHERE nodeid = ?", ended)
+    db.executemany(
+        "INSERT INTO running VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET body = iif(excluded.body = x'', body, excluded.body)",
+        begun.items(),
+    )

@@ -29,7 +29,7 @@ def result_payload(result: Any, settings: Settings, attach: Attach) -> dict[str,
         "signature": text_of(result.signature) if result.signature else None,
         "testops_ids": [int(each) for each in result.testops_ids] if result.testops_ids else None,
         "execution": _execution(result.execution),
-        "fields": _texts(result.fields),
+        "fields": _texts({name: value for name, value in dict(result.fields or {}).items() if value is not None}),
         "tags": [text_of(tag) for tag in getattr(result, "tags", ())],
         "params": {
             name: value or "empty"

@@ -78,7 +78,6 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._nodeid = ""
         self._is_muted = False
         self._verdict = Verdict()
-        self._notes: list[str] = []
         self.failures = 0
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -124,13 +123,20 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
+        self._nodeid = item.nodeid
         if item.get_closest_marker("qase_ignore"):
+            self._sink.send(wire.encode(wire.IgnoredHead(self._nodeid)))
             return
-        self._nodeid = metadata.nodeid_of(item)
         self._is_muted = item.get_closest_marker("qase_muted") is not None
         self._verdict = Verdict()
-        self._notes = []
         self.runtime.result = self._described(item)
+        if self._says_more_than_nodeid(item):
+            description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
+            self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
+
+    def _says_more_than_nodeid(self, item: pytest.Item) -> bool:
+        """Whether a result rebuilt from the node id alone would miss something, should the process die."""
+        return hasattr(item, "callspec") or any(marker.name.startswith("qase_") for marker in item.iter_markers())
 
     def _described(self, item: pytest.Item) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
@@ -145,7 +151,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         ):
             describe(item)
         result.params, result.param_groups = metadata.params_of(item)
-        result.signature = metadata.signature_of(self._nodeid, result.testops_ids, result.params)
+        result.signature = metadata.signature_of(metadata.nodeid_of(item), result.testops_ids, result.params)
+        result.execution.attempt_index = self._attempt
         return result
 
     def _take(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
@@ -184,19 +191,19 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def _encoded(self, result: Result) -> bytes:
         digests: list[str] = []
+        notes: list[str] = []
 
         def attach(attachment: Any) -> dict[str, Any] | None:
             try:
                 entry, digest = self._attachments.send(result.id, attachment)
             except ValueError as error:
-                self._notes.append(f"Attachment left out: {error}")
+                notes.append(str(error))
                 return None
             digests.append(digest)
             return entry
 
         content = payload.result_payload(result, self._settings, attach)
-        if self._notes:
-            content["message"] = "\n".join(filter(None, (content["message"], *self._notes)))
+        content["message"] = wire.noted(content["message"], notes)
         head = wire.ResultHead(
             result.id, self._nodeid, content["execution"]["status"], self._attempt, tuple(dict.fromkeys(digests))
         )

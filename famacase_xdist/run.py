@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import threading
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +48,14 @@ class Run:
         )
         return cls(request, join_id=settings.testops_run_id)
 
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Run:
+        """Plan to go on with the run of an earlier session; the opposite of `facts`."""
+        request = facts["request"]
+        run = cls(RunRequest(**{**request, "tags": tuple(request["tags"])}), join_id=facts["join_id"])
+        run.id = facts["run_id"]
+        return run
+
     @property
     def is_open(self) -> bool:
         """Whether results can be sent to it."""
@@ -61,7 +70,7 @@ class Run:
             DeliveryError: Why not.
         """
         try:
-            api.check_project()
+            self._check_project(api)
             self.id = self._join(api) if self.join_id is not None else api.create_run(self.request)
             self.url = api.run_url(self.id)
             self.trouble = ""
@@ -70,6 +79,14 @@ class Run:
             raise
         finally:
             self.settled.set()
+
+    def _check_project(self, api: Api) -> None:
+        try:
+            api.check_project()
+        except Refused as error:
+            if error.status == 404:
+                raise Refused(f"there is no project {api.project} at {api.host}", status=404) from None
+            raise
 
     def _join(self, api: Api) -> object:
         try:
@@ -81,13 +98,13 @@ class Run:
             raise
         return self.join_id
 
-    def complete(self, api: Api) -> None:
-        """Mark the run as complete.
+    def complete(self, api: Api, *, timeout: float) -> None:
+        """Mark the run as complete; `timeout` is in seconds.
 
         Raises:
             DeliveryError: Why not.
         """
-        api.complete_run(self.id)
+        api.complete_run(self.id, timeout=timeout)
         self.completed = True
 
     def facts(self) -> dict[str, Any]:

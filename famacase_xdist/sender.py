@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, stop_after_attempt
@@ -61,28 +61,46 @@ class Sender:
         self.trouble = ""
         self.halted = False
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether the thread has ended."""
+        return not self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread; it opens the run first."""
         self._thread.start()
 
     def notify(self, results: int) -> None:
         """Say that the outbox has this many more results; any thread, never waits for the network."""
+        if not results:
+            return
         with self._changed:
-            if self._waiting == 0:
-                self._since = time.monotonic()
+            is_first = self._waiting == 0
             self._waiting += results
-            self._changed.notify()
+            if is_first:
+                self._since = time.monotonic()
+            # Waking the thread costs the test that runs, so only where there is something to do or to wait for.
+            if is_first or self._waiting >= self._settings.testops_batch_size:
+                self._changed.notify()
 
     def flush(self, timeout: float) -> bool:
         """Deliver all that is there, then stop; give up after `timeout` seconds. True if the thread has ended."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self.close()
         self._thread.join(timeout)
         self._abandoned.set()
         # The thread may sit in a request. It is a daemon and cannot hold up the exit.
         self._thread.join(0.1)
-        return not self._thread.is_alive()
+        return self.is_idle
+
+    def join(self, timeout: float) -> None:
+        """Wait until the thread has ended, at most `timeout` seconds."""
+        self._thread.join(timeout)
+
+    def close(self) -> None:
+        """Let the thread deliver all that is there and then end; returns at once."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
 
     def _work(self) -> None:
         try:
@@ -155,7 +173,7 @@ class Sender:
     def _send(self, batch: Sequence[Queued]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
         ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
-        bodies = [wire.resolve_references(each.head, each.body, ids) for each in batch]
+        bodies = [self._body(each, ids) for each in batch]
         try:
             self._retry(lambda: self._api.send_results(self._run.id, bodies))
         except Refused as error:
@@ -170,6 +188,12 @@ class Sender:
         else:
             self._outbox.acknowledge(batch)
             self.delivered.update(each.head.status for each in batch)
+
+    def _body(self, queued: Queued, ids: Mapping[str, object]) -> bytes:
+        """Give a result's JSON with the server's ids; what could not be uploaded is named in its message."""
+        body = wire.resolve_references(queued.head, queued.body, ids)
+        missing = [digest for digest in queued.head.contents if digest not in ids]
+        return wire.with_notes(body, self._outbox.content_refusals(missing)) if missing else body
 
     def _retry(self, call: Callable[[], Any]) -> Any:
         """Make a call, again where that may help: full jitter, Retry-After honoured, interrupted by the deadline."""

@@ -24,6 +24,7 @@ REPORTER_PATH = "/api/v1/reporter/v1"
 
 _TRUE = frozenset({"true", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "no", "n", "off", "0"})
+_ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(/[^\s?#]*)?", re.IGNORECASE)
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/|$)", re.IGNORECASE)
 
 
@@ -60,6 +61,14 @@ def parse_status(raw: object) -> str:
     return status
 
 
+def parse_undelivered(raw: object) -> str:
+    """Take what undelivered results do to the exit status and the summary."""
+    word = str(raw).strip().lower()
+    if word not in ("warn", "fail", "ignore"):
+        raise ValueError("warn, fail, ignore")
+    return word
+
+
 def parse_list(raw: object) -> tuple[str, ...]:
     """Take ``a, b`` or a list of texts; empty entries are dropped."""
     entries = raw if isinstance(raw, list) else parse_text(raw).split(",")
@@ -81,14 +90,16 @@ def parse_host(raw: object) -> str:
     if "://" not in text:
         text = ("http://" if _LOOPBACK.match(text) else "https://") + text
     url = text.rstrip("/").removesuffix(REPORTER_PATH).rstrip("/")
-    parts = urlsplit(url)
-    try:
-        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1) > 0
-    except ValueError:
-        usable = False
-    if not usable or parts.username or parts.query or parts.fragment:
+    if not _ADDRESS.fullmatch(url) or not _has_usable_port(url):
         raise ValueError("the address of a Famacase server, such as https://famacase.example.com")
     return url
+
+
+def _has_usable_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # above 65535, or brackets around what is no address
+        return False
 
 
 def number(kind: type[int] | type[float], least: float, most: float | None = None) -> Callable[[object], Any]:
@@ -109,7 +120,11 @@ def number(kind: type[int] | type[float], least: float, most: float | None = Non
 
 def parse_path(raw: object) -> Path:
     """Take a path; ``~`` is the user's home."""
-    return Path(parse_text(raw)).expanduser()
+    path = Path(parse_text(raw))
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError("a path; after ~ a user who has a home directory") from None
 
 
 def parse_slug(raw: object) -> str:
@@ -220,6 +235,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("retry_attempts", number(int, 1, 100), "tries of a request in all", "retryAttempts", 3),
     Setting("attachment_workers", number(int, 1, 32), "uploads side by side", "attachmentWorkers", 4),
     Setting("flush_timeout", number(float, 0), "seconds the end of the session may wait", "flushTimeout", 60.0),
+    Setting("undelivered", parse_undelivered, "what undelivered results do: warn, fail, ignore", "undelivered", "warn"),
+    Setting("collection_errors", parse_bool, "report modules that do not import", "collectionErrors", True),
+    Setting("not_run", parse_bool, "report tests that never ran as untested", "notRun", False),
     Setting("state_dir", parse_path, "directory of the outbox", "stateDir"),
 )
 
@@ -256,6 +274,9 @@ class Settings:
     retry_attempts: int = 3
     attachment_workers: int = 4
     flush_timeout: float = 60.0
+    undelivered: str = "warn"
+    collection_errors: bool = True
+    not_run: bool = False
     state_dir: Path | None = None
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
 

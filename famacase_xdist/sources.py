@@ -9,16 +9,16 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from .errors import SettingsError
 from .settings import BY_NAME, SETTINGS, Setting, Settings
 
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     import pytest
 
 OWN_FILE = "famacase.config.json"
@@ -76,10 +76,42 @@ def _add_flag(group: pytest.OptionGroup, flag: str, *, dest: str, help: str) -> 
         return
 
 
-class Sources:
-    """Everything that can hold a setting for one pytest process."""
+class Place(Protocol):
+    """What `Sources` asks of pytest's config."""
 
-    def __init__(self, config: pytest.Config, options: Namespace, environ: Mapping[str, str] = os.environ) -> None:
+    @property
+    def rootpath(self) -> Path:
+        """The directory that holds the project's files."""
+
+    @property
+    def inipath(self) -> Path | None:
+        """The ini file, for messages."""
+
+    @property
+    def invocation_params(self) -> Any:
+        """Whose ``dir`` is the directory that we were started in."""
+
+    def getini(self, name: str) -> Any:
+        """Give a value of the ini file."""
+
+
+class Directory:
+    """A place without pytest: the command line of our own reads the environment and the files of a directory."""
+
+    inipath = None
+
+    def __init__(self, path: Path) -> None:
+        self.rootpath = path
+        self.invocation_params = SimpleNamespace(dir=path)
+
+    def getini(self, name: str) -> None:
+        """Give nothing: there is no ini file."""
+
+
+class Sources:
+    """Everything that can hold a setting for one process."""
+
+    def __init__(self, config: Place, options: object, environ: Mapping[str, str] = os.environ) -> None:
         self._config = config
         self._options = options
         self._environ = environ
@@ -149,11 +181,12 @@ def _parse(row: Setting, found: Found) -> Any:
     try:
         return row.parse(found.value)
     except ValueError as error:
-        shown = "the value" if row.name in SECRETS else repr(found.value)
+        # What stands before an @ in an address may be a password.
+        shown = "the value" if row.name in SECRETS else re.sub(r"^(['\"]?(\w+://)?).*@", r"\1***@", repr(found.value))
         raise SettingsError(f"{found.source}: {shown} is not allowed; allowed is {error}") from None
 
 
-def _read_file(name: str, config: pytest.Config) -> dict[str, Any]:
+def _read_file(name: str, config: Place) -> dict[str, Any]:
     for folder in dict.fromkeys((config.invocation_params.dir, config.rootpath)):
         path = Path(folder) / name
         if path.is_file():

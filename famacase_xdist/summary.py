@@ -10,6 +10,7 @@ from pathlib import Path
 from .delivery import Outcome
 from .ledger import Ledger
 from .run import Run
+from .settings import Settings
 
 
 def header_line(project: str, run: Run) -> str:
@@ -20,17 +21,26 @@ def header_line(project: str, run: Run) -> str:
     return f"famacase: project {project}, no run yet: {reason}; results are kept"
 
 
-def section(run: Run, ledger: Ledger, outcome: Outcome) -> Iterator[str]:
+def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:
     """Give the lines of the section at the end."""
     if run.is_open:
         yield f"run {run.id}: {run.url} ({'completed' if run.completed else 'not completed'})"
     else:
         yield "no run was opened"
-    yield f"collected {ledger.collected}, delivered {_counted(outcome.delivered)}, undelivered {outcome.undelivered}"
-    if outcome.trouble:
-        yield f"problem: {outcome.trouble}"
+    yield _books(ledger, outcome)
+    for reason, count in outcome.causes.most_common() if settings.undelivered != "ignore" else ():
+        yield f"undelivered {count}: {reason}"
+    for problem in outcome.problems:
+        yield f"problem: {problem}"
     if outcome.outbox is not None:
         yield f"kept in {outcome.outbox}"
+        yield f"to send what was kept: {resend_command(settings)}"
+
+
+def resend_command(settings: Settings) -> str:
+    """Give the command that delivers what was kept."""
+    option = f" --state-dir {shlex.quote(str(settings.state_dir))}" if settings.state_dir else ""
+    return f"famacase-xdist resend{option}"
 
 
 def embedded_hint(run: Run, database: Path, cwd: Path) -> str:
@@ -38,6 +48,23 @@ def embedded_hint(run: Run, database: Path, cwd: Path) -> str:
     default = Path(".famacase", "famacase.sqlite3")
     option = "" if database == cwd / default else f" --database {shlex.quote(str(database))}"
     return f"to look at it: famacase-xdist serve{option}, then open http://127.0.0.1:8484/runs/{run.id}"
+
+
+def _books(ledger: Ledger, outcome: Outcome) -> str:
+    parts = [
+        f"collected {ledger.collected}",
+        f"delivered {_counted(outcome.delivered)}",
+        f"undelivered {outcome.undelivered}",
+        f"not run {ledger.not_run}",
+    ]
+    rare = {
+        "ignored": ledger.ignored,
+        "crashed": ledger.crashed,
+        "rebuilt from pytest's reports": ledger.rebuilt,
+        "modules not collected": ledger.not_collected,
+        "unreadable messages": ledger.unreadable,
+    }
+    return ", ".join([*parts, *(f"{name} {count}" for name, count in rare.items() if count)])
 
 
 def _counted(statuses: Counter[str]) -> str:

@@ -11,6 +11,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import requests
@@ -18,8 +19,29 @@ from requests.auth import AuthBase
 
 from .errors import NoAnswer, Refused
 
-#: An upload: part name, then file name, content and media type.
-File = tuple[str, tuple[str, bytes, str]]
+
+class Readable(Protocol):
+    """A stream of known length: `len` gives the bytes that are left."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1) -> bytes:
+        """Give at most `size` bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A part of a multipart body, read while it is sent.
+
+    Attributes:
+        name: The file name.
+        mime: The media type.
+        content: The bytes.
+    """
+
+    name: str
+    mime: str
+    content: Readable
 
 
 class Transport(Protocol):
@@ -41,7 +63,7 @@ class Transport(Protocol):
             method: GET or POST.
             url: The whole address.
             body: JSON in UTF-8.
-            files: Parts of a multipart body.
+            files: Parts of a multipart body, each named ``files``.
             headers: Beside the transport's own.
             timeout: Seconds to connect, and seconds between two pieces of the answer.
 
@@ -90,16 +112,11 @@ class HttpTransport:
         timeout: float,
     ) -> Any:
         """Send one request; see `Transport.send`."""
-        own = {"Content-Type": "application/json"} if body is not None else {}
+        data, media_type = (_multipart(files)) if files else (body, "application/json")
+        own = {"Content-Type": media_type} if data is not None else {}
         try:
             answer = self._session().request(
-                method,
-                url,
-                data=body,
-                files=list(files) if files else None,
-                headers={**own, **(headers or {})},
-                timeout=timeout,
-                allow_redirects=False,
+                method, url, data=data, headers={**own, **(headers or {})}, timeout=timeout, allow_redirects=False
             )
         except requests.RequestException as error:
             raise _no_answer(error) from None
@@ -125,6 +142,14 @@ class HttpTransport:
             with self._lock:
                 self._sessions.append(session)
         return session
+
+
+def _multipart(files: Sequence[File]) -> tuple[Any, str]:
+    """Make a body that is streamed: what `requests` itself makes of files is whole in memory, twice."""
+    from requests_toolbelt.multipart.encoder import MultipartEncoder
+
+    encoder = MultipartEncoder([("files", (file.name, file.content, file.mime)) for file in files])
+    return encoder, encoder.content_type
 
 
 def _no_answer(error: requests.RequestException) -> NoAnswer:

@@ -8,15 +8,48 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from . import wire
 from .api import MOST_FILES, Api
 from .errors import DeliveryError, FamacaseError, Refused
 from .outbox import Outbox
+from .transport import File
 
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
 GROUP_BYTES = 8 * 1024 * 1024
 
 #: Makes a call, again where that helps.
 Retry = Callable[[Callable[[], Any]], Any]
+
+
+class ContentReader:
+    """Reads an attachment out of the outbox piece by piece; `len` is what is left, as requests-toolbelt asks for."""
+
+    def __init__(self, outbox: Outbox, content: wire.ContentHead) -> None:
+        self._outbox = outbox
+        self._content = content
+        self._left = content.size
+        self._number = 0
+        self._buffer = b""
+
+    def __len__(self) -> int:
+        return self._left
+
+    def read(self, size: int = -1) -> bytes:
+        """Give at most `size` bytes.
+
+        Raises:
+            OSError: The outbox has fewer than it should have.
+        """
+        while not self._buffer and self._left:
+            piece = self._outbox.piece(self._content.digest, self._number)
+            if piece is None:
+                raise OSError(f"a part of {self._content.name} is missing")
+            self._buffer = piece
+            self._number += 1
+        given = self._buffer if size < 0 else self._buffer[:size]
+        self._buffer = self._buffer[len(given) :]
+        self._left -= len(given)
+        return given
 
 
 class Uploads:
@@ -51,38 +84,38 @@ class Uploads:
         for _ in self._threads:
             self._jobs.put(None)
 
-    def _groups(self, digests: Iterable[str]) -> Iterator[list[str]]:
+    def _groups(self, digests: Iterable[str]) -> Iterator[list[wire.ContentHead]]:
         """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""
-        group: list[str] = []
+        group: list[wire.ContentHead] = []
         size = 0
-        for digest in digests:
-            content_size = self._outbox.content_size(digest)
-            if content_size is None:
-                continue
-            if group and (len(group) == MOST_FILES or size + content_size > GROUP_BYTES):
+        for content in filter(None, map(self._outbox.content, digests)):
+            if group and (len(group) == MOST_FILES or size + content.size > GROUP_BYTES):
                 yield group
                 group, size = [], 0
-            group.append(digest)
-            size += content_size
+            group.append(content)
+            size += content.size
         if group:
             yield group
 
-    def _send(self, group: Sequence[str]) -> None:
-        contents = [content for digest in group if (content := self._outbox.content(digest)) is not None]
+    def _send(self, group: Sequence[wire.ContentHead]) -> None:
         try:
-            ids = self._retry(lambda: self._api.upload(contents))
+            # Each try reads the contents again.
+            ids = self._retry(lambda: self._api.upload([self._file(content) for content in group]))
         except Refused as error:
             if error.status in (401, 403) or error.retryable:
                 raise
             self._refused(group, error)
         else:
-            for (head, _), remote_id in zip(contents, ids, strict=True):
-                self._outbox.uploaded(head.digest, remote_id)
+            for content, remote_id in zip(group, ids, strict=True):
+                self._outbox.uploaded(content.digest, remote_id)
 
-    def _refused(self, group: Sequence[str], error: Refused) -> None:
+    def _file(self, content: wire.ContentHead) -> File:
+        return File(content.name, content.mime, ContentReader(self._outbox, content))
+
+    def _refused(self, group: Sequence[wire.ContentHead], error: Refused) -> None:
         """Halve a group until the attachment that the server will not take stands alone."""
         if len(group) == 1:
-            self._outbox.refuse_content(group[0], str(error))
+            self._outbox.refuse_content(group[0].digest, str(error))
             return
         half = len(group) // 2
         self._send(group[:half])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -11,29 +11,44 @@ from .wire import text_of
 
 PASSED, FAILED, INVALID, SKIPPED, BLOCKED = "passed", "failed", "invalid", "skipped", "blocked"
 
+_WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
 
-@dataclass(slots=True)
+
+class _Phase(NamedTuple):
+    """What one phase came to: pytest's own outcome, and what we report where this phase decides."""
+
+    outcome: str
+    status: str
+    reason: str = ""
+    stacktrace: str = ""
+
+
 class Verdict:
-    """The verdict on one attempt; grows with each phase.
+    """The verdict on one attempt; grows with each phase."""
 
-    Attributes:
-        status: One of the server's statuses; None until a phase decided it.
-        message: What went wrong, or why the test was skipped.
-        stacktrace: pytest's own account of the failure.
-    """
-
-    status: str | None = None
-    message: str | None = None
-    stacktrace: str | None = None
+    def __init__(self) -> None:
+        self._phases: list[_Phase] = []
 
     def add(self, report: pytest.TestReport, call: pytest.CallInfo[None], settings: Settings) -> None:
-        """Take one phase's report into account."""
-        if report.failed:
-            self._failed(report, call)
-        elif report.skipped:
-            self._skipped(report, settings)
-        elif report.when == "call":
-            self._passed(report, settings)
+        """Take one phase's report into account; a set-up or teardown that passed says nothing about the test."""
+        if report.when == "call" or not report.passed:
+            self._phases.append(_phase(report, call, settings))
+
+    @property
+    def status(self) -> str | None:
+        """One of the server's statuses, from the first phase with the worst outcome; None until there is one."""
+        decisive = max(self._phases, key=lambda phase: _WEIGHT.get(phase.outcome, 0), default=None)
+        return decisive.status if decisive else None
+
+    @property
+    def message(self) -> str | None:
+        """What went wrong, or why the test was skipped; a reason that two phases have is said once."""
+        return "\n".join(dict.fromkeys(phase.reason for phase in self._phases if phase.reason)) or None
+
+    @property
+    def stacktrace(self) -> str | None:
+        """What pytest itself says of every failure."""
+        return "\n\n".join(phase.stacktrace for phase in self._phases if phase.stacktrace) or None
 
     def final(self, settings: Settings, *, muted: bool) -> str:
         """Give the status to report: a muted test that did not pass is blocked; the mapping comes last."""
@@ -42,35 +57,26 @@ class Verdict:
             status = BLOCKED
         return settings.status_mapping.get(status, status)
 
-    def _failed(self, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
-        message = text_of(call.excinfo.exconly()) if call.excinfo else text_of(report.longrepr)
-        if report.when != "teardown":
-            # Without an exception it is pytest's own verdict: a strict xfail that passed.
-            is_failure = call.excinfo is None or isinstance(call.excinfo.value, AssertionError)
-            self.status = FAILED if report.when == "call" and is_failure else INVALID
-        elif self.status in (None, PASSED, SKIPPED):
-            self.status = INVALID
-        self._say(message)
-        self.stacktrace = "\n\n".join(filter(None, (self.stacktrace, report.longreprtext)))
 
-    def _skipped(self, report: pytest.TestReport, settings: Settings) -> None:
-        if hasattr(report, "wasxfail"):
-            self.status = settings.pytest_xfail_status_xfail
-            self._say(_xfail_reason(report))
-            self.stacktrace = report.longreprtext or None
-        else:
-            self.status = SKIPPED
-            self._say(_skip_reason(report))
+def _phase(report: pytest.TestReport, call: pytest.CallInfo[None], settings: Settings) -> _Phase:
+    if report.failed:
+        return _Phase(report.outcome, _failure(report, call), _error(report, call), report.longreprtext)
+    if hasattr(report, "wasxfail"):
+        status = settings.pytest_xfail_status_xfail if report.skipped else settings.pytest_xfail_status_xpass
+        return _Phase(report.outcome, status, _xfail_reason(report), report.longreprtext)
+    if report.skipped:
+        return _Phase(report.outcome, SKIPPED, _skip_reason(report))
+    return _Phase(report.outcome, PASSED)
 
-    def _passed(self, report: pytest.TestReport, settings: Settings) -> None:
-        if hasattr(report, "wasxfail"):
-            self.status = settings.pytest_xfail_status_xpass
-            self._say(_xfail_reason(report))
-        elif self.status is None:
-            self.status = PASSED
 
-    def _say(self, message: str) -> None:
-        self.message = "\n".join(filter(None, (self.message, message)))
+def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    """Tell failed from invalid. Without an exception it is pytest's own verdict: a strict xfail that passed."""
+    is_failure = call.excinfo is None or isinstance(call.excinfo.value, AssertionError)
+    return FAILED if report.when == "call" and is_failure else INVALID
+
+
+def _error(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+    return text_of(call.excinfo.exconly() if call.excinfo else report.longrepr)
 
 
 def _xfail_reason(report: pytest.TestReport) -> str:

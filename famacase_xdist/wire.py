@@ -4,9 +4,10 @@ A message is one `bytes` frame, because execnet refuses enums, paths, `str` subc
 
     frame = kind (1 byte) + length of head (4 bytes, big-endian) + head (JSON) + body
 
-A *result* frame's body is the JSON that goes to the server, untouched on its way; its attachments stand in it
-as references until the server has given them an id. A *content* frame's body is an attachment's bytes;
-it travels ahead of the results that name it.
+A *result*'s body is the JSON that goes to the server, untouched on its way; its attachments stand in it as
+references until the server has given them an id. An attachment's content travels ahead of the results that name
+it, in *pieces* that a *content* frame closes. A *begun* frame describes a test that starts, for the case that
+nobody will hear of it again; an *ignored* one says that no result will follow.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-RESULT = b"R"
-CONTENT = b"C"
+from typing import Any, Generic, NamedTuple, TypeVar
 
 #: Longest text in a result, in characters; what is longer is cut and says so (a request holds 128 MiB).
 MAX_TEXT = 8 * 1024 * 1024
+#: Bytes of an attachment in one frame, so that neither side ever holds a large one twice.
+PIECE_BYTES = 1024 * 1024
 
 _HEAD = struct.Struct(">cI")
 
@@ -47,32 +47,81 @@ class ResultHead:
 
 
 @dataclass(frozen=True, slots=True)
+class PieceHead:
+    """One piece of an attachment's content, the body; pieces are numbered from 0."""
+
+    digest: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class ContentHead:
-    """An attachment's content: its key, the name it is uploaded with, and its media type."""
+    """The end of an attachment's content: its key, the name it is uploaded with, its media type, its bytes."""
 
     digest: str
     name: str
     mime: str
+    size: int
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BegunHead:
+    """A test that starts; the body is its result as far as it is known, or empty."""
+
+    nodeid: str
+
+
+@dataclass(frozen=True, slots=True)
+class IgnoredHead:
+    """A test that is not reported."""
+
+    nodeid: str
+
+
+Head = ResultHead | PieceHead | ContentHead | BegunHead | IgnoredHead
+
+_KINDS: Mapping[bytes, type[Head]] = {
+    b"R": ResultHead,
+    b"P": PieceHead,
+    b"C": ContentHead,
+    b"B": BegunHead,
+    b"I": IgnoredHead,
+}
+_KIND_OF = {head: kind for kind, head in _KINDS.items()}
+
+
+HeadT = TypeVar("HeadT", bound=Head, covariant=True)
+
+
+class Frame(NamedTuple, Generic[HeadT]):
     """A frame taken apart: head and body."""
 
-    head: ResultHead | ContentHead
-    body: bytes
+    head: HeadT
+    body: bytes = b""
+
+
+AnyFrame = Frame[Head]
+
+
+def encode(head: Head, body: bytes = b"") -> bytes:
+    """Make a frame."""
+    values = to_json({name: getattr(head, name) for name in head.__slots__})
+    return b"".join((_HEAD.pack(_KIND_OF[type(head)], len(values)), values, body))
 
 
 def encode_result(head: ResultHead, result: Mapping[str, Any]) -> bytes:
     """Make the frame of one result; `result` is in the form of reporter-api.md and holds plain values only."""
-    return _frame(RESULT, _head_json(head), to_json(result))
+    return encode(head, to_json(result))
 
 
-def encode_content(head: ContentHead, content: bytes) -> bytes:
-    """Make the frame of one attachment's content."""
-    return _frame(CONTENT, _head_json(head), content)
+def encode_content(head: ContentHead, content: bytes) -> Iterator[bytes]:
+    """Make the frames of one attachment's content."""
+    for number, start in enumerate(range(0, len(content), PIECE_BYTES)):
+        yield encode(PieceHead(head.digest, number), content[start : start + PIECE_BYTES])
+    yield encode(head)
 
 
-def decode(frame: bytes) -> Frame:
+def decode(frame: bytes) -> AnyFrame:
     """Take a frame apart; the body is not looked into.
 
     Raises:
@@ -82,22 +131,11 @@ def decode(frame: bytes) -> Frame:
         kind, length = _HEAD.unpack_from(frame)
         start = _HEAD.size + length
         values = json.loads(frame[_HEAD.size : start])
-        body = bytes(memoryview(frame)[start:])
-        if kind == CONTENT:
-            return Frame(ContentHead(**values), body)
-        if kind == RESULT:
-            return Frame(ResultHead(**{**values, "contents": tuple(values["contents"])}), body)
-    except (struct.error, TypeError, KeyError) as error:
-        raise ValueError(f"not a frame: {error}") from None
-    raise ValueError(f"not a frame: kind {kind!r}")
-
-
-def _frame(kind: bytes, head: bytes, body: bytes) -> bytes:
-    return b"".join((_HEAD.pack(kind, len(head)), head, body))
-
-
-def _head_json(head: ResultHead | ContentHead) -> bytes:
-    return to_json({name: getattr(head, name) for name in head.__slots__})
+        if kind == b"R":
+            values["contents"] = tuple(values["contents"])
+        return Frame(_KINDS[kind](**values), frame[start:])
+    except (struct.error, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"not a frame: {error!r}") from None
 
 
 def to_json(value: object) -> bytes:
@@ -112,7 +150,8 @@ def to_json(value: object) -> bytes:
 def text_of(value: object) -> str:
     """Give `str(value)`, exactly a `str`, never raising: a test may hand over objects that cannot be printed."""
     try:
-        text = str.__str__(value) if isinstance(value, str) else str(value)
+        # Neither `__class__` nor `__str__` can be trusted: a mock says that it is a str, a subclass prints itself.
+        text = str.__str__(value if issubclass(type(value), str) else str(value))
     except Exception:
         text = f"<{type(value).__name__} that cannot be printed>"
     if len(text) > MAX_TEXT:
@@ -139,10 +178,24 @@ def resolve_references(head: ResultHead, body: bytes, ids: Mapping[str, object])
     for digest in head.contents:
         placeholder = reference(head.id, digest)
         if digest in ids:
-            body = body.replace(to_json(placeholder), to_json(ids[digest]))
+            # In a text of the test the quotes around the key would be escaped.
+            body = body.replace(b'"id":' + to_json(placeholder), b'"id":' + to_json(ids[digest]))
         else:
             dropped.add(placeholder)
     return to_json(_without(json.loads(body), dropped)) if dropped else body
+
+
+def with_notes(body: bytes, notes: Sequence[str]) -> bytes:
+    """Add to a result's message the attachments that it goes without."""
+    content = json.loads(body)
+    content["message"] = noted(content.get("message"), notes)
+    return to_json(content)
+
+
+def noted(message: str | None, notes: Sequence[str]) -> str | None:
+    """Give a message with a line for each attachment that was left out."""
+    lines = [message or "", *(f"Attachment left out: {note}" for note in notes)]
+    return "\n".join(filter(None, lines)) or None
 
 
 def _without(value: Any, dropped: set[str]) -> Any:

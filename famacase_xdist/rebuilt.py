@@ -1,0 +1,132 @@
+"""Results that no recorder made: of tests that died with their process, and of what never became a test."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from . import wire
+from .verdict import FAILED, INVALID, PASSED, SKIPPED
+
+UNTESTED = "untested"
+_BLANK: dict[str, Any] = {
+    "testops_ids": None,
+    "fields": {},
+    "tags": [],
+    "params": {},
+    "param_groups": [],
+    "attachments": [],
+    "steps": [],
+    "muted": False,
+    "ignore": False,
+}
+
+
+def result(
+    nodeid: str,
+    status: str,
+    message: str,
+    *,
+    described: bytes = b"",
+    thread: str = "main",
+    attempt: int = 1,
+    stacktrace: str | None = None,
+    seconds: float = 0.0,
+) -> wire.Frame[wire.ResultHead]:
+    """Make a result's frame from what a recorder said when the test began, else from the node id alone."""
+    content: dict[str, Any] = json.loads(described) if described else described_by(nodeid)
+    now = time.time()
+    content.setdefault("id", str(uuid.uuid4()))
+    content["message"] = wire.text_of(message) or None
+    content["execution"] = {
+        "status": status,
+        "start_time": now - seconds,
+        "end_time": now,
+        "duration": int(seconds * 1000),
+        "stacktrace": None if stacktrace is None else wire.text_of(stacktrace),
+        "thread": thread,
+        "attempt_index": attempt,
+        "is_rerun": attempt > 1,
+    }
+    head = wire.ResultHead(content["id"], nodeid, status, attempt)
+    return wire.Frame(head, wire.to_json(content))
+
+
+def described_by(nodeid: str) -> dict[str, Any]:
+    """Give what a node id says of a test: its title, its suites and its signature."""
+    path, *names = nodeid.split("[", 1)[0].split("::")
+    folder, _, file = path.rpartition("/")
+    suites = [*filter(None, [folder]), file.split(".")[0], *names[:-1]]
+    return {
+        **_BLANK,
+        "title": names[-1] if names else path,
+        "signature": "::".join(part.lower().replace(" ", "_") for part in nodeid.split("/")),
+        "relations": {"suite": {"data": [{"title": title, "description": None} for title in suites]}},
+    }
+
+
+def crash_message(nodeid: str, worker: str, exit: str, phase: str) -> str:
+    """Say which worker died how, in which test and phase."""
+    return f"worker {worker} crashed{f' ({exit})' if exit else ''} while running {nodeid}, in its {phase}"
+
+
+def phase_after(reports: Sequence[pytest.TestReport]) -> str:
+    """Give the phase that a test was in when these reports of it had come."""
+    if not reports:
+        return "set-up"
+    return "call" if reports[-1].when == "setup" and reports[-1].passed else "tear-down"
+
+
+def from_reports(
+    nodeid: str, reports: Sequence[pytest.TestReport], *, described: bytes, thread: str, attempt: int
+) -> wire.Frame[wire.ResultHead]:
+    """Make the result of a test of which pytest's own reports are all that came."""
+    failed = next((report for report in reports if report.failed), None)
+    skipped = next((report for report in reports if report.skipped), None)
+    is_whole = failed or skipped or any(report.when == "call" for report in reports)
+    if failed is not None:
+        status = FAILED if failed.when == "call" and _is_assertion(failed) else INVALID
+        message = _last_line(failed.longreprtext)
+    elif skipped is not None:
+        status, message = SKIPPED, _last_line(skipped.longreprtext)
+    elif is_whole:
+        status, message = PASSED, ""
+    else:
+        status, message = INVALID, f"the session ended while this test was in its {phase_after(reports)} on {thread}"
+    return result(
+        nodeid,
+        status,
+        message,
+        described=described,
+        thread=thread,
+        attempt=attempt,
+        stacktrace=failed.longreprtext if failed else None,
+        seconds=sum(report.duration for report in reports),
+    )
+
+
+def collection_error(report: pytest.CollectReport) -> wire.Frame[wire.ResultHead]:
+    """Make the result of a module that could not be collected."""
+    text = report.longreprtext
+    return result(report.nodeid or "collection", INVALID, f"collection error: {_last_line(text)}", stacktrace=text)
+
+
+def not_run(nodeid: str) -> wire.Frame[wire.ResultHead]:
+    """Make the result of a test that was collected and never began."""
+    return result(nodeid, UNTESTED, "the session ended before this test began")
+
+
+def _is_assertion(report: pytest.TestReport) -> bool:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(getattr(crash, "message", "")).startswith(("AssertionError", "assert "))
+
+
+def _last_line(text: str) -> str:
+    """Give the line of a traceback that names the exception."""
+    lines = [line.removeprefix("E").strip() for line in text.splitlines() if line.startswith("E ")]
+    return lines[-1] if lines else (text.strip().splitlines() or [""])[-1]

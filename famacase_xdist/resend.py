@@ -1,0 +1,192 @@
+"""Deliver what earlier sessions left in their outboxes. A session that still lives has its outbox locked."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import rebuilt
+from .api import Api
+from .delivery import COMPLETE_PATIENCE, Server, client_header, outbox_dir
+from .errors import DeliveryError, FamacaseError, OutboxError, SettingsError
+from .outbox import Outbox
+from .run import Run
+from .sender import Sender
+from .settings import Settings
+from .summary import resend_command
+from .transport import HttpTransport
+from .verdict import INVALID
+
+DIED = "the process ended while this test was running"
+#: Told how many of how many results have been delivered.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What one outbox holds.
+
+    Attributes:
+        results: Results that were not delivered, the tests that were running included.
+        problem: Why it cannot be read; it may belong to a live session.
+    """
+
+    path: Path
+    host: str = ""
+    project: str = ""
+    run_id: object = None
+    results: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resent:
+    """What became of one outbox."""
+
+    leftover: Leftover
+    delivered: int = 0
+    left: int = 0
+    run_url: str = ""
+    completed: bool = False
+    problem: str = ""
+
+
+def leftovers(settings: Settings) -> list[Leftover]:
+    """Look into all outboxes, the oldest first."""
+    with contextlib.suppress(OSError):
+        return [_look(path) for path in sorted(outbox_dir(settings).glob("*.sqlite3"))]
+    return []
+
+
+def leftover_line(settings: Settings) -> str:
+    """Say in one line what earlier sessions left; empty where that is nothing."""
+    found = [each for each in leftovers(settings) if each.results]
+    if not found:
+        return ""
+    count = sum(each.results for each in found)
+    return (
+        f"famacase: {count} results of {len(found)} earlier sessions were not delivered;"
+        f" to send them: {resend_command(settings)}"
+    )
+
+
+def _look(path: Path) -> Leftover:
+    try:
+        outbox = Outbox(path)
+    except OutboxError as error:
+        return Leftover(path, problem=str(error))
+    with contextlib.closing(outbox):
+        try:
+            facts = outbox.session()
+            count = outbox.undelivered() + len(outbox.running())
+            return Leftover(path, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), count)
+        except (OutboxError, ValueError) as error:
+            return Leftover(path, problem=str(error))
+
+
+def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
+    """Deliver one outbox, complete its run if that is all that is missing, and delete it when it is empty.
+
+    What the server refused before is tried once more. A second call finds nothing.
+    """
+    try:
+        outbox = Outbox(leftover.path)
+    except OutboxError as error:
+        return Resent(leftover, left=leftover.results, problem=str(error))
+    is_empty = False
+    try:
+        facts = outbox.session()
+        if not facts:
+            is_empty = not outbox.undelivered()
+            return Resent(leftover)
+        with _server(facts, settings) as server:
+            resent = _Resend(outbox, facts, server, settings).run(leftover, progress)
+        is_empty = not resent.left and not resent.problem
+        return resent
+    except FamacaseError as error:
+        return Resent(leftover, left=leftover.results, problem=str(error))
+    finally:
+        outbox.close(delete=is_empty)
+
+
+@contextmanager
+def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
+    """Give the server of an outbox; an embedded one is started for its database."""
+    if facts["database"] is None:
+        if settings.host and settings.host != facts["host"]:
+            raise SettingsError(
+                f"it belongs to {facts['host']}, and {settings.sources.get('api_url', 'the host')} says otherwise"
+            )
+        if not settings.token:
+            raise SettingsError("FAMACASE_TESTOPS_API_TOKEN is not set")
+        yield Server(facts["host"], settings.token)
+        return
+    from .server.process import EmbeddedServer
+
+    embedded = EmbeddedServer(Path(facts["database"]), facts["project"])
+    embedded.start()
+    try:
+        yield Server(embedded.url, embedded.token)
+    finally:
+        embedded.stop()
+
+
+class _Resend:
+    """Delivers one open outbox."""
+
+    def __init__(self, outbox: Outbox, facts: dict[str, Any], server: Server, settings: Settings) -> None:
+        self._outbox = outbox
+        self._facts = facts
+        self._transport = HttpTransport(server.token, client_header())
+        self._api = Api(self._transport, server.host, facts["project"], timeout=settings.timeout)
+        self._run = Run.from_facts(facts)
+        self._sender = Sender(self._api, outbox, self._run, settings)
+
+    def run(self, leftover: Leftover, progress: Progress) -> Resent:
+        """Deliver all that is there."""
+        self._outbox.put(
+            [rebuilt.result(nodeid, INVALID, DIED, described=body) for nodeid, body in self._outbox.running()]
+        )
+        self._outbox.forgive()
+        total = self._outbox.undelivered()
+        self._sender.notify(total)
+        self._sender.start()
+        self._sender.close()
+        while not self._sender.is_idle:
+            progress(self._sent, total)
+            self._sender.join(0.1)
+        progress(self._sent, total)
+        left = self._outbox.undelivered()
+        problem = self._problem(left)
+        if not problem:
+            problem = self._complete()
+        self._transport.close()
+        return Resent(
+            leftover,
+            self._sent,
+            left,
+            self._api.run_url(self._run.id) if self._run.is_open else "",
+            self._run.completed,
+            problem,
+        )
+
+    @property
+    def _sent(self) -> int:
+        return sum(self._sender.delivered.values())
+
+    def _problem(self, left: int) -> str:
+        refusals = self._outbox.refusals()
+        return self._sender.trouble or "; ".join(refusals) if left or not self._run.is_open else ""
+
+    def _complete(self) -> str:
+        if not self._facts["complete"]:
+            return ""
+        try:
+            self._run.complete(self._api, timeout=COMPLETE_PATIENCE)
+        except DeliveryError as error:
+            return f"the run could not be completed: {error}"
+        return ""
