@@ -137,9 +137,16 @@ class Controller:
         self._ledger.collect(ids, times=times if self._config.option.dist == "each" else 1)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Note which test runs now; in one process, put all before it on disk, in case it ends the process."""
+        """Note which test runs now."""
         self._enter(Began(nodeid))
-        if self._delivery is not None and not self._is_distributed:
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        """Put on disk what came before this attempt, and what the recorder knows of it, in case it ends the process.
+
+        Called in one process only, after the recorder's wrapper has begun and before any fixture.
+        """
+        if self._delivery is not None:
             self._delivery.settle()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -203,6 +210,9 @@ class Controller:
             except KeyboardInterrupt:
                 # Ctrl-C again: what is not delivered by now stays in the outbox.
                 self._outcome = self._delivery.finish(0)
+            except Exception as error:
+                # A mistake of ours must not become the suite's.
+                self._delivery, self._problem = None, f"internal error: {error!r}; results stay in the outbox"
         self._stop_server()
 
     def _stop_server(self) -> None:

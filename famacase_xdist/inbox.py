@@ -1,7 +1,7 @@
 """The intake of the controller: takes events from any thread and hands them on in order, a batch at a time.
 
 execnet's receiver threads only enqueue here. One thread, ``famacase-inbox``, hands on what is there; in a session
-of one process the test's own thread does so too, whenever a test begins, so that all before it is on disk.
+of one process the test's own thread does so too, whenever an attempt begins, so that all before it is on disk.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The books of a session: what began, what came in, and what has to be rebuilt because nothing came.
 
-A worker's result travels over our channel, pytest's reports over xdist's own. All of a worker's messages come
-before the news of its death, so whatever is open then has no result any more.
+A result travels over our channel and is taken in at once; pytest's reports wait in xdist's queue, so they may come
+after the result that they belong to. They are matched by number: each attempt has one report of a set-up. All of a
+worker's messages come before the news of its death, so whatever is open then has no result any more.
 """
 
 from __future__ import annotations
@@ -64,12 +65,32 @@ Event = Received | Began | Reported | Crashed | NotCollected
 
 @dataclass(slots=True)
 class _Open:
-    """A test on a worker whose result has not come."""
+    """A test on a worker: attempts that pytest reported, results that came, and the last attempt's reports."""
 
     since: float = field(default_factory=time.monotonic)
-    described: bytes = b""
+    attempts: int = 0
+    results: int = 0
     is_ignored: bool = False
+    described: bytes = b""
     reports: list[pytest.TestReport] = field(default_factory=list)
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether a result has not come."""
+        return self.attempts > self.results and not self.is_ignored
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more is to come: all phases are reported, and the result is there."""
+        is_over = bool(self.reports) and self.reports[-1].when == "teardown"
+        return is_over and not self.is_missing
+
+    def report(self, report: pytest.TestReport) -> None:
+        """Take pytest's report of a phase."""
+        if report.when == "setup":
+            self.attempts += 1
+            self.reports.clear()
+        self.reports.append(report)
 
 
 class Ledger:
@@ -95,8 +116,10 @@ class Ledger:
         self.unreadable = 0
         self._collection_errors = collection_errors
         self._open: dict[tuple[str, str], _Open] = {}
-        self._crashes: Counter[str] = Counter()
-        self._last: dict[str, str] = {}
+        self._attempts_before: Counter[str] = Counter()
+        self._begun: Counter[str] = Counter()
+        self._ended_early: Counter[str] = Counter()
+        self._settled: dict[str, str] = {}
         self._failed_modules: set[str] = set()
         self._finished = 0
         self._nodeids: dict[str, None] | None = {} if keep_nodeids else None
@@ -119,13 +142,11 @@ class Ledger:
     def close(self, *, report_not_run: bool) -> list[wire.AnyFrame]:
         """Rebuild what is still open when no more events come."""
         frames: list[wire.AnyFrame] = [
-            self._rebuild(key, open_)
-            for key, open_ in list(self._open.items())
-            if (open_.reports or open_.described) and not open_.is_ignored
+            self._rebuild(key, open_) for key, open_ in list(self._open.items()) if open_.is_missing
         ]
         self._open.clear()
         if report_not_run and self._nodeids is not None:
-            frames += [self._count(rebuilt.not_run(nodeid)) for nodeid in self._nodeids]
+            frames += [self._count(rebuilt.not_run(nodeid)) for nodeid in list(self._nodeids)]
             self._nodeids = None
         return frames
 
@@ -135,13 +156,23 @@ class Ledger:
         elif isinstance(event, Reported):
             self._report(event.worker, event.report)
         elif isinstance(event, Began):
-            yield wire.Frame(wire.BegunHead(event.nodeid))
+            yield from self._begin(event.nodeid)
         elif isinstance(event, Crashed):
             yield from self._crash(event)
         elif self._collection_errors and event.report.nodeid not in self._failed_modules:
             self._failed_modules.add(event.report.nodeid)
             self.not_collected += 1
             yield self._count(rebuilt.collection_error(event.report))
+
+    def _begin(self, nodeid: str) -> Iterator[wire.AnyFrame]:
+        """Note that a test runs, unless its result has overtaken the news."""
+        if not _take(self._ended_early, nodeid):
+            self._begun[nodeid] += 1
+            yield wire.Frame(wire.BegunHead(nodeid))
+
+    def _end(self, nodeid: str) -> None:
+        if not _take(self._begun, nodeid):
+            self._ended_early[nodeid] += 1
 
     def _receive(self, event: Received) -> Iterator[wire.AnyFrame]:
         try:
@@ -151,37 +182,43 @@ class Ledger:
             return
         head = frame.head
         if isinstance(head, wire.ResultHead):
+            if head.attempt == 1:
+                self._end(head.nodeid)
             result = self._numbered(wire.Frame(head, frame.body))
-            self._end(event.worker, head.nodeid, result.head.attempt)
-            self._last[event.worker] = head.nodeid
+            self._finished += result.head.attempt == 1
+            self._opened(event.worker, head.nodeid).results += 1
+            self._drop_settled(event.worker, head.nodeid)
             yield self._count(result)
             return
         if isinstance(head, wire.BegunHead):
             self._opened(event.worker, head.nodeid).described = frame.body
         elif isinstance(head, wire.IgnoredHead):
+            self._end(head.nodeid)
             self.ignored += 1
+            self._finished += 1
             self._opened(event.worker, head.nodeid).is_ignored = True
         yield frame
 
     def _report(self, worker: str, report: pytest.TestReport) -> None:
         open_ = self._opened(worker, report.nodeid)
-        if not open_.is_ignored:
-            open_.reports.append(report)
-        elif report.when == "teardown":
-            self._end(worker, report.nodeid, 1)
+        open_.report(report)
+        self._drop_settled(worker, report.nodeid)
 
     def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
         """Make the result of the test that a worker died in."""
         open_ = self._open.pop((event.worker, event.nodeid), None)
-        if open_ is None and self._last.get(event.worker) == event.nodeid:
+        if open_ is None and self._settled.get(event.worker) == event.nodeid:
             return  # its result has come: the worker died between two tests
         open_ = open_ or _Open()
         if open_.is_ignored:
             return
-        self._crashes[event.nodeid] += 1
+        attempt = self._attempts_before[event.nodeid] + open_.results + 1
+        self._attempts_before[event.nodeid] = attempt
         self.crashed += 1
-        self._end(event.worker, event.nodeid, self._crashes[event.nodeid])
-        phase = rebuilt.phase_after(open_.reports)
+        self._finished += attempt == 1
+        if not open_.results:
+            self._end(event.nodeid)
+        phase = rebuilt.phase_after(open_.reports if open_.is_missing else [])
         yield self._count(
             rebuilt.result(
                 event.nodeid,
@@ -189,7 +226,7 @@ class Ledger:
                 rebuilt.crash_message(event.nodeid, event.worker, event.exit, phase),
                 described=open_.described,
                 thread=event.worker,
-                attempt=self._crashes[event.nodeid],
+                attempt=attempt,
                 stacktrace=event.stacktrace,
                 seconds=time.monotonic() - open_.since,
             )
@@ -198,32 +235,42 @@ class Ledger:
     def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.Frame[wire.ResultHead]:
         worker, nodeid = key
         self.rebuilt += 1
-        attempt = self._crashes[nodeid] + 1
-        self._end(worker, nodeid, attempt)
+        attempt = self._attempts_before[nodeid] + open_.attempts
+        self._finished += attempt == 1
         return self._count(
             rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt)
         )
 
     def _numbered(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
-        """Count the attempts that crashed before this one, which its own worker cannot know."""
-        crashes = self._crashes.get(frame.head.nodeid)
-        if not crashes:
+        """Count the attempts on workers that died, which this one cannot know of."""
+        before = self._attempts_before.get(frame.head.nodeid)
+        if not before:
             return frame
-        attempt = frame.head.attempt + crashes
+        attempt = frame.head.attempt + before
         content = json.loads(frame.body)
         content["execution"].update(attempt_index=attempt, is_rerun=True)
         return wire.Frame(dataclasses.replace(frame.head, attempt=attempt), wire.to_json(content))
 
     def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
         self.received[frame.head.status] += 1
+        if self._nodeids is not None:
+            self._nodeids.pop(frame.head.nodeid, None)
         return frame
 
     def _opened(self, worker: str, nodeid: str) -> _Open:
         return self._open.setdefault((worker, nodeid), _Open())
 
-    def _end(self, worker: str, nodeid: str, attempt: int) -> None:
-        self._open.pop((worker, nodeid), None)
-        if self._nodeids is not None:
-            self._nodeids.pop(nodeid, None)
-        if attempt == 1:
-            self._finished += 1
+    def _drop_settled(self, worker: str, nodeid: str) -> None:
+        if self._open[worker, nodeid].is_settled:
+            del self._open[worker, nodeid]
+            self._settled[worker] = nodeid
+
+
+def _take(counter: Counter[str], key: str) -> bool:
+    """Take one off a count, if there is one; nothing is kept at zero."""
+    if key not in counter:
+        return False
+    counter[key] -= 1
+    if not counter[key]:
+        del counter[key]
+    return True

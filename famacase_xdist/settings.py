@@ -90,16 +90,13 @@ def parse_host(raw: object) -> str:
     if "://" not in text:
         text = ("http://" if _LOOPBACK.match(text) else "https://") + text
     url = text.rstrip("/").removesuffix(REPORTER_PATH).rstrip("/")
-    if not _ADDRESS.fullmatch(url) or not _has_usable_port(url):
+    try:
+        is_address = _ADDRESS.fullmatch(url) and urlsplit(url).port != 0
+    except ValueError:  # a port above 65535, or brackets around what is no address
+        is_address = False
+    if not is_address:
         raise ValueError("the address of a Famacase server, such as https://famacase.example.com")
     return url
-
-
-def _has_usable_port(url: str) -> bool:
-    try:
-        return urlsplit(url).port != 0
-    except ValueError:  # above 65535, or brackets around what is no address
-        return False
 
 
 def number(kind: type[int] | type[float], least: float, most: float | None = None) -> Callable[[object], Any]:

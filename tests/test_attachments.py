@@ -31,12 +31,14 @@ class Box:
 
     @property
     def sent(self) -> list[tuple[str, str, bytes]]:
-        """Name, media type and content of each frame."""
+        """Name, media type and content of each attachment."""
         found = []
-        for frame in self.sink.frames:
-            head, body = wire.decode(frame)
-            assert isinstance(head, wire.ContentHead)
-            found.append((head.name, head.mime, body))
+        content = b""
+        for head, body in map(wire.decode, self.sink.frames):
+            content += body
+            if isinstance(head, wire.ContentHead):
+                found.append((head.name, head.mime, content))
+                content = b""
         return found
 
 
@@ -84,6 +86,32 @@ def test_content_is_sent_with_name_and_type(content: bytes | str, sent: bytes, b
     box.send(attached((content, "application/x-own", "own.bin")))
 
     assert box.sent == [("own.bin", "application/x-own", sent)]
+
+
+class Thing:
+    def __str__(self) -> str:
+        return "a thing"
+
+
+CIRCLE: list[object] = []
+CIRCLE.append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("content", "sent"),
+    [
+        ({"a": [1, None]}, '{\n    "a": [\n        1,\n        null\n    ]\n}'),
+        ([Thing()], '[\n    "a thing"\n]'),
+        (5, "5"),
+        ({(1, 2): 3}, "{(1, 2): 3}"),
+        (CIRCLE, "[[...]]"),
+    ],
+    ids=["dict", "object", "int", "key-that-is-no-text", "circle"],
+)
+def test_other_content_is_sent_as_json_with_indents_where_it_can_be(content: object, sent: str, box: Box) -> None:
+    box.send(attached((content, "application/json", "a.json")))
+
+    assert box.sent[0][2].decode() == sent
 
 
 @pytest.mark.parametrize(
@@ -178,6 +206,24 @@ def test_a_file_that_cannot_be_sent_is_named_with_the_reason(name: str, said: st
     assert box.sent == []
 
 
+@pytest.mark.timeout(10)
+def test_a_fifo_is_named_and_not_waited_for(tmp_path: Path, box: Box) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(ValueError, match="pipe: not a regular file"):
+        box.send(attached(tmp_path / "pipe"))
+
+
+def test_a_device_is_named_and_not_read(box: Box) -> None:
+    with pytest.raises(ValueError, match="zero: not a regular file"):
+        box.send(attached("/dev/zero"))
+
+
+def test_no_content_is_named_and_not_sent(box: Box) -> None:
+    with pytest.raises(ValueError, match=r"a\.txt: no content"):
+        box.send(attached((None, "text/plain", "a.txt")))
+
+
 @pytest.mark.parametrize("content", [b"", "", bytearray()], ids=["bytes", "text", "bytearray"])
 def test_empty_content_is_named_and_not_sent(content: bytes | str, box: Box) -> None:
     with pytest.raises(ValueError, match=r"a\.txt: the file is empty"):
@@ -261,7 +307,21 @@ def test_the_clean_name_is_the_one_that_is_sent_and_linked(box: Box) -> None:
 def test_a_media_type_cannot_add_headers_to_the_upload(box: Box) -> None:
     box.send(attached((b"x", "text/plain\r\nX-Own: 1", "a.txt")))
 
-    assert "\n" not in box.sent[0][1]
+    assert box.sent[0][1] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("mime", ["plain", "/", "text/", "", "text/pl\xe4in", "text/\ud800", "a b/c", 7])
+def test_what_is_no_media_type_is_not_sent_as_one(mime: object, box: Box) -> None:
+    box.send(Attached("a.no-such-type", mime, b"x", None))  # type: ignore[arg-type]
+
+    assert box.sent[0][1] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("mime", ["text/html; charset=utf-8", "application/vnd.own+json", "image/svg+xml"])
+def test_a_media_type_is_sent_as_it_was_given(mime: str, box: Box) -> None:
+    box.send(attached((b"x", mime, "a.txt")))
+
+    assert box.sent[0][1] == mime
 
 
 def test_equal_content_is_sent_once(box: Box) -> None:
@@ -287,7 +347,7 @@ def test_different_content_under_one_name_is_sent_twice(box: Box) -> None:
 def test_the_same_content_of_two_results_is_referred_to_by_each_ones_id(box: Box) -> None:
     entries = [box.send(attached((b"same", "text/plain", "a.txt")), each) for each in (ID, OTHER_ID)]
 
-    (head, _) = wire.decode(box.sink.frames[0])
+    head = wire.decode(box.sink.frames[-1]).head
     assert isinstance(head, wire.ContentHead)
     assert [entry["id"] for entry in entries] == [wire.reference(each, head.digest) for each in (ID, OTHER_ID)]
 

@@ -104,13 +104,6 @@ def test_keywords(a, b): pass
 @pytest.mark.parametrize("a", argvalues=["k-1"])
 def test_half_keywords(a): pass
 
-@pytest.mark.parametrize("a", [pytest.param("v-1", id=pytest.HIDDEN_PARAM), "two"])
-def test_hidden(a): pass
-
-@pytest.mark.parametrize("a", [pytest.param("v-1", id=pytest.HIDDEN_PARAM)])
-@pytest.mark.parametrize("b", [pytest.param(3, id="shown-id")])
-def test_hidden_beside_shown(a, b): pass
-
 @pytest.mark.parametrize("a", ["ЖЮЯ", "日本", "é-é"])
 def test_other_scripts(a): pass
 
@@ -129,9 +122,6 @@ def test_objects_in_two(a, b): pass
 @pytest.mark.parametrize("a,b", [(Thing(), 1)], ids=["first"])
 def test_object_under_joint_id(a, b): pass
 
-@pytest.mark.parametrize("a", [pytest.param(Thing(), id=pytest.HIDDEN_PARAM)])
-def test_hidden_object(a): pass
-
 @pytest.mark.parametrize("a,b", [(Thing, Color.RED)])
 def test_named_values(a, b): pass
 
@@ -146,6 +136,31 @@ def test_duplicates_in_other_scripts(a): pass
 
 @pytest.mark.parametrize("a", [None, True, 1.5, b"\xff", "{}"])
 def test_plain_values(a): pass
+
+@pytest.mark.parametrize("a", ["x", 1], ids=["x0", "1_0"])
+def test_ids_that_look_like_duplicates(a): pass
+
+@pytest.mark.parametrize("a", [pytest.param("x", id="x0")])
+def test_param_id_that_looks_like_a_duplicate(a): pass
+
+numbers = iter(range(2))
+
+@pytest.mark.parametrize("a,b", [(1, "x-y")], ids=lambda value: next(numbers))
+def test_ids_function_of_one_time(a, b): pass
+
+@pytest.fixture(params=["x", "x"])
+def twin(request): return request.param
+
+def test_duplicates_in_fixture(twin): pass
+
+class Proxy:
+    def __getattr__(self, name): raise RuntimeError("nothing behind it")
+
+@pytest.mark.parametrize("a,b", [(Proxy(), {"k": 1})], ids=["proxy"])
+def test_value_that_must_not_be_asked(a, b): pass
+
+@pytest.mark.parametrize("a", ["new\nline", "C:\\new"])
+def test_escapes(a): pass
 
 def pytest_generate_tests(metafunc):
     if "made" in metafunc.fixturenames:
@@ -195,6 +210,30 @@ def documented():
     """
 '''
 
+HIDDEN = r"""
+@pytest.mark.parametrize("a", [pytest.param("v-1", id=pytest.HIDDEN_PARAM), "two"])
+def test_hidden(a): pass
+
+@pytest.mark.parametrize("a", [pytest.param("v-1", id=pytest.HIDDEN_PARAM)])
+@pytest.mark.parametrize("b", [pytest.param(3, id="shown-id")])
+def test_hidden_beside_shown(a, b): pass
+
+@pytest.mark.parametrize("a,b", [("v-1", 2)], ids=[pytest.HIDDEN_PARAM])
+@pytest.mark.parametrize("c", [3], ids=["shown-id"])
+def test_hidden_in_ids(a, b, c): pass
+
+@pytest.fixture(params=[pytest.param("v-1", id=pytest.HIDDEN_PARAM)])
+def veiled(request): return request.param
+
+def test_hidden_in_fixture(veiled, engine): pass
+
+@pytest.mark.parametrize("a", [pytest.param(Thing(), id=pytest.HIDDEN_PARAM)])
+def test_hidden_object(a): pass
+"""
+
+#: pytest.HIDDEN_PARAM came with pytest 8.4.
+HAS_HIDDEN = hasattr(pytest, "HIDDEN_PARAM")
+
 GROUPED = """
 import pytest
 
@@ -241,7 +280,7 @@ def collected(directory: Path, *args: str) -> list[pytest.Item]:
 def items(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, pytest.Item]]:
     """The items of `MODULE` by name."""
     directory = tmp_path_factory.mktemp("rich")
-    (directory / "test_rich.py").write_text(MODULE, encoding="utf-8")
+    (directory / "test_rich.py").write_text(MODULE + HIDDEN * HAS_HIDDEN, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTEST_ADDOPTS", raising=False)
         yield {item.name: item for item in collected(directory, "--doctest-modules")}
@@ -251,7 +290,16 @@ def _escaped(text: str) -> str:
     return text.encode("unicode_escape").decode()
 
 
+PARAMS_WITH_HIDDEN: list[tuple[str, dict[str, str]]] = [
+    ("test_hidden", {"a": "v-1"}),
+    ("test_hidden[two]", {"a": "two"}),
+    ("test_hidden_beside_shown[shown-id]", {"b": "shown-id", "a": "v-1"}),
+    ("test_hidden_in_ids[shown-id]", {"c": "shown-id", "a": "v-1", "b": "2"}),
+    ("test_hidden_in_fixture[quick-one]", {"veiled": "v-1", "engine": "quick-one"}),
+    ("test_hidden_object", {"a": "a0"}),
+]
 PARAMS: list[tuple[str, dict[str, str]]] = [
+    *(PARAMS_WITH_HIDDEN if HAS_HIDDEN else ()),
     ("test_dashes[web-shop]", {"place": "web-shop"}),
     ("test_dashes[-]", {"place": "-"}),
     ("test_dashes[a-b-c]", {"place": "a-b-c"}),
@@ -282,9 +330,6 @@ PARAMS: list[tuple[str, dict[str, str]]] = [
     ("test_in_inner_class[up-per]", {"level": "up-per"}),
     ("test_keywords[k-1-v]", {"a": "k-1", "b": "v"}),
     ("test_half_keywords[k-1]", {"a": "k-1"}),
-    ("test_hidden", {"a": "v-1"}),
-    ("test_hidden[two]", {"a": "two"}),
-    ("test_hidden_beside_shown[shown-id]", {"b": "shown-id", "a": "v-1"}),
     *((f"test_other_scripts[{_escaped(text)}]", {"a": text}) for text in ("ЖЮЯ", "日本", "é-é")),
     (f"test_other_scripts_in_two[{_escaped('ЖЮЯ')}-{_escaped('日本')}]", {"a": "ЖЮЯ", "b": "日本"}),
     *((f"test_other_scripts_as_ids[{_escaped(text)}]", {"a": text}) for text in ("ЖЮЯ", "日-本")),
@@ -297,6 +342,14 @@ PARAMS: list[tuple[str, dict[str, str]]] = [
     ("test_duplicates_in_two[1-2_0]", {"a": "1", "b": "2"}),
     ("test_duplicates_in_two[1-2_1]", {"a": "1", "b": "2"}),
     (f"test_duplicates_in_other_scripts[{_escaped('ЖЮЯ')}1]", {"a": "ЖЮЯ"}),
+    ("test_ids_that_look_like_duplicates[x0]", {"a": "x0"}),
+    ("test_ids_that_look_like_duplicates[1_0]", {"a": "1_0"}),
+    ("test_param_id_that_looks_like_a_duplicate[x0]", {"a": "x0"}),
+    ("test_ids_function_of_one_time[0-1]", {"a": "1", "b": "x-y"}),
+    ("test_duplicates_in_fixture[x0]", {"twin": "x"}),
+    ("test_value_that_must_not_be_asked[proxy]", {"a": "a0", "b": "b0"}),
+    (r"test_escapes[new\nline]", {"a": "new\nline"}),
+    (r"test_escapes[C:\\new]", {"a": r"C:\new"}),
     ("test_plain_values[None]", {"a": "None"}),
     ("test_plain_values[True]", {"a": "True"}),
     ("test_plain_values[1.5]", {"a": "1.5"}),
@@ -334,7 +387,7 @@ def test_objects_do_not_get_the_halves_of_an_id_that_is_for_both(items: dict[str
     [
         "test_object_under_joint_id[first]",
         "test_dash_beside_object[x-y-b0]",
-        "test_hidden_object",
+        *(["test_hidden_object"] if HAS_HIDDEN else ()),
         "test_generated[g-1-other0]",
         "test_joint_id_of_objects[left-right]",
     ],
@@ -379,7 +432,7 @@ def test_what_was_parametrized_together_is_a_group(
         ("test_empty_title", "test_empty_title"),
         ("test_positional_title", "test_positional_title"),
         ("test_dashes[a-b-c]", "test_dashes"),
-        ("test_hidden", "test_hidden"),
+        *([("test_hidden", "test_hidden")] if HAS_HIDDEN else ()),
         ("test_in_inner_class[up-per]", "test_in_inner_class"),
         ("test_unit", "test_unit"),
         ("test_rich.documented", "test_rich.documented"),

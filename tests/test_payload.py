@@ -385,6 +385,13 @@ def test_any_title_message_and_tag_arrive_as_text(value: object, text: str) -> N
     assert (payload["title"], payload["message"], payload["tags"]) == (text, text, [text])
 
 
+def test_a_field_without_a_value_is_left_out() -> None:
+    assert sent(finished(fields={"layer": None, "severity": "", "weight": 0}))["fields"] == {
+        "severity": "",
+        "weight": "0",
+    }
+
+
 def test_names_that_are_no_texts_arrive_as_texts() -> None:
     payload = sent(finished(params={1: "a"}, fields={None: "b"}, param_groups=[[1, None]]))
 

@@ -40,6 +40,9 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "retry_attempts": ("5", "6", 5),
     "attachment_workers": ("5", "6", 5),
     "flush_timeout": ("5", "6", 5.0),
+    "undelivered": ("fail", "ignore", "fail"),
+    "collection_errors": ("false", "true", False),
+    "not_run": ("true", "false", True),
     "state_dir": ("/strong", "/weak", Path("/strong")),
 }
 #: The sources, the strongest first.
@@ -365,6 +368,21 @@ def test_a_secret_is_not_repeated(name: str, path: str, configure: Configure) ->
     said = _refused(content, configure)
 
     assert said == f"{path} in famacase.config.json: the value is not allowed; allowed is a text"
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("https://user:word@famacase.example.com", "'https://***@famacase.example.com'"),
+        ("https://:word@famacase.example.com", "'https://***@famacase.example.com'"),
+        ("https://user:wo/rd@famacase.example.com", "'https://***@famacase.example.com'"),
+        ("user:word@famacase.example.com", "'***@famacase.example.com'"),
+    ],
+)
+def test_credentials_in_an_address_are_not_repeated(address: str, shown: str, configure: Configure) -> None:
+    said = _refused({"apiUrl": address}, configure)
+
+    assert said.startswith(f"apiUrl in famacase.config.json: {shown} is not allowed; allowed is the address")
 
 
 def _usage_errors(suite: Suite, *args: str, **env: str) -> str:

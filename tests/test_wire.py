@@ -78,11 +78,22 @@ def test_a_result_comes_back_as_it_was_sent(head: ResultHead, data: object) -> N
     assert json.loads(frame.body) == {"data": _without_lone_surrogates(data)}
 
 
-@given(name=st.text(), mime=st.text(), content=st.binary())
-def test_a_content_comes_back_as_it_was_sent(name: str, mime: str, content: bytes) -> None:
-    head = ContentHead(ONE, name, mime)
+@given(name=st.text(), mime=st.text(), content=st.binary(), piece=st.integers(1, 20))
+def test_a_content_comes_back_as_it_was_sent(name: str, mime: str, content: bytes, piece: int) -> None:
+    head = ContentHead(ONE, name, mime, len(content))
 
-    assert wire.decode(wire.encode_content(head, content)) == (head, content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wire, "PIECE_BYTES", piece)
+        *pieces, end = map(wire.decode, wire.encode_content(head, content))
+
+    assert b"".join(each.body for each in pieces) == content
+    assert [each.head for each in pieces] == [wire.PieceHead(ONE, number) for number in range(len(pieces))]
+    assert end == (head, b"")
+
+
+@pytest.mark.parametrize("head", [wire.BegunHead("t.py::test_a"), wire.IgnoredHead("t.py::test_a")])
+def test_what_is_said_of_a_test_comes_back_as_it_was_sent(head: wire.BegunHead | wire.IgnoredHead) -> None:
+    assert wire.decode(wire.encode(head, b"body")) == (head, b"body")
 
 
 @given(nodeid=ANY_TEXT)
@@ -269,6 +280,17 @@ class _LiesAboutItsClass:
         return "printed"
 
 
+class _SaysItIsStr:
+    """As `Mock(spec=str)` does."""
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]
+        return str
+
+    def __str__(self) -> str:
+        return "printed"
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -280,7 +302,8 @@ class _LiesAboutItsClass:
         (_Unprintable(), "<_Unprintable that cannot be printed>"),
         (_NoString(), "<_NoString that cannot be printed>"),
         (_PrintsAsSubclass(), "printed"),
-        (_LiesAboutItsClass(), "<_LiesAboutItsClass that cannot be printed>"),
+        (_LiesAboutItsClass(), "printed"),
+        (_SaysItIsStr(), "printed"),
     ],
     ids=lambda value: value if type(value) is str else type(value).__name__,
 )

@@ -1,0 +1,242 @@
+"""The intake: nothing is lost, nothing overtakes, and who puts never waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+
+from famacase_xdist import inbox as module
+from famacase_xdist.inbox import BATCH, Inbox
+
+#: Longer than any test; whoever waits for it would be seen.
+NEVER = 3600.0
+DEADLINE = 10.0
+
+
+class Store:
+    """Keeps the batches that it is given, and on which thread; can be made to hold a batch up."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Any]] = []
+        self.threads: list[str] = []
+        self.synced = threading.Event()
+        self.entered = threading.Event()
+        self.free = threading.Event()
+        self.free.set()
+
+    def __call__(self, batch: Sequence[Any]) -> None:
+        self.entered.set()
+        assert self.free.wait(DEADLINE)
+        self.batches.append(list(batch))
+        self.threads.append(threading.current_thread().name)
+
+    @property
+    def events(self) -> list[Any]:
+        """Give all events in the order in which they came."""
+        return [event for batch in self.batches for event in batch]
+
+
+Make = Callable[..., Inbox[Any]]
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def make(store: Store) -> Iterator[Make]:
+    made: list[Inbox[Any]] = []
+
+    def make(*, is_immediate: bool = False) -> Inbox[Any]:
+        made.append(Inbox(store, store.synced.set, is_immediate=is_immediate))
+        return made[-1]
+
+    yield make
+    store.free.set()
+    for inbox in made:
+        inbox.seal()
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the thread do nothing on its own before the test is over."""
+    monkeypatch.setattr(module, "TICK", NEVER)
+
+
+def test_what_many_threads_put_arrives_once_and_in_each_ones_order(make: Make, store: Store) -> None:
+    inbox = make()
+    start = threading.Barrier(8)
+
+    def put(thread: int) -> None:
+        start.wait(DEADLINE)
+        for number in range(500):
+            inbox.put((thread, number))
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+    inbox.seal()
+
+    assert sorted(store.events) == [(thread, number) for thread in range(8) for number in range(500)]
+    for thread in range(8):
+        assert [number for each, number in store.events if each == thread] == list(range(500))
+
+
+def test_settling_beside_the_thread_keeps_the_order(make: Make, store: Store) -> None:
+    inbox = make()
+
+    for number in range(2000):
+        inbox.put(number)
+        if number % 3 == 0:
+            inbox.settle()
+    inbox.seal()
+
+    assert store.events == list(range(2000))
+
+
+@pytest.mark.parametrize("is_immediate", [True, False], ids=["immediate", "not-immediate"])
+def test_what_was_put_before_the_seal_is_stored_when_it_returns(is_immediate: bool, make: Make, store: Store) -> None:
+    inbox = make(is_immediate=is_immediate)
+    for number in range(BATCH * 2 + 1):
+        inbox.put(number)
+
+    inbox.seal()
+
+    assert store.events == list(range(BATCH * 2 + 1))
+
+
+def test_what_is_put_while_the_seal_waits_is_stored_when_it_returns(make: Make, store: Store) -> None:
+    inbox = make()
+    store.free.clear()
+    inbox.put("first")
+    assert store.entered.wait(DEADLINE)
+    sealing = threading.Thread(target=inbox.seal)
+    sealing.start()
+    inbox.put("second")
+
+    store.free.set()
+    sealing.join(DEADLINE)
+
+    assert store.events == ["first", "second"]
+
+
+def test_a_batch_that_is_being_stored_is_waited_for_by_the_seal(
+    make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    inbox = make()
+    store.free.clear()
+    inbox.put("slow")
+    assert store.entered.wait(DEADLINE)
+    threading.Timer(0.1, store.free.set).start()
+
+    inbox.seal()
+
+    assert store.events == ["slow"]
+
+
+def test_sealing_twice_stores_nothing_twice(make: Make, store: Store) -> None:
+    inbox = make()
+    inbox.put(1)
+
+    inbox.seal()
+    inbox.seal()
+
+    assert store.events == [1]
+
+
+def test_after_the_seal_the_thread_is_gone(make: Make) -> None:
+    inbox = make()
+
+    inbox.seal()
+
+    assert not inbox._thread.is_alive()
+
+
+def test_the_thread_is_named_and_does_not_hold_up_the_exit(make: Make) -> None:
+    thread = make()._thread
+
+    assert (thread.name, thread.daemon) == ("famacase-inbox", True)
+
+
+def test_settle_stores_on_the_thread_of_its_caller(endless: None, make: Make, store: Store) -> None:
+    inbox = make(is_immediate=True)
+    inbox.put(1)
+
+    inbox.settle()
+
+    assert store.threads == [threading.current_thread().name]
+
+
+def test_without_settle_the_thread_of_the_inbox_stores(endless: None, make: Make, store: Store) -> None:
+    inbox = make()
+
+    inbox.put(1)
+
+    assert store.synced.wait(DEADLINE)
+    assert (store.events, store.threads) == ([1], ["famacase-inbox"])
+
+
+def test_no_batch_is_larger_than_allowed(endless: None, make: Make, store: Store) -> None:
+    inbox = make(is_immediate=True)
+    for number in range(BATCH * 2 + 1):
+        inbox.put(number)
+
+    inbox.settle()
+
+    assert [len(batch) for batch in store.batches] == [BATCH, BATCH, 1]
+
+
+def test_settling_an_empty_inbox_stores_nothing(make: Make, store: Store) -> None:
+    make().settle()
+
+    assert store.batches == []
+
+
+def test_where_the_test_settles_the_thread_is_not_woken_for_each_event(endless: None, make: Make, store: Store) -> None:
+    inbox = make(is_immediate=True)
+
+    for number in range(BATCH):
+        inbox.put(number)
+
+    assert not inbox._wake.is_set()
+    assert not store.synced.is_set()
+
+
+def test_where_the_test_settles_late_the_thread_does_it_after_a_while(
+    make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    inbox = make(is_immediate=True)
+
+    store.entered.clear()
+    inbox.put(1)
+
+    assert store.entered.wait(DEADLINE)
+
+
+def test_who_puts_does_not_wait_for_the_store(make: Make, store: Store) -> None:
+    inbox = make()
+    store.free.clear()
+    inbox.put(0)
+    assert store.entered.wait(DEADLINE)
+
+    for number in range(1, 1000):
+        inbox.put(number)
+
+    assert store.events == []
+    store.free.set()
+    inbox.seal()
+    assert store.events == list(range(1000))
+
+
+def test_what_was_stored_is_synced(make: Make, store: Store) -> None:
+    make().put(1)
+
+    assert store.synced.wait(DEADLINE)

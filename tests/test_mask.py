@@ -1,0 +1,176 @@
+"""The token is kept out of all that is written down, however it is cut, and nothing else is changed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from famacase_xdist import wire
+from famacase_xdist.mask import Mask
+from famacase_xdist.outbox import Outbox
+
+SECRET = "rep_s3cret"
+STARS = b"*" * len(SECRET)
+ONE, TWO = "1" * 64, "2" * 64
+
+
+def clean(mask: Mask, frames: Iterable[wire.AnyFrame]) -> list[wire.AnyFrame]:
+    """Give all frames that a mask makes of frames."""
+    return [each for frame in frames for each in mask.clean(frame)]
+
+
+def result(body: bytes, nodeid: str = "t.py::test_a") -> wire.AnyFrame:
+    """Make the frame of a result."""
+    return wire.Frame(wire.ResultHead("id", nodeid, "passed", contents=(ONE,)), body)
+
+
+def content(pieces: Sequence[bytes], digest: str = ONE, name: str = "a.txt") -> list[wire.AnyFrame]:
+    """Make the frames of an attachment."""
+    frames: list[wire.AnyFrame] = [wire.Frame(wire.PieceHead(digest, at), piece) for at, piece in enumerate(pieces)]
+    return [*frames, wire.Frame(wire.ContentHead(digest, name, "text/plain", sum(map(len, pieces))))]
+
+
+def kept(frames: Iterable[wire.AnyFrame], digest: str = ONE) -> bytes:
+    """Give what an outbox makes of the frames of a content: all its pieces in their order."""
+    outbox = Outbox(None)
+    for frame in frames:
+        outbox.put([frame])
+    body = b"".join(itertools.takewhile(lambda piece: piece is not None, _pieces(outbox, digest)))
+    outbox.close()
+    return body
+
+
+def _pieces(outbox: Outbox, digest: str) -> Iterable[Any]:
+    return (outbox.piece(digest, number) for number in itertools.count())
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        result(b'{"message":"' + SECRET.encode() + b'"}'),
+        result(SECRET.encode() * 3),
+        result(b"{}", f"t.py::test[{SECRET}]"),
+        wire.Frame(wire.BegunHead(f"t.py::test[{SECRET}]"), SECRET.encode()),
+        wire.Frame(wire.IgnoredHead(f"t.py::test[{SECRET}]")),
+        wire.Frame(wire.ContentHead(ONE, f"{SECRET}.txt", f"text/{SECRET}", 0)),
+    ],
+    ids=["body", "body-thrice", "node-id", "begun", "ignored", "content"],
+)
+def test_the_secret_is_nowhere_in_a_frame(frame: wire.AnyFrame) -> None:
+    (cleaned,) = clean(Mask(SECRET), [frame])
+
+    assert SECRET.encode() not in wire.encode(*cleaned)
+
+
+def test_all_but_the_secret_stays() -> None:
+    (cleaned,) = clean(Mask(SECRET), [result(b'{"message":"a ' + SECRET.encode() + b' b"}', f"x{SECRET}y")])
+
+    assert cleaned == result(b'{"message":"a ' + STARS + b' b"}', f"x{STARS.decode()}y")
+
+
+@given(body=st.binary(), nodeid=st.text())
+def test_a_frame_without_the_secret_stays_as_it_is(body: bytes, nodeid: str) -> None:
+    assert clean(Mask(SECRET), [result(body, nodeid)]) == [result(body, nodeid)]
+
+
+#: Texts that have much of the secret in them, whole, cut and overlapping.
+PARTS = st.sampled_from([SECRET.encode(), b"rep_", b"s3cret", b"rep_s3cre", b"t", b"re", b"-", b"\xff", b""])
+TEXTS = st.lists(PARTS, max_size=8).map(b"".join)
+
+
+@given(text=TEXTS, data=st.data())
+def test_a_secret_that_lies_across_the_borders_of_pieces_is_found(text: bytes, data: st.DataObject) -> None:
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
+    pieces = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
+
+    frames = clean(Mask(SECRET), content(pieces))
+
+    assert kept(frames) == text.replace(SECRET.encode(), STARS)
+
+
+@given(text=TEXTS, other=TEXTS, cut=st.integers(0, 80))
+def test_contents_that_come_side_by_side_are_not_mixed(text: bytes, other: bytes, cut: int) -> None:
+    pairs = zip(
+        content([text[:cut], text[cut:]]),
+        content([other[:cut], other[cut:]], TWO),
+        strict=True,
+    )
+
+    frames = clean(Mask(SECRET), itertools.chain.from_iterable(pairs))
+
+    assert [kept(frames, digest) for digest in (ONE, TWO)] == [
+        each.replace(SECRET.encode(), STARS) for each in (text, other)
+    ]
+
+
+@given(order=st.permutations([0] * 4 + [1] * 4))
+def test_equal_content_that_two_workers_send_side_by_side_stays_whole(order: list[int]) -> None:
+    text = b"first piece " + SECRET.encode() + b"!second piece!" + b"third and last"
+    pieces = [text[:15], text[15:30], text[30:]]
+    workers = [iter(content(pieces)) for _ in range(2)]
+
+    frames = clean(Mask(SECRET), [next(workers[worker]) for worker in order])
+
+    assert kept(frames) == text.replace(SECRET.encode(), STARS)
+
+
+def test_content_of_a_worker_that_died_does_not_spoil_the_same_content_of_the_next() -> None:
+    pieces = [b"first piece, then ", b"second, then ", b"third"]
+
+    frames = clean(Mask(SECRET), [*content(pieces)[:2], *content(pieces)])
+
+    assert kept(frames) == b"".join(pieces)
+
+
+def test_the_size_of_a_content_is_that_of_its_pieces() -> None:
+    frames = clean(Mask(SECRET), content([SECRET.encode(), b"x", b""]))
+    (size,) = [frame.head.size for frame in frames if isinstance(frame.head, wire.ContentHead)]
+
+    assert size == sum(len(frame.body) for frame in frames)
+
+
+def test_the_end_of_a_content_stays_its_last_frame() -> None:
+    assert isinstance(clean(Mask(SECRET), content([b"one", b"two"]))[-1].head, wire.ContentHead)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ['rep_"quoted"', "rep_back\\slash", "rep_\N{SNOWMAN}", 'rep_"\N{SNOWMAN}"', "rep_tab\t", "rep_a.*b"],
+    ids=ascii,
+)
+def test_a_secret_is_found_in_json_however_it_is_written(secret: str) -> None:
+    body = wire.to_json({"message": f"a {secret} b"})
+
+    (cleaned,) = clean(Mask(secret), [result(body)])
+
+    assert len(cleaned.body) == len(body)
+    assert set(cleaned.body.removeprefix(b'{"message":"a ').removesuffix(b' b"}')) == {ord("*")}
+
+
+def test_a_secret_is_found_in_json_of_ascii_only() -> None:
+    (cleaned,) = clean(Mask("rep_\N{SNOWMAN}"), [result(b'"rep_\\u2603"')])
+
+    assert b"2603" not in cleaned.body
+
+
+@pytest.mark.parametrize("secret", ["", "a", "abc"])
+def test_a_secret_that_is_too_short_is_not_looked_for(secret: str) -> None:
+    frames = [result(b"abc", "abc"), *content([b"a", b"bc"])]
+
+    assert clean(Mask(secret), frames) == frames
+
+
+def test_a_secret_of_four_characters_is_looked_for() -> None:
+    (cleaned,) = clean(Mask("abcd"), [result(b"xabcdx")])
+
+    assert cleaned.body == b"x****x"
+
+
+@pytest.mark.parametrize("show", [repr, str, lambda mask: f"{mask}"], ids=["repr", "str", "format"])
+def test_a_mask_does_not_show_its_secret(show: Any) -> None:
+    assert SECRET not in show(Mask(SECRET))

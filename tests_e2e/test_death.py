@@ -1,0 +1,225 @@
+"""The controller, or the only process, dies: what reached it is on disk, and `resend` delivers it once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness.server import COMPLETE, RESULTS, RUNS, Backend, answer, hang
+from harness.suites import Suite
+
+FINISHED = 30
+SUITE = f"""
+    import os, pathlib, signal, time
+    import pytest
+    from qase.pytest import qase
+
+    @pytest.mark.parametrize("number", range({FINISHED}))
+    def test_before(number):
+        pass
+
+    @qase.id(5)
+    @qase.title("Was running")
+    def test_running():
+        pathlib.Path("started").touch()
+        DEATH
+"""
+ONE_PROCESS = ("-p", "no:xdist")
+
+
+def resend(suite: Suite, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "famacase_xdist", "resend", *args],
+        cwd=suite.path,
+        env=suite.environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def outboxes(suite: Suite) -> list[str]:
+    return [name for name in suite.leftovers() if name.endswith(".sqlite3")]
+
+
+def wait_for(path: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def dying(suite: Suite, backend: Backend) -> Suite:
+    suite.env.update(backend.environment())
+    return suite
+
+
+@pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "time.sleep(60)"])
+def test_one_process_that_dies_leaves_all_to_resend(death: str, dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", death))
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    options = ("-o", "timeout=1", "-o", "timeout_method=thread") if "sleep" in death else ()
+
+    dying.run(*ONE_PROCESS, "-p", "no:faulthandler", *options)
+    assert backend.results() == []
+    backend.faults.clear()
+    sent = resend(dying)
+
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert f"delivered {FINISHED + 1}, left 0" in sent.stdout
+    assert len([each for each in backend.results() if each["title"] == "test_before"]) == FINISHED
+    (running,) = [each for each in backend.results() if each["title"] == "Was running"]
+    assert running["execution"]["status"] == "invalid"
+    assert running["testops_ids"] == [5]
+    assert running["message"] == "the process ended while this test was running"
+    assert [run.status for run in backend.store.runs()] == ["completed"]
+    assert dying.leftovers() == []
+
+
+def test_resend_twice_sends_nothing_twice(dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
+    dying.run(*ONE_PROCESS)
+
+    first, second = resend(dying), resend(dying)
+
+    assert first.returncode == second.returncode == 0, first.stdout + first.stderr
+    assert "nothing to send" in second.stdout
+    assert len(backend.results()) == FINISHED + 1
+    (run,) = backend.store.runs()
+    assert {stored.times_received for stored in backend.store.stored_results(run.id)} == {1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_controller_leaves_what_reached_it(number: signal.Signals, dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "time.sleep(60)"))
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    process = dying.start("-n2", FAMACASE_RETRY_ATTEMPTS="1")
+    wait_for(dying.path / "started")
+    wait_for_outbox(dying, FINISHED)
+
+    os.kill(process.pid, number)
+    stdout, stderr = process.communicate(timeout=40)
+    assert process.returncode == -number, stdout + stderr
+    backend.faults.clear()
+    sent = resend(dying)
+
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    titles = [each["title"] for each in backend.results()]
+    assert titles.count("test_before") == FINISHED
+    assert titles.count("Was running") == 1
+    assert [run.status for run in backend.store.runs()] == ["completed"]
+
+
+def wait_for_outbox(suite: Suite, results: int) -> None:
+    """Wait until a live session's outbox has grown: its file is locked, so its size is all there is to see."""
+    deadline = time.monotonic() + 60
+    while sum(path.stat().st_size for path in (suite.state / "outbox").iterdir()) < results * 300:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1)
+
+
+@pytest.mark.parametrize("args", [ONE_PROCESS, ("-n2",)], ids=["no-xdist", "n2"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_session_with_a_flush(
+    number: signal.Signals, args: tuple[str, ...], dying: Suite, backend: Backend
+) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "time.sleep(60)"))
+    process = dying.start(*args)
+    wait_for(dying.path / "started")
+
+    os.kill(process.pid, number)
+    stdout, stderr = process.communicate(timeout=40)
+
+    assert process.returncode == (2 if number == signal.SIGINT else -signal.SIGTERM), stdout + stderr
+    titles = [each["title"] for each in backend.results()]
+    assert titles.count("test_before") == FINISHED, stdout
+    assert "undelivered 0" in stdout
+    assert "Traceback" not in stderr
+
+
+def test_an_interrupted_flush_takes_ten_seconds_at_most(dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "time.sleep(60)"))
+    backend.inject(RESULTS, hang(backend), times=float("inf"))
+    process = dying.start(*ONE_PROCESS)
+    wait_for(dying.path / "started")
+
+    os.kill(process.pid, signal.SIGINT)
+    began = time.monotonic()
+    stdout, _ = process.communicate(timeout=60)
+
+    assert time.monotonic() - began < 20
+    assert "famacase-xdist resend" in stdout
+    assert backend.requests(COMPLETE) == []
+    assert len(dying.leftovers()) >= 1
+
+
+def test_the_next_session_says_what_is_left_and_leaves_it(dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    dying.run(*ONE_PROCESS)
+    backend.faults.clear()
+    left = outboxes(dying)
+
+    ran = dying.run(*ONE_PROCESS, "-k", "before")
+
+    line = f"famacase: {FINISHED + 1} results of 1 earlier sessions were not delivered"
+    assert line in ran.stdout, ran.text
+    assert outboxes(dying) == left
+    assert len(backend.results()) == FINISHED
+
+
+def test_resend_leaves_a_live_session_alone(dying: Suite, backend: Backend) -> None:
+    dying.write(
+        "test_it.py", SUITE.replace("DEATH", "\n        while not pathlib.Path('go').exists(): time.sleep(0.05)")
+    )
+    process = dying.start(*ONE_PROCESS)
+    wait_for(dying.path / "started")
+
+    sent = resend(dying)
+    (dying.path / "go").touch()
+    stdout, stderr = process.communicate(timeout=60)
+
+    assert "locked" in sent.stdout, sent.stdout + sent.stderr
+    assert process.returncode == 0, stdout + stderr
+    assert len(backend.results()) == FINISHED + 1
+    (run,) = backend.store.runs()
+    assert {stored.times_received for stored in backend.store.stored_results(run.id)} == {1}
+
+
+def test_list_and_dry_run_send_nothing(dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    dying.run(*ONE_PROCESS)
+    backend.faults.clear()
+    before = len(backend.seen)
+
+    for option in ("--list", "--dry-run"):
+        shown = resend(dying, option)
+        assert f"{FINISHED + 1} results for run 1, project DEMO, {backend.url}" in shown.stdout
+        assert shown.returncode == 1
+    assert len(backend.seen) == before
+
+
+def test_a_run_that_was_never_created_is_created_by_resend(dying: Suite, backend: Backend) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "pass"))
+    backend.inject(r"/DEMO", answer(503), times=float("inf"))
+
+    ran = dying.run(*ONE_PROCESS, FAMACASE_RETRY_ATTEMPTS="1", FAMACASE_TESTOPS_RUN_TITLE="Nightly")
+    assert ran.status == 0, ran.text
+    assert "no run was opened" in ran.stdout
+    assert f"undelivered {FINISHED + 1}" in ran.stdout
+    backend.faults.clear()
+    sent = resend(dying)
+
+    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert [(run.title, run.status) for run in backend.store.runs()] == [("Nightly", "completed")]
+    assert len(backend.requests(RUNS)) == 1
+    assert len(backend.results()) == FINISHED + 1
