@@ -9,8 +9,8 @@ from urllib.parse import quote, urlencode
 
 from . import wire
 from .errors import NoAnswer
-from .settings import REPORTER_PATH
 from .transport import File, Transport
+from .values import REPORTER_PATH
 
 #: Limits of the server.
 MOST_RESULTS = 200

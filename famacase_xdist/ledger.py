@@ -194,6 +194,7 @@ class Ledger:
             self._opened(event.worker, head.nodeid).described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
+            self._ran(head.nodeid)
             self.ignored += 1
             self._finished += 1
             self._opened(event.worker, head.nodeid).is_ignored = True
@@ -253,9 +254,12 @@ class Ledger:
 
     def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
         self.received[frame.head.status] += 1
-        if self._nodeids is not None:
-            self._nodeids.pop(frame.head.nodeid, None)
+        self._ran(frame.head.nodeid)
         return frame
+
+    def _ran(self, nodeid: str) -> None:
+        if self._nodeids is not None:
+            self._nodeids.pop(nodeid, None)
 
     def _opened(self, worker: str, nodeid: str) -> _Open:
         return self._open.setdefault((worker, nodeid), _Open())

@@ -7,7 +7,6 @@ Where the values come from is in `sources.py`.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,121 +14,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
-
-#: Modes of the table that a later version brings; naming one is an error that says so.
-COMING_MODES = ("report", "testops_multi")
-MODES = ("off", "testops", "embedded")
-STATUSES = ("passed", "failed", "invalid", "skipped", "blocked", "untested", "disabled")
-REPORTER_PATH = "/api/v1/reporter/v1"
-
-_TRUE = frozenset({"true", "yes", "y", "on", "1"})
-_FALSE = frozenset({"false", "no", "n", "off", "0"})
-_ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(/[^\s?#]*)?", re.IGNORECASE)
-_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/|$)", re.IGNORECASE)
-
-
-def parse_text(raw: object) -> str:
-    """Take any scalar as text."""
-    if isinstance(raw, (dict, list)) or raw is None:
-        raise ValueError("a text")
-    return str(raw).strip()
-
-
-def parse_bool(raw: object) -> bool:
-    """Take true, yes, y, on, 1 and their opposites, in any case."""
-    word = str(raw).strip().lower()
-    if word in _TRUE or word in _FALSE:
-        return word in _TRUE
-    raise ValueError("true or false (also yes, no, on, off, 1, 0)")
-
-
-def parse_mode(raw: object) -> str:
-    """Take one of `MODES`."""
-    mode = str(raw).strip().lower()
-    if mode in COMING_MODES:
-        raise ValueError(f"{', '.join(MODES)}; {mode} is not there yet")
-    if mode not in MODES:
-        raise ValueError(", ".join(MODES))
-    return mode
-
-
-def parse_status(raw: object) -> str:
-    """Take one of the server's `STATUSES`."""
-    status = str(raw).strip().lower()
-    if status not in STATUSES:
-        raise ValueError(", ".join(STATUSES))
-    return status
-
-
-def parse_undelivered(raw: object) -> str:
-    """Take what undelivered results do to the exit status and the summary."""
-    word = str(raw).strip().lower()
-    if word not in ("warn", "fail", "ignore"):
-        raise ValueError("warn, fail, ignore")
-    return word
-
-
-def parse_list(raw: object) -> tuple[str, ...]:
-    """Take ``a, b`` or a list of texts; empty entries are dropped."""
-    entries = raw if isinstance(raw, list) else parse_text(raw).split(",")
-    return tuple(text for entry in entries if (text := parse_text(entry)))
-
-
-def parse_mapping(raw: object) -> dict[str, str]:
-    """Take ``invalid=failed, skipped=passed`` or an object from a file, statuses on both sides."""
-    try:
-        pairs = raw.items() if isinstance(raw, dict) else [pair.split("=") for pair in parse_list(raw)]
-        return {parse_status(source): parse_status(target) for source, target in pairs}
-    except ValueError:
-        raise ValueError(f"source=target pairs with a comma between, of: {', '.join(STATUSES)}") from None
-
-
-def parse_host(raw: object) -> str:
-    """Normalize a host of reporter-api.md: with a scheme, without the API's path and trailing slash."""
-    text = parse_text(raw)
-    if "://" not in text:
-        text = ("http://" if _LOOPBACK.match(text) else "https://") + text
-    url = text.rstrip("/").removesuffix(REPORTER_PATH).rstrip("/")
-    try:
-        is_address = _ADDRESS.fullmatch(url) and urlsplit(url).port != 0
-    except ValueError:  # a port above 65535, or brackets around what is no address
-        is_address = False
-    if not is_address:
-        raise ValueError("the address of a Famacase server, such as https://famacase.example.com")
-    return url
-
-
-def number(kind: type[int] | type[float], least: float, most: float | None = None) -> Callable[[object], Any]:
-    """Make a parser for a number between `least` and `most`, both included."""
-    allowed = f"a number from {least} to {most}" if most is not None else f"a number of {least} or more"
-
-    def parse(raw: object) -> int | float:
-        try:
-            value = kind(str(raw).strip())
-        except ValueError:
-            raise ValueError(allowed) from None
-        if not least <= value <= (most if most is not None else float("inf")) or value == float("inf"):
-            raise ValueError(allowed)
-        return value
-
-    return parse
-
-
-def parse_path(raw: object) -> Path:
-    """Take a path; ``~`` is the user's home."""
-    path = Path(parse_text(raw))
-    try:
-        return path.expanduser()
-    except RuntimeError:
-        raise ValueError("a path; after ~ a user who has a home directory") from None
-
-
-def parse_slug(raw: object) -> str:
-    """Take text that is safe as one part of a URL's path."""
-    text = parse_text(raw)
-    if not re.fullmatch(r"[A-Za-z0-9_.:-]+", text) or set(text) == {"."}:
-        raise ValueError("letters, digits and . _ : -")
-    return text
+from .values import (
+    number,
+    parse_bool,
+    parse_host,
+    parse_list,
+    parse_mapping,
+    parse_mode,
+    parse_path,
+    parse_slug,
+    parse_status,
+    parse_text,
+    parse_undelivered,
+)
 
 
 @dataclass(frozen=True, slots=True)

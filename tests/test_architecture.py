@@ -46,6 +46,7 @@ FLOORS = {
     "transport": 2,
     "wire": 1,
     "settings": 1,
+    "values": 1,
     "payload": 1,
     "sources": 1,
     "markers": 1,

@@ -14,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from famacase_xdist import settings as module
+from famacase_xdist import values
 from famacase_xdist.errors import SettingsError
-from famacase_xdist.settings import BY_NAME, SETTINGS, STATUSES, Settings, number
+from famacase_xdist.settings import BY_NAME, SETTINGS, Settings
+from famacase_xdist.values import STATUSES, number
 
 COMPLETE = Settings(
     mode="testops",
@@ -33,26 +35,26 @@ COMPLETE = Settings(
 )
 
 GOOD: list[tuple[Callable[[object], Any], object, object]] = [
-    (module.parse_text, "  padded ", "padded"),
-    (module.parse_text, 7, "7"),
-    (module.parse_text, "", ""),
-    *((module.parse_bool, word, True) for word in ("true", "TRUE", "yes", "y", "on", "1", " True ", True, 1)),
-    *((module.parse_bool, word, False) for word in ("false", "False", "no", "n", "off", "0", False, 0)),
-    (module.parse_mode, "off", "off"),
-    (module.parse_mode, " TestOps ", "testops"),
-    (module.parse_mode, "embedded", "embedded"),
-    *((module.parse_status, status.upper(), status) for status in STATUSES),
-    (module.parse_list, "a, b,,c ,", ("a", "b", "c")),
-    (module.parse_list, ["a, b", "", 3], ("a, b", "3")),
-    (module.parse_list, "", ()),
-    (module.parse_list, [], ()),
-    (module.parse_mapping, "invalid=failed, Skipped = PASSED", {"invalid": "failed", "skipped": "passed"}),
-    (module.parse_mapping, {"Invalid": "failed"}, {"invalid": "failed"}),
-    (module.parse_mapping, ["invalid=failed"], {"invalid": "failed"}),
-    (module.parse_mapping, "", {}),
-    (module.parse_path, "/var/lib", Path("/var/lib")),
-    (module.parse_path, "~/state", Path.home() / "state"),
-    (module.parse_slug, " DEMO-1_a.b:c ", "DEMO-1_a.b:c"),
+    (values.parse_text, "  padded ", "padded"),
+    (values.parse_text, 7, "7"),
+    (values.parse_text, "", ""),
+    *((values.parse_bool, word, True) for word in ("true", "TRUE", "yes", "y", "on", "1", " True ", True, 1)),
+    *((values.parse_bool, word, False) for word in ("false", "False", "no", "n", "off", "0", False, 0)),
+    (values.parse_mode, "off", "off"),
+    (values.parse_mode, " TestOps ", "testops"),
+    (values.parse_mode, "embedded", "embedded"),
+    *((values.parse_status, status.upper(), status) for status in STATUSES),
+    (values.parse_list, "a, b,,c ,", ("a", "b", "c")),
+    (values.parse_list, ["a, b", "", 3], ("a, b", "3")),
+    (values.parse_list, "", ()),
+    (values.parse_list, [], ()),
+    (values.parse_mapping, "invalid=failed, Skipped = PASSED", {"invalid": "failed", "skipped": "passed"}),
+    (values.parse_mapping, {"Invalid": "failed"}, {"invalid": "failed"}),
+    (values.parse_mapping, ["invalid=failed"], {"invalid": "failed"}),
+    (values.parse_mapping, "", {}),
+    (values.parse_path, "/var/lib", Path("/var/lib")),
+    (values.parse_path, "~/state", Path.home() / "state"),
+    (values.parse_slug, " DEMO-1_a.b:c ", "DEMO-1_a.b:c"),
     (number(int, 1), "1", 1),
     (number(int, 1), 12, 12),
     (number(int, 1, 200), "200", 200),
@@ -68,24 +70,24 @@ A_HOST = "the address of a Famacase server, such as https://famacase.example.com
 A_SLUG = "letters, digits and . _ : -"
 
 BAD: list[tuple[Callable[[object], Any], object, str]] = [
-    (module.parse_text, None, "a text"),
-    (module.parse_text, {"a": 1}, "a text"),
-    (module.parse_text, ["a"], "a text"),
-    *((module.parse_bool, word, A_BOOL) for word in ("", "tru", "2", None, [])),
-    *((module.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
-    (module.parse_mode, "report", f"{A_MODE}; report is not there yet"),
-    (module.parse_mode, "testops_multi", f"{A_MODE}; testops_multi is not there yet"),
-    *((module.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
-    (module.parse_list, [["a"]], "a text"),
-    (module.parse_list, [None], "a text"),
+    (values.parse_text, None, "a text"),
+    (values.parse_text, {"a": 1}, "a text"),
+    (values.parse_text, ["a"], "a text"),
+    *((values.parse_bool, word, A_BOOL) for word in ("", "tru", "2", None, [])),
+    *((values.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
+    (values.parse_mode, "report", f"{A_MODE}; report is not there yet"),
+    (values.parse_mode, "testops_multi", f"{A_MODE}; testops_multi is not there yet"),
+    *((values.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
+    (values.parse_list, [["a"]], "a text"),
+    (values.parse_list, [None], "a text"),
     *(
-        (module.parse_mapping, raw, A_MAPPING)
+        (values.parse_mapping, raw, A_MAPPING)
         for raw in ("invalid", "invalid=", "=failed", "invalid=red", "red=failed", "invalid=failed=passed", 5, None)
     ),
-    (module.parse_mapping, {"invalid": None}, A_MAPPING),
-    (module.parse_mapping, {"invalid": ["failed"]}, A_MAPPING),
+    (values.parse_mapping, {"invalid": None}, A_MAPPING),
+    (values.parse_mapping, {"invalid": ["failed"]}, A_MAPPING),
     *(
-        (module.parse_slug, raw, A_SLUG)
+        (values.parse_slug, raw, A_SLUG)
         for raw in ("", "a/b", "a b", "..", ".", "a?b", "\N{LATIN SMALL LETTER E WITH ACUTE}")
     ),
     *((number(int, 1), raw, "a number of 1 or more") for raw in ("0", "-1", "1.5", "ten", "", None, True, "9" * 5000)),
@@ -136,7 +138,7 @@ def test_a_bad_value_is_refused_with_what_is_allowed(parse: Callable[[object], A
     ],
 )
 def test_a_host_is_normalized(raw: str, host: str) -> None:
-    assert module.parse_host(raw) == host
+    assert values.parse_host(raw) == host
 
 
 @pytest.mark.parametrize(
@@ -162,19 +164,19 @@ def test_a_host_is_normalized(raw: str, host: str) -> None:
 )
 def test_what_is_no_address_of_a_server_is_refused(raw: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        module.parse_host(raw)
+        values.parse_host(raw)
     assert str(caught.value) == A_HOST
 
 
 @pytest.mark.parametrize("raw", ["https://user:word@example.com", "user@example.com", "https://:word@example.com"])
 def test_credentials_in_an_address_are_refused(raw: str) -> None:
     with pytest.raises(ValueError, match="the address of a Famacase server"):
-        module.parse_host(raw)
+        values.parse_host(raw)
 
 
 def test_a_home_that_nobody_has_is_refused_and_not_a_traceback() -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        module.parse_path("~no-such-user-anywhere/state")
+        values.parse_path("~no-such-user-anywhere/state")
 
 
 JSON = st.recursive(
