@@ -80,6 +80,11 @@ class _Open:
         return self.attempts > self.results and not self.is_ignored
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether the recorder began, and not even a set-up was reported."""
+        return bool(self.described) and not (self.attempts or self.results or self.is_ignored)
+
+    @property
     def is_settled(self) -> bool:
         """Whether nothing more is to come: all phases are reported, and the result is there."""
         is_over = bool(self.reports) and self.reports[-1].when == "teardown"
@@ -115,8 +120,9 @@ class Ledger:
         self.not_collected = 0
         self.unreadable = 0
         self._collection_errors = collection_errors
+        self._is_each = False
         self._open: dict[tuple[str, str], _Open] = {}
-        self._attempts_before: Counter[str] = Counter()
+        self._attempts_before: Counter[tuple[str, str]] = Counter()
         self._begun: Counter[str] = Counter()
         self._ended_early: Counter[str] = Counter()
         self._settled: dict[str, str] = {}
@@ -132,6 +138,7 @@ class Ledger:
     def collect(self, nodeids: Sequence[str], *, times: int = 1) -> None:
         """Note what there is to run; each worker collects the same, and `times` of them run all of it."""
         self.collected = len(nodeids) * times
+        self._is_each = times > 1
         if self._nodeids is not None:
             self._nodeids.update(dict.fromkeys(nodeids))
 
@@ -141,10 +148,11 @@ class Ledger:
 
     def close(self, *, report_not_run: bool) -> list[wire.AnyFrame]:
         """Rebuild what is still open when no more events come."""
-        frames: list[wire.AnyFrame] = [
-            self._rebuild(key, open_) for key, open_ in list(self._open.items()) if open_.is_missing
-        ]
+        open_ = {key: each for key, each in self._open.items() if each.is_missing or each.is_cut_off}
+        frames: list[wire.AnyFrame] = [self._rebuild(key, each) for key, each in open_.items()]
+        frames += [self._count(rebuilt.cut_off(nodeid)) for nodeid in self._begun]
         self._open.clear()
+        self._begun.clear()
         if report_not_run and self._nodeids is not None:
             frames += [self._count(rebuilt.not_run(nodeid)) for nodeid in list(self._nodeids)]
             self._nodeids = None
@@ -182,9 +190,8 @@ class Ledger:
             return
         head = frame.head
         if isinstance(head, wire.ResultHead):
-            if head.attempt == 1:
-                self._end(head.nodeid)
-            result = self._numbered(wire.Frame(head, frame.body))
+            self._end(head.nodeid)
+            result = self._numbered(event.worker, wire.Frame(head, frame.body))
             self._finished += result.head.attempt == 1
             self._opened(event.worker, head.nodeid).results += 1
             self._drop_settled(event.worker, head.nodeid)
@@ -194,11 +201,15 @@ class Ledger:
             self._opened(event.worker, head.nodeid).described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
-            self._ran(head.nodeid)
+            self._ignore(self._opened(event.worker, head.nodeid), head.nodeid)
+        yield frame
+
+    def _ignore(self, open_: _Open, nodeid: str) -> None:
+        if not open_.is_ignored:
+            open_.is_ignored = True
             self.ignored += 1
             self._finished += 1
-            self._opened(event.worker, head.nodeid).is_ignored = True
-        yield frame
+            self._ran(nodeid)
 
     def _report(self, worker: str, report: pytest.TestReport) -> None:
         open_ = self._opened(worker, report.nodeid)
@@ -213,12 +224,12 @@ class Ledger:
         open_ = open_ or _Open()
         if open_.is_ignored:
             return
-        attempt = self._attempts_before[event.nodeid] + open_.results + 1
-        self._attempts_before[event.nodeid] = attempt
+        key = self._test(event.worker, event.nodeid)
+        attempt = self._attempts_before[key] + open_.results + 1
+        self._attempts_before[key] = attempt
         self.crashed += 1
         self._finished += attempt == 1
-        if not open_.results:
-            self._end(event.nodeid)
+        self._end(event.nodeid)
         phase = rebuilt.phase_after(open_.reports if open_.is_missing else [])
         yield self._count(
             rebuilt.result(
@@ -236,15 +247,20 @@ class Ledger:
     def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.Frame[wire.ResultHead]:
         worker, nodeid = key
         self.rebuilt += 1
-        attempt = self._attempts_before[nodeid] + open_.attempts
+        attempt = self._attempts_before[self._test(worker, nodeid)] + max(1, open_.attempts)
+        self._end(nodeid)
         self._finished += attempt == 1
         return self._count(
             rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt)
         )
 
-    def _numbered(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
+    def _test(self, worker: str, nodeid: str) -> tuple[str, str]:
+        """Give what counts attempts: a test, or, where each worker runs all of them, a test on a worker."""
+        return (worker if self._is_each else "", nodeid)
+
+    def _numbered(self, worker: str, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
         """Count the attempts on workers that died, which this one cannot know of."""
-        before = self._attempts_before.get(frame.head.nodeid)
+        before = self._attempts_before.get(self._test(worker, frame.head.nodeid))
         if not before:
             return frame
         attempt = frame.head.attempt + before

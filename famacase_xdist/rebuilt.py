@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from . import wire
-from .verdict import FAILED, INVALID, PASSED, SKIPPED
+from .verdict import FAILED, INVALID, PASSED, SKIPPED, skip_reason
 
 UNTESTED = "untested"
 _BLANK: dict[str, Any] = {
@@ -59,7 +59,8 @@ def result(
 
 def described_by(nodeid: str) -> dict[str, Any]:
     """Give what a node id says of a test: its title, its suites and its signature."""
-    path, *names = nodeid.split("[", 1)[0].split("::")
+    path, _, rest = nodeid.partition("::")
+    names = [*filter(None, rest.split("[", 1)[0].split("::"))]
     folder, _, file = path.rpartition("/")
     suites = [*filter(None, [folder]), file.split(".")[0], *names[:-1]]
     return {
@@ -91,9 +92,9 @@ def from_reports(
     is_whole = failed or skipped or any(report.when == "call" for report in reports)
     if failed is not None:
         status = FAILED if failed.when == "call" and _is_assertion(failed) else INVALID
-        message = _last_line(failed.longreprtext)
+        message = _crash_line(failed) or _last_line(failed.longreprtext)
     elif skipped is not None:
-        status, message = SKIPPED, _last_line(skipped.longreprtext)
+        status, message = SKIPPED, skip_reason(skipped)
     elif is_whole:
         status, message = PASSED, ""
     else:
@@ -116,14 +117,24 @@ def collection_error(report: pytest.CollectReport) -> wire.Frame[wire.ResultHead
     return result(report.nodeid or "collection", INVALID, f"collection error: {_last_line(text)}", stacktrace=text)
 
 
+def cut_off(nodeid: str) -> wire.Frame[wire.ResultHead]:
+    """Make the result of a test of which nothing is known but that it began."""
+    return result(nodeid, INVALID, "the session ended while this test was running")
+
+
 def not_run(nodeid: str) -> wire.Frame[wire.ResultHead]:
     """Make the result of a test that was collected and never began."""
     return result(nodeid, UNTESTED, "the session ended before this test began")
 
 
 def _is_assertion(report: pytest.TestReport) -> bool:
+    return _crash_line(report).startswith(("AssertionError", "assert "))
+
+
+def _crash_line(report: pytest.TestReport) -> str:
+    """Give the first line of what pytest says of the exception; empty where it says it in another form."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    return str(getattr(crash, "message", "")).startswith(("AssertionError", "assert "))
+    return str(getattr(crash, "message", "")).partition("\n")[0]
 
 
 def _last_line(text: str) -> str:

@@ -65,7 +65,7 @@ def _phase(report: pytest.TestReport, call: pytest.CallInfo[None], settings: Set
         status = settings.pytest_xfail_status_xfail if report.skipped else settings.pytest_xfail_status_xpass
         return _Phase(report.outcome, status, _xfail_reason(report), report.longreprtext)
     if report.skipped:
-        return _Phase(report.outcome, SKIPPED, _skip_reason(report))
+        return _Phase(report.outcome, SKIPPED, skip_reason(report))
     return _Phase(report.outcome, PASSED)
 
 
@@ -83,7 +83,7 @@ def _xfail_reason(report: pytest.TestReport) -> str:
     return text_of(report.wasxfail).removeprefix("reason: ")
 
 
-def _skip_reason(report: pytest.TestReport) -> str:
+def skip_reason(report: pytest.TestReport) -> str:
     """Give the whole reason; pytest keeps path, line and "Skipped: reason"."""
     where = report.longrepr
     reason = where[2] if isinstance(where, tuple) and len(where) == 3 else report.longreprtext

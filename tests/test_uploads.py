@@ -1,0 +1,439 @@
+"""Attachments on their way: side by side, in pieces, once, and no refusal costs more than its own file."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer, running
+
+from famacase_xdist import uploads as module
+from famacase_xdist import wire
+from famacase_xdist.api import MOST_FILES, Api
+from famacase_xdist.errors import FamacaseError, NoAnswer, Refused
+from famacase_xdist.outbox import Outbox
+from famacase_xdist.transport import HttpTransport
+from famacase_xdist.uploads import ContentReader, Uploads
+
+DEADLINE = 10.0
+FOREVER = float("inf")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """One server for all tests of this file: to start and stop it takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
+        patch.setattr("harness.server.pid_of_port", lambda port: None)
+        yield server
+
+
+@pytest.fixture
+def backend(server: Backend) -> Backend:
+    """The server as new: with no faults, and nothing seen."""
+    server.seen.clear()
+    server.faults.clear()
+    return server
+
+
+@pytest.fixture
+def outbox() -> Iterator[Outbox]:
+    opened = Outbox(None)
+    yield opened
+    opened.close()
+
+
+def put(outbox: Outbox, body: bytes, name: str = "a.txt", piece: int = wire.PIECE_BYTES) -> str:
+    """Put an attachment into an outbox, and give its digest."""
+    digest = wire.digest_of(body, "text/plain")
+    pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
+    outbox.put([wire.Frame(wire.PieceHead(digest, number), each) for number, each in enumerate(pieces)])
+    outbox.put([wire.Frame(wire.ContentHead(digest, name, "text/plain", len(body)))])
+    return digest
+
+
+Connect = Callable[..., Uploads]
+
+
+@pytest.fixture
+def connect(backend: Backend, outbox: Outbox) -> Iterator[Connect]:
+    """Make uploads that try once."""
+    transport = HttpTransport(TOKEN, "reporter=test")
+    made: list[Uploads] = []
+
+    def connect(workers: int = 4) -> Uploads:
+        api = Api(transport, backend.url, "DEMO", timeout=DEADLINE)
+        made.append(Uploads(api, outbox, lambda call: call(), workers=workers))
+        return made[-1]
+
+    yield connect
+    for uploads in made:
+        uploads.close()
+    transport.close()
+
+
+def kept(backend: Backend, remote_id: Any) -> bytes:
+    """Give what the server has under an id."""
+    found = backend.store.attachment(remote_id)
+    assert found is not None
+    return found.content
+
+
+def refusing(word: bytes, status: int) -> Action:
+    """Refuse a request that has a word in its body; let the application answer all else."""
+
+    async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+
+        async def again() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        if word in body:
+            await answer(status, b'{"detail": "no"}')(app, scope, again, send)
+        else:
+            await app(scope, again, send)
+
+    return act
+
+
+class Together:
+    """Holds requests until so many are there at once; counts the most that were."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._now = 0
+        self.most = 0
+        self.threads: set[threading.Thread] = set()
+
+    async def __call__(self, app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        self._now += 1
+        self.most = max(self.most, self._now)
+        self.threads.update(each for each in threading.enumerate() if each.name.startswith("famacase-upload"))
+        for _ in range(500):
+            if self.most >= self._count:
+                break
+            await asyncio.sleep(0.01)
+        self._now -= 1
+        await app(scope, receive, send)
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put each attachment into a request of its own."""
+    monkeypatch.setattr(module, "GROUP_BYTES", 1)
+
+
+# What arrives
+
+
+def test_each_attachment_gets_its_own_id(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    bodies = [b"%d" % number for number in range(30)]
+    digests = [put(outbox, body) for body in bodies]
+
+    ids = connect().upload(digests)
+
+    assert [kept(backend, ids[digest]) for digest in digests] == bodies
+
+
+def test_name_and_media_type_arrive(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    digest = put(outbox, b"x", name="\N{SNOWMAN} a.txt")
+
+    found = backend.store.attachment(connect().upload([digest])[digest])
+
+    assert found is not None
+    assert (found.file_name, found.mime_type, found.file_size) == ("\N{SNOWMAN} a.txt", "text/plain", 1)
+
+
+def test_content_of_many_pieces_arrives_whole(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    body = bytes(range(256)) * 1000
+    digest = put(outbox, body, piece=1000)
+
+    assert kept(backend, connect().upload([digest])[digest]) == body
+
+
+@pytest.mark.parametrize("digests", [[], ["0" * 64]], ids=["none", "unknown"])
+def test_where_there_is_nothing_to_upload_nothing_is_sent(
+    digests: list[str], backend: Backend, connect: Connect
+) -> None:
+    assert connect().upload(digests) == {}
+    assert backend.seen == []
+
+
+# Requests
+
+
+def test_equal_content_is_uploaded_once(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    digest = put(outbox, b"x")
+    uploads = connect()
+
+    first = uploads.upload([digest, digest])
+    second = uploads.upload([digest])
+
+    assert first == second
+    assert len(backend.seen) == 1
+
+
+def test_small_attachments_share_a_request(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    connect().upload([put(outbox, b"%d" % number) for number in range(MOST_FILES)])
+
+    assert len(backend.seen) == 1
+
+
+def test_no_request_has_more_files_than_allowed(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    connect().upload([put(outbox, b"%d" % number) for number in range(MOST_FILES * 2 + 1)])
+
+    assert len(backend.seen) == 3
+
+
+def test_no_request_has_more_bytes_than_set(
+    backend: Backend, outbox: Outbox, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GROUP_BYTES", 1000)
+    sizes = [600, 400, 1, 5000, 999]
+
+    connect(1).upload([put(outbox, b"x" * size) for size in sizes])
+
+    # Of 1,000; of 1; a single larger one goes alone; of 999.
+    assert len(backend.seen) == 4
+
+
+def test_requests_go_side_by_side(backend: Backend, outbox: Outbox, connect: Connect, alone: None) -> None:
+    together = Together(4)
+    backend.inject(ATTACHMENTS, together, FOREVER)
+
+    connect(4).upload([put(outbox, b"%d" % number) for number in range(4)])
+
+    assert together.most == 4
+
+
+def test_no_more_requests_go_side_by_side_than_set(
+    backend: Backend, outbox: Outbox, connect: Connect, alone: None
+) -> None:
+    together = Together(2)
+    backend.inject(ATTACHMENTS, together, FOREVER)
+
+    connect(2).upload([put(outbox, b"%d" % number) for number in range(8)])
+
+    assert together.most == 2
+
+
+# Memory
+
+
+class Reads:
+    """Notes how much is read at once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sizes: list[int] = []
+        read = ContentReader.read
+
+        def noting(reader: ContentReader, size: int = -1) -> bytes:
+            given = read(reader, size)
+            self.sizes.append(len(given))
+            return given
+
+        monkeypatch.setattr(ContentReader, "read", noting)
+
+
+def test_a_large_attachment_is_never_in_memory_as_a_whole(
+    backend: Backend, outbox: Outbox, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = Reads(monkeypatch)
+    size = wire.PIECE_BYTES * 5 // 2
+    digest = put(outbox, bytes(size))
+
+    connect().upload([digest])
+
+    assert sum(reads.sizes) == size
+    assert max(reads.sizes) <= wire.PIECE_BYTES
+
+
+def test_a_reader_says_how_much_is_left(outbox: Outbox) -> None:
+    reader = _reader(outbox, b"0123456789", piece=4)
+
+    left = [len(reader)]
+    while reader.read(3):
+        left.append(len(reader))
+
+    assert left[0] == 10
+    assert left[-1] == 0
+    assert left == sorted(left, reverse=True)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 100, -1])
+def test_a_reader_gives_all_whatever_is_asked_for_at_once(size: int, outbox: Outbox) -> None:
+    reader = _reader(outbox, b"0123456789", piece=4)
+
+    assert b"".join(iter(lambda: reader.read(size), b"")) == b"0123456789"
+
+
+def test_a_reader_gives_no_more_than_asked_for(outbox: Outbox) -> None:
+    assert _reader(outbox, b"0123456789", piece=4).read(3) == b"012"
+
+
+def test_an_empty_piece_is_not_the_end(outbox: Outbox) -> None:
+    pieces = [wire.PieceHead("d", number) for number in range(3)]
+    outbox.put([wire.Frame(head, body) for head, body in zip(pieces, (b"a", b"", b"b"), strict=True)])
+    reader = ContentReader(outbox, wire.ContentHead("d", "a.txt", "text/plain", 2))
+
+    assert b"".join(iter(reader.read, b"")) == b"ab"
+
+
+def test_a_content_of_which_a_part_is_missing_is_named(outbox: Outbox) -> None:
+    reader = ContentReader(outbox, wire.ContentHead("d", "a.txt", "text/plain", 2))
+
+    with pytest.raises(OSError, match=r"a part of a\.txt is missing"):
+        reader.read()
+
+
+def _reader(outbox: Outbox, body: bytes, piece: int) -> ContentReader:
+    content = outbox.content(put(outbox, body, piece=piece))
+    assert content is not None
+    return ContentReader(outbox, content)
+
+
+# Refusals and faults
+
+
+@pytest.mark.parametrize("status", [400, 404, 413, 415, 422])
+@pytest.mark.parametrize("bad", [0, 4, 9])
+def test_one_bad_attachment_is_named_and_the_others_arrive(
+    status: int, bad: int, backend: Backend, outbox: Outbox, connect: Connect
+) -> None:
+    backend.inject(ATTACHMENTS, refusing(b"BAD", status), FOREVER)
+    digests = [put(outbox, b"BAD" if number == bad else b"good %d" % number, f"{number}.txt") for number in range(10)]
+
+    ids = connect().upload(digests)
+
+    assert set(ids) == set(digests) - {digests[bad]}
+    assert outbox.content_refusals(digests) == [f"{bad}.txt: HTTP {status}: no"]
+
+
+def test_a_refused_attachment_is_not_sent_again(backend: Backend, outbox: Outbox, connect: Connect) -> None:
+    backend.inject(ATTACHMENTS, answer(415), FOREVER)
+    uploads, digest = connect(), put(outbox, b"x")
+    uploads.upload([digest])
+
+    uploads.upload([digest])
+
+    assert len(backend.seen) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 408, 429, 500, 503])
+def test_a_fault_that_is_not_about_the_attachment_is_raised_and_the_attachment_kept(
+    status: int, backend: Backend, outbox: Outbox, connect: Connect
+) -> None:
+    backend.inject(ATTACHMENTS, answer(status))
+    uploads, digest = connect(), put(outbox, b"x")
+
+    with pytest.raises(Refused):
+        uploads.upload([digest])
+
+    assert kept(backend, uploads.upload([digest])[digest]) == b"x"
+
+
+def test_a_fault_of_one_request_does_not_waste_the_others(
+    backend: Backend, outbox: Outbox, connect: Connect, alone: None
+) -> None:
+    backend.inject(ATTACHMENTS, refusing(b"BAD", 503), FOREVER)
+    digests = [put(outbox, body) for body in (b"one", b"BAD", b"two", b"three")]
+
+    with pytest.raises(Refused):
+        connect().upload(digests)
+
+    assert set(outbox.remote_ids(digests)) == {digests[0], digests[2], digests[3]}
+
+
+ODD_ANSWERS = [
+    b"[]",
+    b"null",
+    b"{}",
+    b'{"attachments": null}',
+    b'{"attachments": 5}',
+    b'{"attachments": []}',
+    b'{"attachments": [{}]}',
+    b'{"attachments": ["a"]}',
+    b'{"attachments": [{"id": 1}, {"id": 2}]}',
+    b"<html>",
+]
+
+
+@pytest.mark.parametrize("body", ODD_ANSWERS)
+def test_an_answer_of_an_unknown_form_is_an_error_and_no_standstill(
+    body: bytes, backend: Backend, outbox: Outbox, connect: Connect
+) -> None:
+    backend.inject(ATTACHMENTS, answer(200, body))
+    raised: list[BaseException] = []
+
+    def upload() -> None:
+        try:
+            connect().upload([put(outbox, b"x")])
+        except FamacaseError as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=upload, daemon=True)
+    thread.start()
+    thread.join(2)
+
+    assert [type(error) for error in raised] == [NoAnswer]
+
+
+# Threads
+
+
+def test_threads_are_named_and_do_not_hold_up_the_exit(
+    backend: Backend, outbox: Outbox, connect: Connect, alone: None
+) -> None:
+    together = Together(2)
+    backend.inject(ATTACHMENTS, together, FOREVER)
+
+    connect(2).upload([put(outbox, b"%d" % number) for number in range(2)])
+
+    assert sorted(thread.name for thread in together.threads) == ["famacase-upload-0", "famacase-upload-1"]
+    assert all(thread.daemon for thread in together.threads)
+
+
+def test_no_thread_is_started_for_nothing(outbox: Outbox, connect: Connect) -> None:
+    uploads = connect(8)
+
+    uploads.upload([])
+    assert uploads._threads == []
+    uploads.upload([put(outbox, b"x")])
+    assert len(uploads._threads) == 1
+
+
+def test_after_close_all_threads_are_gone(outbox: Outbox, connect: Connect, alone: None) -> None:
+    uploads = connect(3)
+    uploads.upload([put(outbox, b"%d" % number) for number in range(3)])
+
+    uploads.close()
+
+    for thread in uploads._threads:
+        thread.join(DEADLINE)
+    assert not any(thread.is_alive() for thread in uploads._threads)
+
+
+def test_a_file_is_read_again_for_a_second_try(backend: Backend, outbox: Outbox, tmp_path: Path) -> None:
+    transport = HttpTransport(TOKEN, "reporter=test")
+    backend.inject(ATTACHMENTS, answer(503))
+    digest = put(outbox, b"whole")
+
+    def twice(call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Refused:
+            return call()
+
+    uploads = Uploads(Api(transport, backend.url, "DEMO", timeout=DEADLINE), outbox, twice, workers=1)
+    ids = uploads.upload([digest])
+    uploads.close()
+    transport.close()
+
+    assert kept(backend, ids[digest]) == b"whole"
