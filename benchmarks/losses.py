@@ -9,8 +9,11 @@ what the session took beyond the same suite in bare pytest on the same machine; 
 from __future__ import annotations
 
 import argparse
+import json
+import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -152,9 +155,6 @@ def run(suite: Suite, case: Case, args: tuple[str, ...]) -> tuple[float, int]:
 def resend(suite: Suite, former: str | None) -> None:
     """Deliver what was kept; results for a host that is none go to the server that is there, as after a correction."""
     if former:
-        import json
-        import sqlite3
-
         for path in (suite.state / "outbox").glob("*.sqlite3"):
             with sqlite3.connect(path) as outbox:
                 outbox.execute(
@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--tests", type=int, default=300)
     parser.add_argument("--case", action="append", default=[], dest="names", choices=[case.name for case in CASES])
     given = parser.parse_args()
+    logging.disable()  # uvicorn's tracebacks of the faults that we inject
     for line in rows(given.tests, given.names):
         print(line, flush=True)
 

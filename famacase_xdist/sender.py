@@ -110,6 +110,9 @@ class Sender:
                     return
         except OutboxError as error:
             self._halt(str(error))
+        except Exception as error:
+            # A thread that dies of a mistake of ours prints a traceback into the user's terminal.
+            self._halt(f"internal error: {error!r}")
         finally:
             self._uploads.close()
 

@@ -1,0 +1,578 @@
+"""What earlier sessions left: it is delivered once, by whoever comes first; no live session is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost, running
+
+from famacase_xdist import rebuilt, resend, wire
+from famacase_xdist import sender as sender_module
+from famacase_xdist.api import Api
+from famacase_xdist.outbox import Outbox
+from famacase_xdist.resend import Leftover, Resent
+from famacase_xdist.run import Run
+from famacase_xdist.server.store import Store
+from famacase_xdist.settings import Settings
+from famacase_xdist.transport import HttpTransport
+
+DEADLINE = 20.0
+FOREVER = float("inf")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """One server for all tests of this file: to start and stop it takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
+        patch.setattr("harness.server.pid_of_port", lambda port: None)
+        yield server
+
+
+@pytest.fixture
+def backend(server: Backend) -> Backend:
+    """The server as new: with no runs, no faults, and nothing seen."""
+    for table in ("results", "runs", "attachments", "contents"):
+        server.store._write(f"DELETE FROM {table}")
+    server.seen.clear()
+    server.faults.clear()
+    return server
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait between two tries."""
+    monkeypatch.setattr(sender_module, "sleep_using_event", lambda event: lambda seconds: None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """What whoever resends has set: the token, and where the outboxes are."""
+    return Settings(testops_api_token=TOKEN, state_dir=tmp_path / "state")
+
+
+def result(name: str = "test_a", **more: object) -> wire.AnyFrame:
+    """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
+    head, body = rebuilt.result(f"t.py::{name}", "passed", "")
+    return wire.Frame(head, wire.to_json({**json.loads(body), **more}))
+
+
+def begun(name: str, described: bool = False) -> wire.AnyFrame:
+    """Make the frame of a test that begins."""
+    content = {**rebuilt.described_by(f"t.py::{name}"), "id": str(uuid.uuid4()), "title": "Described"}
+    return wire.Frame(wire.BegunHead(f"t.py::{name}"), wire.to_json(content) if described else b"")
+
+
+def run_on(backend: Backend, run: Run) -> Run:
+    """Create a run as a session does that dies before it can note the answer."""
+    transport = HttpTransport(TOKEN, "reporter=test")
+    run.open(Api(transport, backend.url, "DEMO", timeout=DEADLINE))
+    transport.close()
+    return run
+
+
+Leave = Callable[..., Path]
+
+
+@pytest.fixture
+def leave(backend: Backend, settings: Settings) -> Leave:
+    """Leave an outbox, as a session does that died or could not deliver."""
+
+    def leave(*frames: wire.AnyFrame, name: str = "20260101T000000-a", run: Run | None = None, **facts: Any) -> Path:
+        run = run or run_on(backend, Run.from_settings(Settings()))
+        path = resend.outbox_dir(settings) / f"{name}.sqlite3"
+        outbox = Outbox(path)
+        known = {"host": backend.url, "project": "DEMO", "database": None, "complete": True, "pid": 1}
+        outbox.remember(**{**known, **run.facts(), **facts})
+        outbox.put(frames)
+        outbox.close()
+        return path
+
+    return leave
+
+
+def send_all(settings: Settings) -> list[Resent]:
+    """Send all that there is."""
+    return [resend.send(each, settings, lambda sent, total: None) for each in resend.leftovers(settings)]
+
+
+def send(settings: Settings) -> Resent:
+    """Send the only outbox that there is."""
+    (resent,) = send_all(settings)
+    return resent
+
+
+def times_received(backend: Backend) -> dict[str, int]:
+    """Give how often each result came, by its title."""
+    runs = backend.store.runs()
+    return {each.title: each.times_received for run in runs for each in backend.store.stored_results(run.id)}
+
+
+def change(path: Path, sql: str) -> None:
+    """Change an outbox behind its back."""
+    with sqlite3.connect(path) as db:
+        db.execute(sql)
+    db.close()
+
+
+# What there is
+
+
+def test_where_no_session_ever_was_there_is_nothing(settings: Settings) -> None:
+    assert resend.leftovers(settings) == []
+
+
+def test_an_outbox_is_described_the_oldest_first(leave: Leave, settings: Settings, backend: Backend) -> None:
+    second = leave(result("test_a"), result("test_b"), begun("test_c"), name="20260102T000000-b")
+    first = leave(result("test_a"), name="20260101T000000-c", run=Run.from_settings(Settings()))
+
+    assert resend.leftovers(settings) == [
+        Leftover(first, backend.url, "DEMO", None, 1),
+        Leftover(second, backend.url, "DEMO", backend.store.runs()[0].id, 3),
+    ]
+
+
+def test_looking_changes_nothing(leave: Leave, settings: Settings) -> None:
+    path = leave(result(), begun("test_b"))
+    before = path.read_bytes()
+
+    resend.leftovers(settings)
+
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
+    leave(result(), begun("test_b"))
+
+    assert resend.leftovers(settings) == resend.leftovers(settings)
+
+
+HOLDING = """
+import sys
+from pathlib import Path
+from famacase_xdist.outbox import Outbox
+outbox = Outbox(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def live(leave: Leave) -> Iterator[Path]:
+    """An outbox whose session lives, in another process."""
+    path = leave(result())
+    command = [sys.executable, "-c", HOLDING, str(path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "ready\n"
+    yield path
+    holder.kill()
+    holder.communicate(timeout=DEADLINE)
+
+
+def test_an_outbox_of_a_live_session_is_left_alone(live: Path, settings: Settings, backend: Backend) -> None:
+    (leftover,) = resend.leftovers(settings)
+    resent = resend.send(leftover, settings, lambda sent, total: None)
+
+    assert "locked" in leftover.problem
+    assert "locked" in resent.problem
+    assert (live.exists(), backend.requests(RESULTS)) == (True, [])
+
+
+def test_an_outbox_whose_session_came_alive_after_the_look_is_left_alone(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    path = leave(result())
+    (leftover,) = resend.leftovers(settings)
+    command = [sys.executable, "-c", HOLDING, str(path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+
+    resent = resend.send(leftover, settings, lambda sent, total: None)
+    holder.kill()
+    holder.communicate(timeout=DEADLINE)
+
+    assert "locked" in resent.problem
+    assert (resent.left, path.exists(), backend.requests(RESULTS)) == (1, True, [])
+
+
+def overwrite(path: Path) -> None:
+    """Put something else into the place of an outbox."""
+    path.write_bytes(b"garbage" * 1000)
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "garbage": overwrite,
+    "other-version": lambda path: change(path, "PRAGMA user_version = 99"),
+    "no-json": lambda path: change(path, "UPDATE session SET value = 'x' WHERE key = 'host'"),
+    "no-table": lambda path: change(path, "DROP TABLE results"),
+    "no-host": lambda path: change(path, "DELETE FROM session WHERE key = 'host'"),
+    "no-request": lambda path: change(path, "DELETE FROM session WHERE key = 'request'"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_a_damaged_outbox_is_left_alone_with_a_word_and_the_others_are_sent(
+    damage: Callable[[Path], None], leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    path = leave(result("test_damaged"))
+    leave(result("test_whole"), name="20260102T000000-b")
+    damage(path)
+
+    damaged, whole = send_all(settings)
+
+    assert damaged.problem
+    assert path.exists()
+    assert (whole.delivered, whole.problem, backend.titles()) == (1, "", ["test_whole"])
+
+
+def test_an_outbox_without_any_result_is_removed(settings: Settings) -> None:
+    path = resend.outbox_dir(settings) / "20260101T000000-a.sqlite3"
+    Outbox(path).close()
+
+    assert send(settings).problem == ""
+    assert not path.exists()
+
+
+# Sending
+
+
+def test_what_was_left_is_delivered_and_the_file_is_gone(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result("test_a"), result("test_b"))
+
+    resent = send(settings)
+
+    assert (resent.delivered, resent.left, resent.problem) == (2, 0, "")
+    assert backend.titles() == ["test_a", "test_b"]
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_second_time_there_is_nothing(leave: Leave, settings: Settings, backend: Backend) -> None:
+    leave(result())
+    send(settings)
+
+    assert send_all(settings) == []
+    assert times_received(backend) == {"test_a": 1}
+
+
+def test_what_the_server_has_already_is_there_once(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result())
+    copy = path.with_name("copy")
+    shutil.copy(path, copy)
+    send(settings)
+    copy.rename(path)
+
+    send(settings)
+
+    assert backend.titles() == ["test_a"]
+    assert len(backend.store.runs()) == 1
+
+
+def test_a_run_still_to_be_created_is_created(leave: Leave, settings: Settings, backend: Backend) -> None:
+    leave(result(), run=Run.from_settings(Settings(testops_run_title="Nightly", testops_run_tags=("a",))))
+
+    resent = send(settings)
+
+    (run,) = backend.store.runs()
+    assert (run.title, run.tags, run.counts["passed"]) == ("Nightly", ("a",), 1)
+    assert resent.run_url == f"{backend.url}/runs/{run.id}"
+
+
+def test_a_run_whose_answer_the_session_never_saw_is_not_created_again(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    run = Run.from_settings(Settings())
+    leave(result(), run=run)
+    run_on(backend, run)
+
+    send(settings)
+
+    assert [each.counts["passed"] for each in backend.store.runs()] == [1]
+    assert {seen.headers["idempotency-key"] for seen in backend.requests(RUNS)} == {run.request.key}
+
+
+def test_a_run_to_join_is_joined(leave: Leave, settings: Settings, backend: Backend) -> None:
+    existing = run_on(backend, Run.from_settings(Settings()))
+    leave(result(), run=Run.from_settings(Settings(testops_run_id=existing.id)))
+
+    send(settings)
+
+    assert [each.counts["passed"] for each in backend.store.runs()] == [1]
+
+
+def test_a_test_that_was_running_when_its_session_died_is_invalid_and_says_so(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    leave(begun("test_plain"), begun("test_described", described=True))
+
+    resent = send(settings)
+
+    results = {each["title"]: each for each in backend.results()}
+    assert set(results) == {"test_plain", "Described"}
+    assert {each["execution"]["status"] for each in results.values()} == {"invalid"}
+    assert {each["message"] for each in results.values()} == {"the process ended while this test was running"}
+    assert (resent.delivered, resent.left) == (2, 0)
+
+
+def test_a_test_that_was_running_is_one_result_however_often_it_is_sent(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    leave(begun("test_plain"), run=Run.from_settings(Settings()))
+    backend.inject(RESULTS, answer(503), FOREVER)
+    send(settings)
+    backend.faults.clear()
+    backend.inject(RESULTS, lost())
+
+    send(settings)
+
+    assert len(backend.results()) == 1
+
+
+def test_attachments_are_delivered_too(leave: Leave, settings: Settings, backend: Backend) -> None:
+    digest = wire.digest_of(b"attached", "text/plain")
+    content = wire.ContentHead(digest, "a.txt", "text/plain", 8)
+    frames = [wire.decode(frame) for frame in wire.encode_content(content, b"attached")]
+    head, body = result()
+    assert isinstance(head, wire.ResultHead)
+    links = {"attachments": [{"id": wire.reference(head.id, digest), "file_name": "a.txt"}]}
+    named = wire.Frame(dataclasses.replace(head, contents=(digest,)), wire.to_json({**json.loads(body), **links}))
+    leave(*frames, named)
+
+    send(settings)
+
+    ((link,),) = [each["attachments"] for each in backend.results()]
+    kept = backend.store.attachment(link["id"])
+    assert kept is not None
+    assert kept.content == b"attached"
+
+
+def test_progress_is_told_up_to_the_end(leave: Leave, settings: Settings) -> None:
+    leave(*[result(f"test_{number}") for number in range(3)])
+    told: list[tuple[int, int]] = []
+    (leftover,) = resend.leftovers(settings)
+
+    resend.send(leftover, settings, lambda sent, total: told.append((sent, total)))
+
+    assert told[-1] == (3, 3)
+    assert told == sorted(told)
+
+
+# What stays
+
+
+def test_what_was_refused_is_tried_again(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result())
+    outbox = Outbox(path)
+    outbox.refuse(outbox.lease(1, 1)[0], "HTTP 422: full moon")
+    outbox.close()
+
+    assert send(settings).delivered == 1
+    assert backend.titles() == ["test_a"]
+
+
+def test_what_is_refused_again_stays_with_the_servers_words(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result("test_a"), result("test_b", unknown=1))
+
+    resent = send(settings)
+
+    assert (resent.delivered, resent.left, path.exists()) == (1, 1, True)
+    assert "results[0].unknown" in resent.problem
+    assert backend.titles() == ["test_a"]
+
+
+def test_what_a_dead_server_did_not_take_stays(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result(), begun("test_b"))
+    backend.inject(".*", answer(503, b'{"detail": "later"}'), FOREVER)
+
+    resent = send(settings)
+
+    assert (resent.delivered, resent.left, resent.problem) == (0, 2, "HTTP 503: later")
+    assert path.exists()
+    assert [each.results for each in resend.leftovers(settings)] == [2]
+
+
+def test_a_run_that_is_gone_is_said_and_all_stays(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result())
+    backend.store._write("DELETE FROM runs")
+
+    resent = send(settings)
+
+    assert "404" in resent.problem
+    assert (resent.left, path.exists()) == (1, True)
+
+
+# Completing
+
+
+def test_a_run_of_which_all_is_delivered_is_completed(leave: Leave, settings: Settings, backend: Backend) -> None:
+    leave(result())
+
+    assert send(settings).completed
+    assert [run.status for run in backend.store.runs()] == ["completed"]
+
+
+def test_a_run_that_is_not_to_be_completed_stays_open(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result(), complete=False)
+
+    resent = send(settings)
+
+    assert (resent.completed, resent.problem, path.exists()) == (False, "", False)
+    assert backend.requests(COMPLETE) == []
+
+
+@pytest.mark.parametrize("fault", ["refused", "down"])
+def test_a_run_of_which_something_is_missing_stays_open(
+    fault: str, leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    leave(result("test_a"), result("test_b", unknown=1))
+    if fault == "down":
+        backend.inject(RESULTS, answer(503), FOREVER)
+
+    assert not send(settings).completed
+    assert backend.requests(COMPLETE) == []
+
+
+@pytest.mark.parametrize("date", ["Wed, 21 Oct 99999999999999999999 07:28:00 GMT"])
+def test_a_run_of_which_something_is_missing_stays_open_whatever_went_wrong(
+    date: str, leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    leave(result())
+    backend.inject(RESULTS, answer(503, retry_after=date), FOREVER)
+
+    resent = send(settings)
+
+    assert (resent.left, resent.completed) == (1, False)
+    assert resent.problem
+
+
+def test_a_run_that_could_not_be_completed_is_said_and_tried_again_the_next_time(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    leave(result())
+    backend.inject(COMPLETE, answer(500, b'{"detail": "later"}'))
+
+    first = send(settings)
+    second = send(settings)
+
+    assert first.problem == "the run could not be completed: HTTP 500: later"
+    assert (second.completed, second.problem) == (True, "")
+    assert times_received(backend) == {"test_a": 1}
+
+
+# Whose server
+
+
+def test_results_of_another_host_are_not_sent_to_this_one(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result(), host="https://other.example.com")
+    here = dataclasses.replace(settings, api_url=backend.url, sources={"api_url": "FAMACASE_API_URL"})
+    backend.seen.clear()
+
+    resent = send(here)
+
+    assert resent.problem == "it belongs to https://other.example.com, and FAMACASE_API_URL says otherwise"
+    assert (resent.left, path.exists(), backend.seen) == (1, True, [])
+
+
+def test_the_token_of_another_host_is_not_sent_to_the_one_of_the_results(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    leave(result())
+    elsewhere = dataclasses.replace(settings, api_url="https://other.example.com")
+    backend.seen.clear()
+
+    resent = send(elsewhere)
+
+    assert f"it belongs to {backend.url}" in resent.problem
+    assert backend.seen == []
+
+
+def test_without_a_token_it_is_said_which_to_set(leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result())
+    backend.seen.clear()
+
+    resent = send(dataclasses.replace(settings, testops_api_token=None))
+
+    assert resent.problem == "FAMACASE_TESTOPS_API_TOKEN is not set"
+    assert (resent.left, path.exists(), backend.seen) == (1, True, [])
+
+
+@pytest.mark.parametrize("token", ["rep_wrong", "rep_\N{EN DASH}"], ids=ascii)
+def test_a_wrong_token_is_said_and_all_stays(token: str, leave: Leave, settings: Settings, backend: Backend) -> None:
+    path = leave(result())
+
+    resent = send(dataclasses.replace(settings, testops_api_token=token))
+
+    assert resent.problem
+    assert token not in resent.problem
+    assert (resent.left, path.exists()) == (1, True)
+
+
+def test_results_of_the_embedded_server_go_into_its_database(leave: Leave, settings: Settings, tmp_path: Path) -> None:
+    database = tmp_path / ".famacase" / "famacase.sqlite3"
+    run = Run.from_settings(Settings())
+    path = leave(result(), host="http://127.0.0.1:1", project="LOCAL", database=str(database), run=run)
+
+    resent = send(dataclasses.replace(settings, testops_api_token=None, api_url="https://other.example.com"))
+
+    assert (resent.delivered, resent.problem, path.exists()) == (1, "", False)
+    with Store(database) as store:
+        (made,) = store.runs()
+        assert [each["title"] for each in store.results(made.id)] == ["test_a"]
+
+
+# Two at once
+
+
+def test_two_that_resend_at_once_deliver_each_result_once(leave: Leave, settings: Settings, backend: Backend) -> None:
+    for number in range(4):
+        names = [f"test_{number}_{each}" for each in range(50)]
+        run = Run.from_settings(Settings())
+        leave(*[result(name) for name in names], begun(f"test_{number}_x"), name=f"2026010{number + 1}", run=run)
+    command = [sys.executable, "-m", "famacase_xdist", "resend", "--state-dir", str(settings.state_dir)]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAMACASE_", "QASE_"))}
+    environment = {**clean, "FAMACASE_TESTOPS_API_TOKEN": TOKEN}
+
+    both = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
+    said = [each.communicate(timeout=60)[0] for each in both]
+
+    assert "Traceback" not in "".join(said)
+    assert len(backend.results()) == 4 * 51, said
+    assert set(times_received(backend).values()) == {1}
+    assert [run.status for run in backend.store.runs()] == ["completed"] * 4
+    assert resend.leftovers(settings) == []
+
+
+# The line of the next session
+
+
+def test_the_next_session_says_what_was_left_and_how_to_send_it(leave: Leave, settings: Settings) -> None:
+    leave(result("test_a"), result("test_b"))
+    leave(begun("test_c"), name="20260102T000000-b")
+
+    assert resend.leftover_line(settings) == (
+        "famacase: 3 results of 2 earlier sessions were not delivered;"
+        f" to send them: famacase-xdist resend --state-dir {settings.state_dir}"
+    )
+
+
+def test_the_next_session_says_nothing_where_nothing_was_left(settings: Settings) -> None:
+    assert resend.leftover_line(settings) == ""
+
+
+def test_the_next_session_says_nothing_of_a_live_one(live: Path, settings: Settings) -> None:
+    assert resend.leftover_line(settings) == ""
