@@ -53,8 +53,8 @@ class Api:
 
     def environment_id(self, slug: str) -> int | None:
         """Give the id of an environment, or None where the slug is unknown."""
-        found = self._call("GET", f"/environments?{urlencode({'slug': slug})}")
-        return found[0]["id"] if found else None
+        found = _list(self._call("GET", f"/environments?{urlencode({'slug': slug})}") or [])
+        return _member(found[0], "id") if found else None
 
     def create_run(self, request: RunRequest) -> object:
         """Create a run and give its id."""
@@ -62,7 +62,9 @@ class Api:
         if request.tags:
             body["tags"] = list(request.tags)
         if request.environment is not None:
-            body["environment_id"] = self.environment_id(request.environment)
+            environment_id = self.environment_id(request.environment)
+            if environment_id is not None:
+                body["environment_id"] = environment_id
         answer = self._call("POST", "/runs", body=wire.to_json(body), headers={"Idempotency-Key": request.key})
         return _member(answer, "id")
 
@@ -78,23 +80,30 @@ class Api:
     def upload(self, files: Sequence[File]) -> list[object]:
         """Upload attachments, at most `MOST_FILES`, and give their ids in the same order."""
         answer = self._call("POST", "/attachments", files=files)
-        ids = [_member(each, "id") for each in _member(answer, "attachments")]
+        ids = [_member(each, "id") for each in _list(_member(answer, "attachments"))]
         if len(ids) != len(files):
             raise NoAnswer(f"{len(files)} files were sent, the answer names {len(ids)}", cause="answer")
         return ids
 
-    def complete_run(self, run_id: object, *, timeout: float) -> None:
-        """Mark a run as complete; waits `timeout` seconds at most for connection and answer each."""
-        self._call("POST", f"{self._run(run_id)}/complete", timeout=min(timeout, self._timeout))
+    def complete_run(self, run_id: object) -> None:
+        """Mark a run as complete."""
+        self._call("POST", f"{self._run(run_id)}/complete")
 
     def _run(self, run_id: object) -> str:
         return f"/runs/{quote(str(run_id), safe='')}"
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
-        return self._transport.send(method, self._base + path, **{"timeout": self._timeout, **content})
+        return self._transport.send(method, self._base + path, timeout=self._timeout, **content)
 
 
 def _member(answer: object, name: str) -> Any:
-    if not isinstance(answer, Mapping) or name not in answer:
+    value = answer.get(name) if isinstance(answer, Mapping) else None
+    if value is None:
         raise NoAnswer(f"the answer has no {name!r}; is the address right?", cause="answer")
-    return answer[name]
+    return value
+
+
+def _list(answer: object) -> list[Any]:
+    if not isinstance(answer, list):
+        raise NoAnswer("the answer is no list; is the address right?", cause="answer")
+    return answer

@@ -99,8 +99,11 @@ class Controller:
         if self._delivery is None:
             lines = [f"famacase: nothing is reported: {self._problem}"]
         else:
-            lines = [summary.header_line(self._settings.project, self._delivery.run)]
+            lines = [self._header_line(self._delivery)]
         return [*lines, *filter(None, [self._leftovers])]
+
+    def _header_line(self, delivery: Delivery) -> str:
+        return summary.header_line(self._settings.project, delivery.run, is_on_disk=delivery.is_on_disk)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

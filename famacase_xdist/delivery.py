@@ -15,9 +15,9 @@ import platformdirs
 
 from . import __version__, wire
 from .api import Api
-from .errors import DeliveryError, OutboxError
+from .errors import OutboxError
 from .inbox import Inbox
-from .ledger import Event, Ledger
+from .ledger import Event, Ledger, size_of
 from .mask import Mask
 from .outbox import Outbox
 from .run import Run
@@ -27,8 +27,6 @@ from .transport import HttpTransport
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0
-#: Seconds that completing the run may take, beside the time for results.
-COMPLETE_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +87,14 @@ class Delivery:
             **self.run.facts(),
         )
         self._sender = Sender(self._api, self._outbox, self.run, settings)
-        self._inbox: Inbox[Event] = Inbox(self._store, self._outbox.sync, is_immediate=is_immediate)
+        self._inbox: Inbox[Event] = Inbox(self._store, self._outbox.sync, size_of, is_immediate=is_immediate)
         self.put = self._inbox.put
         self.settle = self._inbox.settle
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether what is not delivered outlives the session."""
+        return self._outbox.path is not None and not self._outbox.trouble
 
     def start(self) -> None:
         """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`."""
@@ -101,37 +104,29 @@ class Delivery:
     def finish(self, timeout: float) -> Outcome:
         """Deliver what is left, complete the run if nothing is missing, and close everything.
 
-        Waits at most `timeout` seconds for results and `COMPLETE_PATIENCE` for the rest.
+        Waits at most `timeout` seconds for the server, and a second or two for our own threads.
         """
         deadline = time.monotonic() + timeout
         self._inbox.seal()
         self._keep(self._ledger.close(report_not_run=self._settings.not_run))
-        is_ended = self._sender.flush(max(0.0, deadline - time.monotonic()))
-        undelivered = self._outbox.undelivered()
-        if is_ended and not undelivered and self.run.is_open and self._settings.testops_run_complete:
-            self._complete()
-        return self._close(undelivered)
+        seconds = max(0.0, deadline - time.monotonic())
+        self._sender.flush(seconds, complete=self._settings.testops_run_complete)
+        return self._close(self._outbox.undelivered())
 
     def _close(self, undelivered: int) -> Outcome:
-        causes = self._outbox.refusals()
+        causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())
         waiting = undelivered - sum(causes.values())
         if waiting:
             causes[self._sender.trouble or "there was no time left"] += waiting
-        elif self._sender.trouble and not self.run.is_open:
+        elif self._sender.trouble:
             self._problems.append(self._sender.trouble)
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
-        is_done = not undelivered and self.run.is_open
+        is_done = self.run.completed or not (undelivered or self._sender.trouble or not self.run.is_open)
         self._transport.close()
         self._outbox.close(delete=is_done)
         kept = None if is_done or self._outbox.trouble else self._outbox.path
         return Outcome(self._sender.delivered, undelivered, causes, tuple(self._problems), kept)
-
-    def _complete(self) -> None:
-        try:
-            self.run.complete(self._api, timeout=COMPLETE_PATIENCE)
-        except DeliveryError as error:
-            self._problems.append(f"the run could not be completed: {error}")
 
     def _store(self, events: Sequence[Event]) -> None:
         """Enter events into the books and keep what comes of them; one thread at a time."""

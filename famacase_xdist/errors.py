@@ -43,14 +43,13 @@ class NoAnswer(DeliveryError):
     """There was no usable answer: the request may or may not have reached the server.
 
     Attributes:
-        cause: One word for the books: ``connection``, ``timeout``, ``tls``, ``answer``.
+        cause: One word: ``connection``, ``timeout``, ``tls``, ``answer``, ``token``.
     """
-
-    retryable = True
 
     def __init__(self, text: str, *, cause: str) -> None:
         super().__init__(text)
         self.cause = cause
+        self.retryable = cause != "token"
 
 
 class Refused(DeliveryError):

@@ -1,7 +1,8 @@
 """The intake of the controller: takes events from any thread and hands them on in order, a batch at a time.
 
-execnet's receiver threads only enqueue here. One thread, ``famacase-inbox``, hands on what is there; in a session
-of one process the test's own thread does so too, whenever an attempt begins, so that all before it is on disk.
+execnet's receiver threads enqueue here. One thread, ``famacase-inbox``, hands on what is there; in a session of one
+process the test's own thread does so too, whenever an attempt begins, so that all before it is on disk. Nothing here
+ever waits for the server; who brings attachments faster than the disk takes them waits for the disk.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from typing import Generic, TypeVar
 
 Event = TypeVar("Event")
 
-#: Most events in one batch; a piece of an attachment is one, so this bounds the memory of a batch.
-BATCH = 100
+#: Most events, and about how many bytes, in one batch.
+BATCH = 500
+BATCH_BYTES = 4 * 1024 * 1024
+#: Bytes that may wait; who puts more hands them on itself, so that memory stays flat.
+MOST_BYTES = 16 * 1024 * 1024
 #: Seconds after which what is on disk is made to survive a power failure too.
 TICK = 1.0
 
@@ -25,16 +29,25 @@ class Inbox(Generic[Event]):
     Args:
         store: Takes a batch of events; must not raise.
         sync: Called after stores, when there is time.
+        size_of: Gives the bytes of an event.
         is_immediate: Whether `settle` is called by who puts; then the thread is no faster than `TICK`.
     """
 
     def __init__(
-        self, store: Callable[[Sequence[Event]], None], sync: Callable[[], None], *, is_immediate: bool
+        self,
+        store: Callable[[Sequence[Event]], None],
+        sync: Callable[[], None],
+        size_of: Callable[[Event], int] = lambda event: 0,
+        *,
+        is_immediate: bool,
     ) -> None:
         self._store = store
         self._sync = sync
+        self._size_of = size_of
         self._is_immediate = is_immediate
         self._events: deque[Event] = deque()
+        self._bytes = 0
+        self._counting = threading.Lock()
         self._draining = threading.Lock()
         self._wake = threading.Event()
         self._is_sealed = False
@@ -42,17 +55,20 @@ class Inbox(Generic[Event]):
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Take one event; any thread, never waits."""
-        self._events.append(event)
-        if not self._is_immediate:
+        """Take one event; any thread."""
+        with self._counting:
+            self._events.append(event)
+            self._bytes += self._size_of(event)
+        if self._bytes > MOST_BYTES:
+            self.settle()
+        elif not self._is_immediate:
             self._wake.set()
 
     def settle(self) -> None:
         """Hand on all that is there, on this thread."""
         with self._draining:
-            while self._events:
-                count = min(len(self._events), BATCH)
-                self._store([self._events.popleft() for _ in range(count)])
+            while batch := self._batch():
+                self._store(batch)
 
     def seal(self) -> None:
         """Hand on all that is there, and end the thread."""
@@ -60,6 +76,16 @@ class Inbox(Generic[Event]):
         self._wake.set()
         self._thread.join(TICK)
         self.settle()
+
+    def _batch(self) -> list[Event]:
+        batch: list[Event] = []
+        size = 0
+        with self._counting:
+            while self._events and len(batch) < BATCH and size < BATCH_BYTES:
+                batch.append(self._events.popleft())
+                size += self._size_of(batch[-1])
+            self._bytes -= size
+        return batch
 
     def _work(self) -> None:
         while not self._is_sealed:

@@ -63,6 +63,11 @@ class NotCollected:
 Event = Received | Began | Reported | Crashed | NotCollected
 
 
+def size_of(event: Event) -> int:
+    """Give about how many bytes an event holds; only frames are ever large."""
+    return len(event.frame) if isinstance(event, Received) else 1000
+
+
 @dataclass(slots=True)
 class _Open:
     """A test on a worker: attempts that pytest reported, results that came, and the last attempt's reports."""

@@ -18,7 +18,7 @@ class Mask:
     """
 
     def __init__(self, secret: str) -> None:
-        forms = dict.fromkeys((secret, json.dumps(secret)[1:-1]))
+        forms = dict.fromkeys((secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]))
         self._forms = [form for form in forms if len(form) > 3]
         self._needles = [form.encode() for form in self._forms]
         self._overlap = max(map(len, self._needles), default=1) - 1
@@ -33,18 +33,24 @@ class Mask:
         if not self._needles:
             yield frame
         elif isinstance(head, wire.PieceHead):
-            yield self._shifted(head, body)
+            yield from self._shifted(head, body)
         else:
             if isinstance(head, wire.ContentHead):
                 yield from self._rest(head.digest)
             yield wire.Frame(self._head(head), self._bytes(body))
 
-    def _shifted(self, head: wire.PieceHead, body: bytes) -> wire.AnyFrame:
-        _, held = self._held.get(head.digest, (0, b""))
+    def _shifted(self, head: wire.PieceHead, body: bytes) -> Iterator[wire.AnyFrame]:
+        """Give the piece with what was held back before it, less what is held back of it.
+
+        Two workers may send the same content side by side; each piece counts once.
+        """
+        number, held = self._held.get(head.digest, (0, b""))
+        if head.number != number:
+            return
         text = self._bytes(held + body)
         border = max(0, len(text) - self._overlap)
-        self._held[head.digest] = (head.number + 1, text[border:])
-        return wire.Frame(head, text[:border])
+        self._held[head.digest] = (number + 1, text[border:])
+        yield wire.Frame(head, text[:border])
 
     def _rest(self, digest: str) -> Iterator[wire.AnyFrame]:
         if digest in self._held:

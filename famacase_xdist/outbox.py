@@ -8,47 +8,21 @@ that lock with the process, so a file that can be opened belongs to nobody.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import wire
 from .errors import OutboxError
-
-VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE session (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE results (
-    position INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    nodeid TEXT NOT NULL,
-    status TEXT NOT NULL,
-    attempt INTEGER NOT NULL,
-    contents TEXT NOT NULL,
-    body BLOB NOT NULL,
-    refusal TEXT
-);
-CREATE TABLE contents (
-    digest TEXT PRIMARY KEY,
-    name TEXT NOT NULL,
-    mime TEXT NOT NULL,
-    size INTEGER NOT NULL,
-    remote_id TEXT,
-    refusal TEXT
-) WITHOUT ROWID;
-CREATE TABLE pieces (digest TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (digest, number));
-CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
-"""
-_TABLES = ("session", "results", "contents", "pieces", "running")
+from .outbox_file import TABLES, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +54,9 @@ class Outbox:
         self._wal: int | None = None
         self._is_dirty = False
         with self._reported():
-            self._db = _open(path)
+            self._db = open_database(path)
             if path is not None:
                 self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        _leak_in_children(self._db)
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -92,12 +65,23 @@ class Outbox:
         except (sqlite3.Error, OSError) as error:
             raise OutboxError(f"outbox {self.path}: {error}") from error
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._reported():
+    def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Do some work, all or nothing. Where the disk fails, what can be read moves into memory, and work goes on."""
+        with self._lock:
+            try:
+                self._transact(work)
+            except OutboxError as error:
+                if self.path is None or self.trouble:
+                    raise
+                self._move_to_memory(str(error))
+                self._transact(work)
+            self._is_dirty = True
+
+    def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        with self._reported():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield self._db
+                work(self._db)
                 self._db.execute("COMMIT")
             except BaseException:
                 with contextlib.suppress(sqlite3.Error):
@@ -105,48 +89,13 @@ class Outbox:
                 raise
 
     def put(self, frames: Sequence[wire.AnyFrame]) -> None:
-        """Accept frames, all or none; one that is there already changes nothing.
-
-        Where the disk fails, what can be read moves into memory, and work goes on there.
-        """
-        with self._lock:
-            try:
-                self._put(frames)
-            except OutboxError as error:
-                if self.path is None or self.trouble:
-                    raise
-                self._move_to_memory(str(error))
-                self._put(frames)
-            self._is_dirty = True
-
-    def _put(self, frames: Sequence[wire.AnyFrame]) -> None:
-        with self._transaction() as db:
-            for head, body in frames:
-                if isinstance(head, wire.ResultHead):
-                    values = (head.id, head.nodeid, head.status, head.attempt, json.dumps(head.contents), body)
-                    db.execute(
-                        "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body)"
-                        " VALUES (?, ?, ?, ?, ?, ?)",
-                        values,
-                    )
-                elif isinstance(head, wire.PieceHead):
-                    # A second worker may send content that was uploaded meanwhile.
-                    db.execute(
-                        "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
-                        " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
-                        (head.digest, head.number, body, head.digest),
-                    )
-                elif isinstance(head, wire.ContentHead):
-                    db.execute(
-                        "INSERT OR IGNORE INTO contents (digest, name, mime, size) VALUES (?, ?, ?, ?)",
-                        (head.digest, head.name, head.mime, head.size),
-                    )
-            _note_running(db, frames)
+        """Accept frames, all or none; one that is there already changes nothing."""
+        self._write(partial(_insert, frames))
 
     def _move_to_memory(self, reason: str) -> None:
         """Go on in memory with all that can still be read."""
-        memory = _open(None)
-        for table in _TABLES:
+        memory = open_database(None)
+        for table in TABLES:
             with contextlib.suppress(sqlite3.Error):
                 for row in self._db.execute(f"SELECT * FROM {table}"):  # noqa: S608
                     memory.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
@@ -193,27 +142,33 @@ class Outbox:
 
     def acknowledge(self, batch: Sequence[Queued]) -> None:
         """Delete results that the server has taken."""
-        with self._transaction() as db:
-            db.executemany("DELETE FROM results WHERE id = ?", [(each.head.id,) for each in batch])
+        ids = [(each.head.id,) for each in batch]
+        self._write(lambda db: db.executemany("DELETE FROM results WHERE id = ?", ids))
         self.release(batch)
 
     def refuse(self, queued: Queued, words: str) -> None:
         """Keep a result that the server will not take, with the server's words."""
-        with self._transaction() as db:
-            db.execute("UPDATE results SET refusal = ? WHERE id = ?", (words, queued.head.id))
+        values = (wire.encodable(words), queued.head.id)
+        self._write(lambda db: db.execute("UPDATE results SET refusal = ? WHERE id = ?", values))
         self.release([queued])
 
     def forgive(self) -> None:
         """Let refused results and attachments be tried again; for whoever resends."""
-        with self._transaction() as db:
-            db.execute("UPDATE results SET refusal = NULL")
-            db.execute("UPDATE contents SET refusal = NULL")
+        self._write(lambda db: db.execute("UPDATE results SET refusal = NULL"))
+        self._write(lambda db: db.execute("UPDATE contents SET refusal = NULL"))
 
     def refusals(self) -> Counter[str]:
         """Count refused results by the server's words."""
         with self._lock, self._reported():
             rows = self._db.execute("SELECT refusal, count(*) FROM results WHERE refusal IS NOT NULL GROUP BY refusal")
             return Counter(dict(rows.fetchall()))
+
+    def refused(self) -> list[tuple[str, str]]:
+        """Give the node id of each refused result, and the server's words."""
+        with self._lock, self._reported():
+            return self._db.execute(
+                "SELECT nodeid, refusal FROM results WHERE refusal IS NOT NULL ORDER BY position"
+            ).fetchall()
 
     def undelivered(self) -> int:
         """Count all results that the server has not acknowledged."""
@@ -231,6 +186,14 @@ class Outbox:
             ).fetchone()
         return None if row is None else wire.ContentHead(*row)
 
+    def is_whole(self, content: wire.ContentHead) -> bool:
+        """Whether all pieces of an attachment are there."""
+        with self._lock, self._reported():
+            (size,) = self._db.execute(
+                "SELECT total(length(body)) FROM pieces WHERE digest = ?", (content.digest,)
+            ).fetchone()
+        return int(size) == content.size
+
     def piece(self, digest: str, number: int) -> bytes | None:
         """Give one piece of an attachment's content; None after the last."""
         with self._lock, self._reported():
@@ -241,14 +204,14 @@ class Outbox:
 
     def uploaded(self, digest: str, remote_id: object) -> None:
         """Keep the server's id of an attachment in the place of its content."""
-        with self._transaction() as db:
-            db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", (json.dumps(remote_id), digest))
-            db.execute("DELETE FROM pieces WHERE digest = ?", (digest,))
+        values = (json.dumps(remote_id), digest)
+        self._write(lambda db: db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", values))
+        self._write(lambda db: db.execute("DELETE FROM pieces WHERE digest = ?", (digest,)))
 
     def refuse_content(self, digest: str, words: str) -> None:
         """Note that the server will not take an attachment, with its words."""
-        with self._transaction() as db:
-            db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", (words, digest))
+        values = (wire.encodable(words), digest)
+        self._write(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
 
     def remote_ids(self, digests: Iterable[str]) -> dict[str, Any]:
         """Give the server's ids of those attachments that have one."""
@@ -271,11 +234,8 @@ class Outbox:
 
     def remember(self, **values: object) -> None:
         """Keep facts of the session, JSON values, for whoever resends: host, project, run."""
-        with self._transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO session VALUES (?, ?)",
-                [(key, json.dumps(value)) for key, value in values.items()],
-            )
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO session VALUES (?, ?)", rows))
 
     def session(self) -> dict[str, Any]:
         """Give all that `remember` kept."""
@@ -296,37 +256,26 @@ class Outbox:
                     Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
-def _open(path: Path | None) -> sqlite3.Connection:
-    if path is not None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=0)
-    try:
-        # Before the first access: the lock is then held until the process ends, however it ends.
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        db.execute("PRAGMA journal_mode = WAL")
-        # A commit survives the process; `sync` makes it survive the machine, off the test's way.
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.execute("BEGIN IMMEDIATE")
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        db.execute("COMMIT")
-        if version == 0:
-            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
-        elif version != VERSION:
-            raise OutboxError(f"{path} was written by another version of famacase-xdist (format {version})")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _leak_in_children(db: sqlite3.Connection) -> None:
-    """Keep a forked child from closing the connection: SQLite would then remove the parent's log."""
-
-    def leak() -> None:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
-
-    os.register_at_fork(after_in_child=leak)
+def _insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
+    for head, body in frames:
+        if isinstance(head, wire.ResultHead):
+            db.execute(
+                "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body) VALUES (?, ?, ?, ?, ?, ?)",
+                (head.id, wire.encodable(head.nodeid), head.status, head.attempt, json.dumps(head.contents), body),
+            )
+        elif isinstance(head, wire.PieceHead):
+            # A second worker may send content that was uploaded meanwhile.
+            db.execute(
+                "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
+                " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
+                (head.digest, head.number, body, head.digest),
+            )
+        elif isinstance(head, wire.ContentHead):
+            db.execute(
+                "INSERT OR IGNORE INTO contents (digest, name, mime, size) VALUES (?, ?, ?, ?)",
+                (head.digest, wire.encodable(head.name), wire.encodable(head.mime), head.size),
+            )
+    _note_running(db, frames)
 
 
 def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> None:
@@ -335,10 +284,12 @@ def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> No
     ended: list[tuple[str]] = []
     for head, body in frames:
         if isinstance(head, wire.BegunHead):
-            begun[head.nodeid] = body or begun.get(head.nodeid, b"")
+            nodeid = wire.encodable(head.nodeid)
+            begun[nodeid] = body or begun.get(nodeid, b"")
         elif isinstance(head, (wire.ResultHead, wire.IgnoredHead)):
-            begun.pop(head.nodeid, None)
-            ended.append((head.nodeid,))
+            nodeid = wire.encodable(head.nodeid)
+            begun.pop(nodeid, None)
+            ended.append((nodeid,))
     db.executemany("DELETE FROM running WHERE nodeid = ?", ended)
     db.executemany(
         "INSERT INTO running VALUES (?, ?)"

@@ -11,8 +11,8 @@ from typing import Any
 
 from . import rebuilt
 from .api import Api
-from .delivery import COMPLETE_PATIENCE, Server, client_header, outbox_dir
-from .errors import DeliveryError, FamacaseError, OutboxError, SettingsError
+from .delivery import Server, client_header, outbox_dir
+from .errors import FamacaseError, OutboxError, SettingsError
 from .outbox import Outbox
 from .run import Run
 from .sender import Sender
@@ -85,7 +85,7 @@ def _look(path: Path) -> Leftover:
             count = outbox.undelivered() + len(outbox.running())
             return Leftover(path, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), count)
         except (OutboxError, ValueError) as error:
-            return Leftover(path, problem=str(error))
+            return Leftover(path, problem=f"damaged: {error}")
 
 
 def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
@@ -93,6 +93,8 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
 
     What the server refused before is tried once more. A second call finds nothing.
     """
+    if leftover.problem:
+        return Resent(leftover, problem=leftover.problem)
     try:
         outbox = Outbox(leftover.path)
     except OutboxError as error:
@@ -109,6 +111,8 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
         return resent
     except FamacaseError as error:
         return Resent(leftover, left=leftover.results, problem=str(error))
+    except (KeyError, TypeError, ValueError) as error:
+        return Resent(leftover, left=leftover.results, problem=f"damaged: {error!r}")
     finally:
         outbox.close(delete=is_empty)
 
@@ -155,15 +159,13 @@ class _Resend:
         total = self._outbox.undelivered()
         self._sender.notify(total)
         self._sender.start()
-        self._sender.close()
+        self._sender.close(complete=self._facts["complete"])
         while not self._sender.is_idle:
             progress(self._sent, total)
             self._sender.join(0.1)
         progress(self._sent, total)
         left = self._outbox.undelivered()
-        problem = self._problem(left)
-        if not problem:
-            problem = self._complete()
+        problem = self._problem()
         self._transport.close()
         return Resent(
             leftover,
@@ -178,15 +180,6 @@ class _Resend:
     def _sent(self) -> int:
         return sum(self._sender.delivered.values())
 
-    def _problem(self, left: int) -> str:
+    def _problem(self) -> str:
         refusals = self._outbox.refusals()
-        return self._sender.trouble or "; ".join(refusals) if left or not self._run.is_open else ""
-
-    def _complete(self) -> str:
-        if not self._facts["complete"]:
-            return ""
-        try:
-            self._run.complete(self._api, timeout=COMPLETE_PATIENCE)
-        except DeliveryError as error:
-            return f"the run could not be completed: {error}"
-        return ""
+        return self._sender.trouble or "; ".join(refusals)

@@ -98,13 +98,13 @@ class Run:
             raise
         return self.join_id
 
-    def complete(self, api: Api, *, timeout: float) -> None:
-        """Mark the run as complete; `timeout` is in seconds.
+    def complete(self, api: Api) -> None:
+        """Mark the run as complete.
 
         Raises:
             DeliveryError: Why not.
         """
-        api.complete_run(self.id, timeout=timeout)
+        api.complete_run(self.id)
         self.completed = True
 
     def facts(self) -> dict[str, Any]:

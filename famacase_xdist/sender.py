@@ -31,8 +31,8 @@ BATCH_BYTES = 16 * 1024 * 1024
 #: Longest wait between two tries, and before a server that did not answer is tried again, in seconds.
 MAX_WAIT = 10.0
 REST = 15.0
-#: A refusal of these is about the session, not about one result.
-FATAL = frozenset({301, 302, 303, 307, 308, 401, 403, 404})
+#: A refusal of these is about the session, not about one result; so is every redirect.
+FATAL = frozenset({*range(300, 400), 401, 403, 404})
 
 
 class Sender:
@@ -55,6 +55,7 @@ class Sender:
         self._since = 0.0
         self._rest_until = 0.0
         self._closing = False
+        self._to_complete = False
         self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
         self.delivered: Counter[str] = Counter()
@@ -83,9 +84,12 @@ class Sender:
             if is_first or self._waiting >= self._settings.testops_batch_size:
                 self._changed.notify()
 
-    def flush(self, timeout: float) -> bool:
-        """Deliver all that is there, then stop; give up after `timeout` seconds. True if the thread has ended."""
-        self.close()
+    def flush(self, timeout: float, *, complete: bool = False) -> bool:
+        """Deliver all that is there, then stop; give up after `timeout` seconds. True if the thread has ended.
+
+        With `complete`, mark the run as complete if then nothing is undelivered.
+        """
+        self.close(complete=complete)
         self._thread.join(timeout)
         self._abandoned.set()
         # The thread may sit in a request. It is a daemon and cannot hold up the exit.
@@ -96,18 +100,23 @@ class Sender:
         """Wait until the thread has ended, at most `timeout` seconds."""
         self._thread.join(timeout)
 
-    def close(self) -> None:
+    def close(self, *, complete: bool = False) -> None:
         """Let the thread deliver all that is there and then end; returns at once."""
         with self._changed:
             self._closing = True
+            self._to_complete = complete
             self._changed.notify()
 
     def _work(self) -> None:
         try:
-            while not self._abandoned.is_set() and not self.halted:
+            is_last = False
+            while not (is_last or self._abandoned.is_set() or self.halted):
+                # What is there when the session closes is seen by the cycle that begins after that.
+                is_last = self._closing
                 self._cycle()
-                if not self._wait():
-                    return
+                self._wait()
+            if self._to_complete and not self.trouble:
+                self._complete()
         except OutboxError as error:
             self._halt(str(error))
         except Exception as error:
@@ -124,21 +133,21 @@ class Sender:
             self._send_all()
             self.trouble = ""
         except Refused as error:
-            if error.status in FATAL:
+            if error.status in FATAL or (not error.retryable and not self._run.is_open):
                 self._halt(str(error))
             else:
                 self._rest(error)
         except DeliveryError as error:
-            self._rest(error)
+            if error.retryable:
+                self._rest(error)
+            else:
+                self._halt(str(error))
 
-    def _wait(self) -> bool:
-        """Wait until a cycle is due. False: the session has ended and there is nothing more to try."""
+    def _wait(self) -> None:
+        """Wait until a cycle is due, or the session ends."""
         with self._changed:
-            if self._closing:
-                return False
-            while not self._closing and (pause := self._seconds_to_next()) != 0:
+            while not self._closing and not self.halted and (pause := self._seconds_to_next()) != 0:
                 self._changed.wait(pause)
-            return True
 
     def _seconds_to_next(self) -> float | None:
         """Give the seconds until a cycle is due; 0 for now, None for not before something changes."""
@@ -151,6 +160,15 @@ class Sender:
             return 0
         return max(0.0, self._since + MAX_AGE - now)
 
+    def _complete(self) -> None:
+        """Complete the run, if nothing is missing."""
+        if not self._run.is_open or self._outbox.undelivered():
+            return
+        try:
+            self._retry(lambda: self._run.complete(self._api))
+        except DeliveryError as error:
+            self.trouble = f"the run could not be completed: {error}"
+
     def _open(self) -> None:
         self._retry(lambda: self._run.open(self._api))
         self._outbox.remember(**self._run.facts())
@@ -158,20 +176,23 @@ class Sender:
     def _send_all(self) -> None:
         """Send full batches, and with the first one whatever else is due."""
         while not self._abandoned.is_set():
+            with self._changed:
+                known = self._waiting
             batch = self._outbox.lease(self._settings.testops_batch_size, BATCH_BYTES)
             try:
                 if batch:
                     self._send(batch)
             finally:
                 self._outbox.release(batch)
-            if not self._is_more_due(len(batch)):
+            # What was announced and is not there, has been sent already; what came meanwhile still counts.
+            if not self._is_more_due(len(batch) or known) or not batch:
                 return
 
-    def _is_more_due(self, sent: int) -> bool:
+    def _is_more_due(self, done: int) -> bool:
         with self._changed:
-            self._waiting = max(0, self._waiting - sent) if sent else 0
+            self._waiting = max(0, self._waiting - done)
             self._since = time.monotonic()
-            return sent > 0 and (self._closing or self._waiting >= self._settings.testops_batch_size)
+            return self._closing or self._waiting >= self._settings.testops_batch_size
 
     def _send(self, batch: Sequence[Queued]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""

@@ -13,12 +13,14 @@ from .run import Run
 from .settings import Settings
 
 
-def header_line(project: str, run: Run) -> str:
+def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
     """Name project and run, or say why there is none yet."""
     if run.is_open:
         return f"famacase: project {project}, run {run.id}: {run.url}"
     reason = run.trouble or "the server has not answered yet"
-    return f"famacase: project {project}, no run yet: {reason}; results are kept"
+    return (
+        f"famacase: project {project}, no run yet: {reason}; results are kept{'' if is_on_disk else ' in memory only'}"
+    )
 
 
 def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:

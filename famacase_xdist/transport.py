@@ -90,6 +90,10 @@ class TokenAuth(AuthBase):
         request.headers["Authorization"] = f"Token {self._token}"
         return request
 
+    def masked(self, text: str) -> str:
+        """Give what a server said without the token, should it have repeated it."""
+        return text.replace(self._token, "***") if self._token else text
+
 
 class HttpTransport:
     """A `requests` session for each thread that sends."""
@@ -118,10 +122,11 @@ class HttpTransport:
             answer = self._session().request(
                 method, url, data=data, headers={**own, **(headers or {})}, timeout=timeout, allow_redirects=False
             )
-        except requests.RequestException as error:
+        except (requests.RequestException, OSError, ValueError) as error:
             raise _no_answer(error) from None
-        if not answer.ok or answer.is_redirect:
-            raise Refused(_words(answer), status=answer.status_code, retry_after=_retry_after(answer))
+        if not 200 <= answer.status_code < 300:
+            words = self._auth.masked(_words(answer))
+            raise Refused(words, status=answer.status_code, retry_after=_retry_after(answer))
         return _decoded(answer)
 
     def close(self) -> None:
@@ -152,7 +157,7 @@ def _multipart(files: Sequence[File]) -> tuple[Any, str]:
     return encoder, encoder.content_type
 
 
-def _no_answer(error: requests.RequestException) -> NoAnswer:
+def _no_answer(error: Exception) -> NoAnswer:
     """Map an error of `requests`; its text may hold addresses with credentials of a proxy, so it is not repeated."""
     if isinstance(error, requests.exceptions.SSLError):
         return NoAnswer(f"no trusted TLS connection ({_reason(error)})", cause="tls")
@@ -162,6 +167,11 @@ def _no_answer(error: requests.RequestException) -> NoAnswer:
         return NoAnswer("no answer in time", cause="timeout")
     if isinstance(error, requests.ConnectionError):
         return NoAnswer(f"no connection ({_reason(error)})", cause="connection")
+    if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
+        return NoAnswer("the token holds characters that no header can hold", cause="token")
+    if not isinstance(error, requests.RequestException):
+        # Requests checks the bundle of certificates itself, and its error names the file.
+        return NoAnswer(str(error), cause="tls")
     return NoAnswer(f"no usable answer ({type(error).__name__})", cause="answer")
 
 
@@ -187,10 +197,11 @@ def _words(answer: requests.Response) -> str:
     except (ValueError, AttributeError):
         if "html" in answer.headers.get("Content-Type", ""):
             said = answer.reason
-    if answer.is_redirect:
+    if 300 <= answer.status_code < 400 and "Location" in answer.headers:
         said = f"moved to {answer.headers['Location']}; FAMACASE_API_URL has to name the final address"
     line = " ".join((said if isinstance(said, str) else json.dumps(said)).split())
-    return f"HTTP {answer.status_code}: {line[:300]}"
+    refusal = f"HTTP {answer.status_code}: {line[:300]}"
+    return f"the token was refused: {refusal}" if answer.status_code in (401, 403) else refusal
 
 
 def _decoded(answer: requests.Response) -> Any:
@@ -205,10 +216,9 @@ def _decoded(answer: requests.Response) -> Any:
 def _retry_after(answer: requests.Response) -> float | None:
     """Read Retry-After, which is seconds or an HTTP date, as seconds from now."""
     value = answer.headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         return float(value)
     try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, OverflowError):
         return None
-    return max(0.0, when.timestamp() - time.time())

@@ -10,7 +10,7 @@ from typing import Any
 
 from . import wire
 from .api import MOST_FILES, Api
-from .errors import DeliveryError, FamacaseError, Refused
+from .errors import DeliveryError, Refused
 from .outbox import Outbox
 from .transport import File
 
@@ -89,6 +89,9 @@ class Uploads:
         group: list[wire.ContentHead] = []
         size = 0
         for content in filter(None, map(self._outbox.content, digests)):
+            if not self._outbox.is_whole(content):
+                self._outbox.refuse_content(content.digest, "a part of its content is missing")
+                continue
             if group and (len(group) == MOST_FILES or size + content.size > GROUP_BYTES):
                 yield group
                 group, size = [], 0
@@ -123,13 +126,18 @@ class Uploads:
 
     def _all(self, jobs: Sequence[Callable[[], None]]) -> None:
         """Run jobs side by side and wait for all; the first error of ours is raised at the end."""
-        done: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
+        has_failed = threading.Event()
 
         def watched(job: Callable[[], None]) -> Callable[[], None]:
             def work() -> None:
                 try:
-                    job()
-                except (FamacaseError, OSError) as error:
+                    # A refused token, or a server that is gone, is not asked for each file again.
+                    if not has_failed.is_set():
+                        job()
+                except Exception as error:
+                    # Whatever it is, who waits has to hear of it.
+                    has_failed.set()
                     done.put(error)
                 else:
                     done.put(None)

@@ -144,7 +144,14 @@ def to_json(value: object) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode()
+        return encodable(text).encode()
+
+
+def encodable(text: str) -> str:
+    """Give a text that UTF-8 has a form for: a lone surrogate becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def text_of(value: object) -> str:

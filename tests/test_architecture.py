@@ -35,6 +35,7 @@ FLOORS = {
     "mask": 3,
     "inbox": 3,
     "outbox": 3,
+    "outbox_file": 3,
     "sender": 3,
     "delivery": 3,
     "resend": 3,
@@ -66,6 +67,7 @@ WORKER_SIDE = (
     "wire",
     "channel",
     "settings",
+    "values",
 )
 CONTROLLER_SIDE = (
     "controller",

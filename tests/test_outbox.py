@@ -457,6 +457,16 @@ def test_deleting_leaves_nothing_of_the_file(path: Path, outbox: Outbox) -> None
     assert list(path.parent.iterdir()) == []
 
 
+def test_deleting_leaves_nothing_where_the_disk_is_full(path: Path, outbox: Outbox) -> None:
+    outbox.put([result(1)])
+
+    with full_disk(path):
+        outbox.put([result(2, HUGE)])
+        outbox.close(delete=True)
+
+    assert list(path.parent.iterdir()) == []
+
+
 def test_closing_leaves_all_in_the_one_file(path: Path, outbox: Outbox) -> None:
     outbox.put([result(1)])
 
@@ -509,9 +519,9 @@ def fill(outbox: Outbox) -> None:
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """Let no file grow beyond the size that the log of this database has."""
+    """Let no file grow beyond the size that this database has without its log."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name(f"{path.name}-wal").stat().st_size, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
     try:
         yield
     finally:

@@ -461,9 +461,10 @@ def test_a_run_that_could_not_be_completed_is_said_and_tried_again_the_next_time
     leave: Leave, settings: Settings, backend: Backend
 ) -> None:
     leave(result())
-    backend.inject(COMPLETE, answer(500, b'{"detail": "later"}'))
+    backend.inject(COMPLETE, answer(500, b'{"detail": "later"}'), FOREVER)
 
     first = send(settings)
+    backend.faults.clear()
     second = send(settings)
 
     assert first.problem == "the run could not be completed: HTTP 500: later"

@@ -107,14 +107,9 @@ CALLS: dict[str, tuple[Callable[[Api], Any], Any, tuple[str, str, dict[str, Any]
         ("POST", f"{BASE}/runs/7/results", {"body": b'{"results":[{"id":"a"},{"id":"b"}]}'}),
     ),
     "complete": (
-        lambda api: api.complete_run(7, timeout=5.0),
+        lambda api: api.complete_run(7),
         None,
-        ("POST", f"{BASE}/runs/7/complete", {"timeout": 5.0}),
-    ),
-    "complete-slowly": (
-        lambda api: api.complete_run(7, timeout=500.0),
-        None,
-        ("POST", f"{BASE}/runs/7/complete", {"timeout": 30.0}),
+        ("POST", f"{BASE}/runs/7/complete", {}),
     ),
     "odd-run-id": (lambda api: api.check_run("a/b?c"), {}, ("GET", f"{BASE}/runs/a%2Fb%3Fc", {})),
     "create": (
@@ -374,7 +369,7 @@ def test_a_run_is_completed_on_the_server(api: Api, backend: Backend) -> None:
     run.open(api)
     assert not run.completed
 
-    run.complete(api, timeout=DEADLINE)
+    run.complete(api)
 
     assert run.completed
     assert [made.status for made in backend.store.runs()] == ["completed"]
@@ -387,6 +382,6 @@ def test_a_run_that_could_not_be_completed_is_not_said_to_be(fault: Action, api:
     backend.inject(COMPLETE, fault)
 
     with pytest.raises(DeliveryError):
-        run.complete(api, timeout=DEADLINE)
+        run.complete(api)
 
     assert not run.completed

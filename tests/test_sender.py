@@ -586,7 +586,7 @@ def test_a_refused_token_is_said_at_once_and_nothing_is_sent_again(
     assert line.deliver(*[result(f"test_{number}") for number in range(500)])
 
     assert len(backend.seen) == 1
-    assert (line.sender.trouble, waits) == (f"HTTP {status}: bad token", [])
+    assert (line.sender.trouble, waits) == (f"the token was refused: HTTP {status}: bad token", [])
     assert (line.sender.halted, line.outbox.undelivered()) == (True, 500)
 
 

@@ -1,0 +1,87 @@
+"""The SQLite file behind an outbox: its tables, its lock, and what a fork must not do to it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sqlite3
+from pathlib import Path
+
+from .errors import OutboxError
+
+VERSION = 1
+TABLES = ("session", "results", "contents", "pieces", "running")
+
+_SCHEMA = """
+CREATE TABLE session (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE results (
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    nodeid TEXT NOT NULL,
+    status TEXT NOT NULL,
+    attempt INTEGER NOT NULL,
+    contents TEXT NOT NULL,
+    body BLOB NOT NULL,
+    refusal TEXT
+);
+CREATE TABLE contents (
+    digest TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    mime TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    remote_id TEXT,
+    refusal TEXT
+) WITHOUT ROWID;
+CREATE TABLE pieces (digest TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (digest, number));
+CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
+"""
+
+
+def open_database(path: Path | None) -> sqlite3.Connection:
+    """Open a file, or memory, and make its tables.
+
+    Raises:
+        OutboxError: A later version of this package wrote the file.
+        sqlite3.Error: Another process has it open, or it is no database.
+        OSError: It cannot be made.
+    """
+    if path is not None:
+        _make(path)
+    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=0)
+    try:
+        # Before the first access: the lock is then held until the process ends, however it ends.
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        # A commit survives the process; `Outbox.sync` makes it survive the machine, off the test's way.
+        db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("BEGIN IMMEDIATE")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        db.execute("COMMIT")
+        if version == 0:
+            db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+        elif version != VERSION:
+            raise OutboxError(f"{path} was written by another version of famacase-xdist (format {version})")
+    except BaseException:
+        db.close()
+        raise
+    _leak_in_children(db)
+    return db
+
+
+def _make(path: Path) -> None:
+    """Make the file with a mode that no umask widens; one that is there is not touched.
+
+    Opening and closing it here would drop the POSIX locks that this process may hold on it.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _leak_in_children(db: sqlite3.Connection) -> None:
+    """Keep a forked child from closing the connection: SQLite would then remove the parent's log."""
+
+    def leak() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
+
+    os.register_at_fork(after_in_child=leak)
