@@ -27,6 +27,8 @@ from .transport import HttpTransport
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0
+#: Seconds for another process to have a look into an outbox.
+LOOK_PATIENCE = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +120,12 @@ class Delivery:
         waiting = undelivered - sum(causes.values())
         if waiting:
             causes[self._sender.trouble or "there was no time left"] += waiting
-        elif self._sender.trouble:
-            self._problems.append(self._sender.trouble)
+        elif self._sender.trouble or not self._sender.is_idle:
+            self._problems.append(self._sender.trouble or "there was no time left to complete the run")
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
-        is_done = self.run.completed or not (undelivered or self._sender.trouble or not self.run.is_open)
+        is_complete = self.run.completed or not self._settings.testops_run_complete
+        is_done = self.run.is_open and not undelivered and is_complete
         self._transport.close()
         self._outbox.close(delete=is_done)
         kept = None if is_done or self._outbox.trouble else self._outbox.path
@@ -164,6 +167,7 @@ def _open_outbox(settings: Settings) -> tuple[Outbox, list[str]]:
     """Open this session's outbox; in memory, with the reason, where no file can be made."""
     path = outbox_dir(settings) / f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}.sqlite3"
     try:
-        return Outbox(path), []
+        # A session that starts at the same moment may look into the new file.
+        return Outbox(path, patience=LOOK_PATIENCE), []
     except OutboxError as error:
         return Outbox(None), [f"results were kept in memory only: {error}"]

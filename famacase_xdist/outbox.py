@@ -38,6 +38,7 @@ class Outbox:
 
     Args:
         path: The file; made with mode 0600 in a directory of mode 0700. None keeps all in memory.
+        patience: Seconds to wait for a process that has the file open.
 
     Attributes:
         trouble: Why the file is not used any more; then all is in memory, and what is left is lost at the end.
@@ -46,7 +47,7 @@ class Outbox:
         OutboxError: The file cannot be used: a process has it open, it is damaged, or of a later version.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, patience: float = 0.0) -> None:
         self.path = path
         self.trouble = ""
         self._lock = threading.RLock()
@@ -54,7 +55,7 @@ class Outbox:
         self._wal: int | None = None
         self._is_dirty = False
         with self._reported():
-            self._db = open_database(path)
+            self._db = open_database(path, patience)
             if path is not None:
                 self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 

@@ -37,8 +37,8 @@ CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
 """
 
 
-def open_database(path: Path | None) -> sqlite3.Connection:
-    """Open a file, or memory, and make its tables.
+def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connection:
+    """Open a file, or memory, and make its tables; wait `patience` seconds for who else has the file open.
 
     Raises:
         OutboxError: A later version of this package wrote the file.
@@ -47,7 +47,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     """
     if path is not None:
         _make(path)
-    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=0)
+    db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=patience)
     try:
         # Before the first access: the lock is then held until the process ends, however it ends.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")

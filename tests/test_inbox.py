@@ -51,8 +51,8 @@ def store() -> Store:
 def make(store: Store) -> Iterator[Make]:
     made: list[Inbox[Any]] = []
 
-    def make(*, is_immediate: bool = False) -> Inbox[Any]:
-        made.append(Inbox(store, store.synced.set, is_immediate=is_immediate))
+    def make(*, is_immediate: bool = False, size: int = 0) -> Inbox[Any]:
+        made.append(Inbox(store, store.synced.set, lambda event: size, is_immediate=is_immediate))
         return made[-1]
 
     yield make
@@ -84,8 +84,8 @@ def test_what_many_threads_put_arrives_once_and_in_each_ones_order(make: Make, s
     inbox.seal()
 
     assert sorted(store.events) == [(thread, number) for thread in range(8) for number in range(500)]
-    for thread in range(8):
-        assert [number for each, number in store.events if each == thread] == list(range(500))
+    for putter in range(8):
+        assert [number for each, number in store.events if each == putter] == list(range(500))
 
 
 def test_settling_beside_the_thread_keeps_the_order(make: Make, store: Store) -> None:
@@ -191,6 +191,35 @@ def test_no_batch_is_larger_than_allowed(endless: None, make: Make, store: Store
     inbox.settle()
 
     assert [len(batch) for batch in store.batches] == [BATCH, BATCH, 1]
+
+
+def test_a_batch_ends_where_it_has_bytes_enough(
+    endless: None, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_BYTES", 10)
+    inbox = make(is_immediate=True, size=4)
+    for number in range(7):
+        inbox.put(number)
+
+    inbox.settle()
+
+    assert [len(batch) for batch in store.batches] == [3, 3, 1]
+    assert store.events == list(range(7))
+
+
+def test_who_puts_more_than_may_wait_stores_it(
+    endless: None, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    inbox = make(is_immediate=True, size=4)
+
+    waiting = []
+    for number in range(7):
+        inbox.put(number)
+        waiting.append(number + 1 - len(store.events))
+
+    assert waiting == [1, 2, 0, 1, 2, 0, 1]
+    assert set(store.threads) == {threading.current_thread().name}
 
 
 def test_settling_an_empty_inbox_stores_nothing(make: Make, store: Store) -> None:

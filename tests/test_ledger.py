@@ -290,7 +290,7 @@ def test_a_crash_says_on_which_worker_it_was_and_what_xdist_said(books: Books) -
 
 
 def test_a_crash_of_a_described_test_keeps_all_that_was_known(books: Books) -> None:
-    known = {
+    known: dict[str, Any] = {
         "id": str(uuid.uuid4()),
         "title": "Buys a book",
         "testops_ids": [7, 8],

@@ -20,6 +20,7 @@ from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 from famacase_xdist import rebuilt, resend, wire
 from famacase_xdist import sender as sender_module
 from famacase_xdist.api import Api
+from famacase_xdist.delivery import outbox_dir
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.resend import Leftover, Resent
 from famacase_xdist.run import Run
@@ -90,7 +91,7 @@ def leave(backend: Backend, settings: Settings) -> Leave:
 
     def leave(*frames: wire.AnyFrame, name: str = "20260101T000000-a", run: Run | None = None, **facts: Any) -> Path:
         run = run or run_on(backend, Run.from_settings(Settings()))
-        path = resend.outbox_dir(settings) / f"{name}.sqlite3"
+        path = outbox_dir(settings) / f"{name}.sqlite3"
         outbox = Outbox(path)
         known = {"host": backend.url, "project": "DEMO", "database": None, "complete": True, "pid": 1}
         outbox.remember(**{**known, **run.facts(), **facts})
@@ -239,7 +240,7 @@ def test_a_damaged_outbox_is_left_alone_with_a_word_and_the_others_are_sent(
 
 
 def test_an_outbox_without_any_result_is_removed(settings: Settings) -> None:
-    path = resend.outbox_dir(settings) / "20260101T000000-a.sqlite3"
+    path = outbox_dir(settings) / "20260101T000000-a.sqlite3"
     Outbox(path).close()
 
     assert send(settings).problem == ""

@@ -106,11 +106,7 @@ CALLS: dict[str, tuple[Callable[[Api], Any], Any, tuple[str, str, dict[str, Any]
         None,
         ("POST", f"{BASE}/runs/7/results", {"body": b'{"results":[{"id":"a"},{"id":"b"}]}'}),
     ),
-    "complete": (
-        lambda api: api.complete_run(7),
-        None,
-        ("POST", f"{BASE}/runs/7/complete", {}),
-    ),
+    "complete": (lambda api: api.complete_run(7), None, ("POST", f"{BASE}/runs/7/complete", {})),
     "odd-run-id": (lambda api: api.check_run("a/b?c"), {}, ("GET", f"{BASE}/runs/a%2Fb%3Fc", {})),
     "create": (
         lambda api: api.create_run(REQUEST),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 import json
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 from harness.server import (
     ATTACHMENTS,
+    COMPLETE,
     RESULTS,
     RUNS,
     TOKEN,
@@ -79,10 +81,10 @@ class Line:
         self.outbox.put(frames)
         self.sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in frames))
 
-    def deliver(self, *frames: wire.AnyFrame) -> bool:
+    def deliver(self, *frames: wire.AnyFrame, complete: bool = False) -> bool:
         """Put frames, and flush."""
         self.put(*frames)
-        return self.sender.flush(DEADLINE)
+        return self.sender.flush(DEADLINE, complete=complete)
 
 
 Connect = Callable[..., Line]
@@ -171,6 +173,21 @@ def received(backend: Backend) -> list[tuple[str, int]]:
 # Batches
 
 
+class _FoundEmpty(Outbox):
+    """An outbox that says when a lease found nothing: something else may happen just then."""
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path)
+        self.then: Callable[[], None] | None = None
+
+    def lease(self, most: int, most_bytes: int) -> list[Queued]:
+        batch = super().lease(most, most_bytes)
+        if not batch and self.then is not None:
+            then, self.then = self.then, None
+            then()
+        return batch
+
+
 def test_a_full_batch_goes_at_once(backend: Backend, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_AGE", 3600.0)
     arrived = threading.Event()
@@ -197,10 +214,16 @@ def test_a_result_goes_alone_when_it_is_old_enough(
 
 def test_young_results_wait_for_each_other(backend: Backend, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_AGE", 3600.0)
-    line = connect().start()
+    monkeypatch.setitem(Line.__init__.__globals__, "Outbox", _FoundEmpty)
+    line = connect()
+    assert isinstance(line.outbox, _FoundEmpty)
+    is_empty = threading.Event()
+    line.outbox.then = is_empty.set
+    line.start()
+    assert is_empty.wait(DEADLINE)
+
     for number in range(5):
         line.put(result(f"test_{number}"))
-
     line.sender.flush(DEADLINE)
 
     assert len(backend.requests(RESULTS)) == 1
@@ -251,21 +274,6 @@ def test_what_is_put_while_the_last_batch_is_on_its_way_is_delivered(backend: Ba
     line.deliver(result())
 
     assert backend.titles() == ["test_a", "test_late"]
-
-
-class _FoundEmpty(Outbox):
-    """An outbox that says when a lease found nothing: something else may happen just then."""
-
-    def __init__(self, path: Path | None) -> None:
-        super().__init__(path)
-        self.then: Callable[[], None] | None = None
-
-    def lease(self, most: int, most_bytes: int) -> list[Queued]:
-        batch = super().lease(most, most_bytes)
-        if not batch and self.then is not None:
-            then, self.then = self.then, None
-            then()
-        return batch
 
 
 def test_what_is_put_just_after_the_outbox_was_found_empty_is_delivered(
@@ -551,18 +559,21 @@ def test_a_wait_between_two_tries_ends_when_the_time_is_up(
     assert line.sender.is_idle
 
 
+def late(backend: Backend) -> Action:
+    """Let the application answer when the test says so."""
+
+    async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        await asyncio.to_thread(backend.released.wait)
+        await app(scope, receive, send)
+
+    return act
+
+
 def test_an_answer_that_comes_after_the_time_is_up_and_the_outbox_is_closed_harms_nobody(
     backend: Backend, connect: Connect
 ) -> None:
     line = connect().start()
-
-    async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
-        import asyncio
-
-        await asyncio.to_thread(backend.released.wait)
-        await app(scope, receive, send)
-
-    backend.inject(RESULTS, act)
+    backend.inject(RESULTS, late(backend))
     line.put(result())
     line.sender.flush(0.1)
     line.outbox.close()
@@ -571,6 +582,21 @@ def test_an_answer_that_comes_after_the_time_is_up_and_the_outbox_is_closed_harm
     line.sender.join(DEADLINE)
 
     assert line.sender.is_idle
+
+
+def test_after_the_time_is_up_a_run_is_not_completed_behind_the_summarys_back(
+    backend: Backend, connect: Connect
+) -> None:
+    line = connect().start()
+    backend.inject(RESULTS, late(backend))
+    line.put(result())
+    line.sender.flush(0.1, complete=True)
+
+    backend.released.set()
+    line.sender.join(DEADLINE)
+
+    assert line.sender.is_idle
+    assert backend.requests(COMPLETE) == []
 
 
 # Refusals that are about the session
@@ -775,6 +801,90 @@ def test_a_damaged_attachment_does_not_hold_up_the_results(backend: Backend, con
     connect().start().deliver(end, result("test_a", digest), result("test_b"))
 
     assert backend.titles() == ["test_a", "test_b"]
+
+
+# Completing the run
+
+
+def statuses(backend: Backend) -> list[tuple[str, int]]:
+    """Give how each run stands, and how often it was completed."""
+    return [(run.status, run.complete_requests) for run in backend.store.runs()]
+
+
+def test_a_run_of_which_all_is_delivered_is_completed_where_asked_for(backend: Backend, connect: Connect) -> None:
+    line = connect().start()
+
+    assert line.deliver(result(), complete=True)
+
+    assert (statuses(backend), line.run.completed) == ([("completed", 1)], True)
+
+
+def test_a_run_is_completed_after_its_last_result(backend: Backend, connect: Connect) -> None:
+    connect(testops_batch_size=1).start().deliver(*[result(f"test_{number}") for number in range(3)], complete=True)
+
+    assert [seen.line.rpartition("/")[2] for seen in backend.seen[-4:]] == ["results", "results", "results", "complete"]
+
+
+def test_a_run_stays_open_where_not_asked_otherwise(backend: Backend, connect: Connect) -> None:
+    line = connect().start()
+
+    line.deliver(result())
+
+    assert (backend.requests(COMPLETE), line.run.completed) == ([], False)
+
+
+@pytest.mark.parametrize("status", [422, 503, 401])
+def test_a_run_of_which_a_result_is_missing_stays_open(status: int, backend: Backend, connect: Connect) -> None:
+    line = connect().start()
+    backend.inject(RESULTS, refusing(b"BAD", status), FOREVER)
+
+    line.deliver(result("test_a"), result("test_b", message="BAD"), complete=True)
+
+    assert (backend.requests(COMPLETE), line.run.completed) == ([], False)
+
+
+def test_a_run_that_was_never_opened_is_not_completed(backend: Backend, connect: Connect) -> None:
+    backend.inject(RUNS, answer(503), FOREVER)
+
+    connect().start().deliver(complete=True)
+
+    assert backend.requests(COMPLETE) == []
+
+
+@pytest.mark.parametrize("fault", [answer(503), cut_off(), lost()], ids=["503", "cut-off", "lost"])
+def test_a_fault_while_the_run_is_completed_costs_nothing(fault: Action, backend: Backend, connect: Connect) -> None:
+    backend.inject(COMPLETE, fault, 2)
+    line = connect().start()
+
+    line.deliver(result(), complete=True)
+
+    assert (backend.store.runs()[0].status, line.run.completed, line.sender.trouble) == ("completed", True, "")
+
+
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_a_run_that_could_not_be_completed_is_said(status: int, backend: Backend, connect: Connect) -> None:
+    backend.inject(COMPLETE, answer(status, b'{"detail": "no"}'), FOREVER)
+    line = connect().start()
+
+    line.deliver(result(), complete=True)
+
+    assert line.sender.trouble.startswith("the run could not be completed: ")
+    assert line.sender.trouble.endswith(f"HTTP {status}: no")
+    assert (line.outbox.undelivered(), line.run.completed) == (0, False)
+
+
+def test_a_server_that_hangs_while_the_run_is_completed_is_left_when_the_time_is_up(
+    backend: Backend, connect: Connect
+) -> None:
+    backend.inject(COMPLETE, hang(backend))
+    line = connect().start()
+    line.put(result())
+    began = time.monotonic()
+
+    assert not line.sender.flush(0.3, complete=True)
+
+    assert time.monotonic() - began < 2
+    assert not line.run.completed
 
 
 # Threads

@@ -80,7 +80,7 @@ def kept(backend: Backend, remote_id: Any) -> bytes:
     """Give what the server has under an id."""
     found = backend.store.attachment(remote_id)
     assert found is not None
-    return found.content
+    return bytes(found.content)
 
 
 def refusing(word: bytes, status: int) -> Action:
@@ -107,9 +107,10 @@ def refusing(word: bytes, status: int) -> Action:
 class Together:
     """Holds requests until so many are there at once, or patience ends; counts the most that were."""
 
-    def __init__(self, count: int, patience: float = 5.0) -> None:
+    def __init__(self, count: int, patience: float = 5.0, then: Action | None = None) -> None:
         self._count = count
         self._patience = patience
+        self._then = then
         self._now = 0
         self.most = 0
         self.threads: set[threading.Thread] = set()
@@ -122,7 +123,10 @@ class Together:
         while self.most < self._count and time.monotonic() < end:
             await asyncio.sleep(0.01)
         self._now -= 1
-        await app(scope, receive, send)
+        if self._then is None:
+            await app(scope, receive, send)
+        else:
+            await self._then(app, scope, receive, send)
 
 
 @pytest.fixture
@@ -340,16 +344,42 @@ def test_a_fault_that_is_not_about_the_attachment_is_raised_and_the_attachment_k
     assert kept(backend, uploads.upload([digest])[digest]) == b"x"
 
 
-def test_a_fault_of_one_request_does_not_waste_the_others(
+def test_a_fault_of_one_request_does_not_waste_those_on_their_way(
     backend: Backend, outbox: Outbox, connect: Connect, alone: None
 ) -> None:
-    backend.inject(ATTACHMENTS, refusing(b"BAD", 503), FOREVER)
+    together = Together(4, then=refusing(b"BAD", 503))
+    backend.inject(ATTACHMENTS, together, FOREVER)
     digests = [put(outbox, body) for body in (b"one", b"BAD", b"two", b"three")]
 
     with pytest.raises(Refused):
-        connect().upload(digests)
+        connect(4).upload(digests)
 
     assert set(outbox.remote_ids(digests)) == {digests[0], digests[2], digests[3]}
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_a_server_that_takes_nothing_is_not_asked_for_each_file(
+    status: int, backend: Backend, outbox: Outbox, connect: Connect, alone: None
+) -> None:
+    backend.inject(ATTACHMENTS, answer(status), FOREVER)
+
+    with pytest.raises(Refused):
+        connect(1).upload([put(outbox, b"%d" % number) for number in range(50)])
+
+    assert len(backend.seen) == 1
+
+
+def test_content_of_which_a_part_is_missing_is_left_out_and_the_others_arrive(
+    backend: Backend, outbox: Outbox, connect: Connect
+) -> None:
+    good, bad = put(outbox, b"good"), "0" * 64
+    outbox.put([wire.Frame(wire.PieceHead(bad, 0), b"ab"), wire.Frame(wire.PieceHead(bad, 2), b"ef")])
+    outbox.put([wire.Frame(wire.ContentHead(bad, "bad.txt", "text/plain", 6))])
+
+    ids = connect().upload([bad, good])
+
+    assert set(ids) == {good}
+    assert outbox.content_refusals([bad]) == ["bad.txt: a part of its content is missing"]
 
 
 ODD_ANSWERS = [
