@@ -52,7 +52,11 @@ class Controller:
         self._config = config
         self._settings = settings
         self._pid = os.getpid()
-        self._ledger = Ledger(collection_errors=settings.collection_errors, keep_nodeids=settings.not_run)
+        self._ledger = Ledger(
+            collection_errors=settings.collection_errors,
+            keep_nodeids=settings.not_run,
+            status_mapping=settings.status_mapping,
+        )
         self._termination = Termination()
         self._server: EmbeddedServer | None = None
         self._delivery: Delivery | None = None

@@ -11,7 +11,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -116,7 +116,13 @@ class Ledger:
         unreadable: Messages that were no frames.
     """
 
-    def __init__(self, *, collection_errors: bool = True, keep_nodeids: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        collection_errors: bool = True,
+        keep_nodeids: bool = False,
+        status_mapping: Mapping[str, str] | None = None,
+    ) -> None:
         self.collected = 0
         self.received: Counter[str] = Counter()
         self.ignored = 0
@@ -125,6 +131,7 @@ class Ledger:
         self.not_collected = 0
         self.unreadable = 0
         self._collection_errors = collection_errors
+        self._status_mapping = status_mapping or {}
         self._is_each = False
         self._open: dict[tuple[str, str], _Open] = {}
         self._attempts_before: Counter[tuple[str, str]] = Counter()
@@ -155,11 +162,11 @@ class Ledger:
         """Rebuild what is still open when no more events come."""
         open_ = {key: each for key, each in self._open.items() if each.is_missing or each.is_cut_off}
         frames: list[wire.AnyFrame] = [self._rebuild(key, each) for key, each in open_.items()]
-        frames += [self._count(rebuilt.cut_off(nodeid)) for nodeid in self._begun]
+        frames += [self._made(rebuilt.cut_off(nodeid)) for nodeid in self._begun]
         self._open.clear()
         self._begun.clear()
         if report_not_run and self._nodeids is not None:
-            frames += [self._count(rebuilt.not_run(nodeid)) for nodeid in list(self._nodeids)]
+            frames += [self._made(rebuilt.not_run(nodeid)) for nodeid in list(self._nodeids)]
             self._nodeids = None
         return frames
 
@@ -175,7 +182,7 @@ class Ledger:
         elif self._collection_errors and event.report.nodeid not in self._failed_modules:
             self._failed_modules.add(event.report.nodeid)
             self.not_collected += 1
-            yield self._count(rebuilt.collection_error(event.report))
+            yield self._made(rebuilt.collection_error(event.report))
 
     def _begin(self, nodeid: str) -> Iterator[wire.AnyFrame]:
         """Note that a test runs, unless its result has overtaken the news."""
@@ -236,7 +243,7 @@ class Ledger:
         self._finished += attempt == 1
         self._end(event.nodeid)
         phase = rebuilt.phase_after(open_.reports if open_.is_missing else [])
-        yield self._count(
+        yield self._made(
             rebuilt.result(
                 event.nodeid,
                 INVALID,
@@ -255,7 +262,7 @@ class Ledger:
         attempt = self._attempts_before[self._test(worker, nodeid)] + max(1, open_.attempts)
         self._end(nodeid)
         self._finished += attempt == 1
-        return self._count(
+        return self._made(
             rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt)
         )
 
@@ -272,6 +279,10 @@ class Ledger:
         content = json.loads(frame.body)
         content["execution"].update(attempt_index=attempt, is_rerun=True)
         return wire.Frame(dataclasses.replace(frame.head, attempt=attempt), wire.to_json(content))
+
+    def _made(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
+        """Take a result that no recorder made; the status mapping applies to it too."""
+        return self._count(rebuilt.mapped(frame, self._status_mapping))
 
     def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
         self.received[frame.head.status] += 1

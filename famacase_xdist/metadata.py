@@ -48,6 +48,18 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
 
 
+def path_of(nodeid: str) -> tuple[list[str], str]:
+    """Give the suites that a node id makes, folder, module and every class, and the test's name without params.
+
+    A module that stands alone is its own name. Dots part suites, as upstream has it.
+    """
+    path, _, rest = nodeid.partition("::")
+    names = [name for name in rest.split("[", 1)[0].split("::") if name]
+    folder, _, file = path.rpartition("/")
+    parts = [folder, file.split(".")[0], *names[:-1]]
+    return ".".join(filter(None, parts)).split("."), names[-1] if names else path
+
+
 def signature_of(nodeid: str, testops_ids: Sequence[int] | None, params: dict[str, str]) -> str:
     """Give the text by which the server knows a test again; in upstream's form, so that histories go on."""
     ids = ["-".join(map(str, testops_ids))] if testops_ids else []

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from . import wire
+from . import metadata, wire
 from .verdict import FAILED, INVALID, PASSED, SKIPPED, skip_reason
 
 UNTESTED = "untested"
@@ -59,13 +60,10 @@ def result(
 
 def described_by(nodeid: str) -> dict[str, Any]:
     """Give what a node id says of a test: its title, its suites and its signature."""
-    path, _, rest = nodeid.partition("::")
-    names = [*filter(None, rest.split("[", 1)[0].split("::"))]
-    folder, _, file = path.rpartition("/")
-    suites = [*filter(None, [folder]), file.split(".")[0], *names[:-1]]
+    suites, name = metadata.path_of(nodeid)
     return {
         **_BLANK,
-        "title": names[-1] if names else path,
+        "title": name,
         "signature": "::".join(part.lower().replace(" ", "_") for part in nodeid.split("/")),
         "relations": {"suite": {"data": [{"title": title, "description": None} for title in suites]}},
     }
@@ -125,6 +123,16 @@ def cut_off(nodeid: str) -> wire.Frame[wire.ResultHead]:
 def not_run(nodeid: str) -> wire.Frame[wire.ResultHead]:
     """Make the result of a test that was collected and never began."""
     return result(nodeid, UNTESTED, "the session ended before this test began")
+
+
+def mapped(frame: wire.Frame[wire.ResultHead], mapping: Mapping[str, str]) -> wire.Frame[wire.ResultHead]:
+    """Apply the status mapping, as a recorder does at the end."""
+    status = mapping.get(frame.head.status)
+    if status is None:
+        return frame
+    content = json.loads(frame.body)
+    content["execution"]["status"] = status
+    return wire.Frame(dataclasses.replace(frame.head, status=status), wire.to_json(content))
 
 
 def _is_assertion(report: pytest.TestReport) -> bool:

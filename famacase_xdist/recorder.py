@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
+from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
@@ -154,6 +155,13 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         result.signature = metadata.signature_of(metadata.nodeid_of(item), result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
+
+    def _get_suite(self, item: pytest.Item) -> None:
+        """Make the suites of a test that has no @qase.suite; upstream leaves inner classes out."""
+        relation = Relation()
+        for title in metadata.path_of(metadata.nodeid_of(item))[0]:
+            relation.add_suite(SuiteData(title=title))
+        self.runtime.result.relations = relation
 
     def _take(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         self._verdict.add(report, call, self._settings)

@@ -145,6 +145,7 @@ class _Resend:
     def __init__(self, outbox: Outbox, facts: dict[str, Any], server: Server, settings: Settings) -> None:
         self._outbox = outbox
         self._facts = facts
+        self._settings = settings
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, facts["project"], timeout=settings.timeout)
         self._run = Run.from_facts(facts)
@@ -152,9 +153,8 @@ class _Resend:
 
     def run(self, leftover: Leftover, progress: Progress) -> Resent:
         """Deliver all that is there."""
-        self._outbox.put(
-            [rebuilt.result(nodeid, INVALID, DIED, described=body) for nodeid, body in self._outbox.running()]
-        )
+        died = [rebuilt.result(nodeid, INVALID, DIED, described=body) for nodeid, body in self._outbox.running()]
+        self._outbox.put([rebuilt.mapped(frame, self._settings.status_mapping) for frame in died])
         self._outbox.forgive()
         total = self._outbox.undelivered()
         self._sender.notify(total)

@@ -115,7 +115,8 @@ class Sender:
                 is_last = self._closing
                 self._cycle()
                 self._wait()
-            if self._to_complete and not self.trouble:
+            # Not behind the back of a summary that has been printed.
+            if self._to_complete and not (self.trouble or self._abandoned.is_set()):
                 self._complete()
         except OutboxError as error:
             self._halt(str(error))
