@@ -121,7 +121,7 @@ class Delivery:
         if waiting:
             causes[self._sender.trouble or "there was no time left"] += waiting
         elif self._sender.trouble or not self._sender.is_idle:
-            self._problems.append(self._sender.trouble or "there was no time left to complete the run")
+            self._problems.append(self._sender.trouble or "the run could not be completed: there was no time left")
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         is_complete = self.run.completed or not self._settings.testops_run_complete

@@ -18,9 +18,8 @@ def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
     if run.is_open:
         return f"famacase: project {project}, run {run.id}: {run.url}"
     reason = run.trouble or "the server has not answered yet"
-    return (
-        f"famacase: project {project}, no run yet: {reason}; results are kept{'' if is_on_disk else ' in memory only'}"
-    )
+    kept = "results are kept" if is_on_disk else "what is not delivered in this session is lost"
+    return f"famacase: project {project}, no run yet: {reason}; {kept}"
 
 
 def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:

@@ -92,7 +92,7 @@ class TokenAuth(AuthBase):
 
     def masked(self, text: str) -> str:
         """Give what a server said without the token, should it have repeated it."""
-        return text.replace(self._token, "***") if self._token else text
+        return text.replace(self._token, "*" * len(self._token)) if self._token else text
 
 
 class HttpTransport:

@@ -446,7 +446,7 @@ def test_a_token_that_is_refused_for_uploads_stops_them(reporting: Suite, backen
     assert ran.status == 0, ran.text
     assert backend.requests(RESULTS) == []
     assert backend.requests(COMPLETE) == []
-    assert "undelivered 1: HTTP 403: no uploads for this token" in section(ran)
+    assert "undelivered 1: the token was refused: HTTP 403: no uploads for this token" in section(ran)
     assert len(reporting.leftovers()) == 1
     # Those that were on their way already may end; none is sent after them.
     assert len(backend.requests(ATTACHMENTS)) <= 2

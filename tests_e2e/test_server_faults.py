@@ -461,7 +461,7 @@ def test_a_token_that_is_refused_later_stops_all_sending(quick: Suite, backend: 
     assert len(backend.requests(RESULTS)) == 1
     assert backend.requests(COMPLETE) == []
     assert all_kept(ran, quick), ran.text
-    assert f"undelivered {TESTS}: HTTP 401: token expired" in section(ran)
+    assert f"undelivered {TESTS}: the token was refused: HTTP 401: token expired" in section(ran)
 
 
 def test_an_unknown_project_is_named_at_once(quick: Suite, tmp_path: Path) -> None:
