@@ -33,7 +33,8 @@ if sys.argv[2] == "fork":
     if holder == 0:
         time.sleep(120)
         os._exit(0)
-signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
+# Not print(): the signal may come while the line below is still being flushed, and that is not reentrant.
+signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted\\n"))
 print(json.dumps({"pid": server.pid, "url": server.url, "holder": holder}), flush=True)
 sys.stdin.readline()
 if sys.argv[2] == "raise":
