@@ -79,7 +79,9 @@ def test_the_header_says_why_there_is_no_run_and_that_nothing_is_lost(trouble: s
 
 
 def test_the_header_says_where_what_is_kept_would_be_lost() -> None:
-    assert summary.header_line("DEMO", run_with(None), is_on_disk=False).endswith("; what is not delivered in this session is lost")
+    assert summary.header_line("DEMO", run_with(None), is_on_disk=False).endswith(
+        "; what is not delivered in this session is lost"
+    )
 
 
 # The section
