@@ -155,8 +155,12 @@ class Outbox:
 
     def forgive(self) -> None:
         """Let refused results and attachments be tried again; for whoever resends."""
-        self._write(lambda db: db.execute("UPDATE results SET refusal = NULL"))
-        self._write(lambda db: db.execute("UPDATE contents SET refusal = NULL"))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE results SET refusal = NULL")
+            db.execute("UPDATE contents SET refusal = NULL")
+
+        self._write(work)
 
     def refusals(self) -> Counter[str]:
         """Count refused results by the server's words."""
@@ -205,9 +209,12 @@ class Outbox:
 
     def uploaded(self, digest: str, remote_id: object) -> None:
         """Keep the server's id of an attachment in the place of its content."""
-        values = (json.dumps(remote_id), digest)
-        self._write(lambda db: db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", values))
-        self._write(lambda db: db.execute("DELETE FROM pieces WHERE digest = ?", (digest,)))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", (json.dumps(remote_id), digest))
+            db.execute("DELETE FROM pieces WHERE digest = ?", (digest,))
+
+        self._write(work)
 
     def refuse_content(self, digest: str, words: str) -> None:
         """Note that the server will not take an attachment, with its words."""
