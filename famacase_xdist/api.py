@@ -28,6 +28,7 @@ class RunRequest:
     key: str
     tags: tuple[str, ...] = ()
     environment: str | None = None
+    plan: int | None = None
 
 
 class Api:
@@ -61,6 +62,8 @@ class Api:
         body: dict[str, Any] = {"title": request.title, "description": request.description, "is_autotest": True}
         if request.tags:
             body["tags"] = list(request.tags)
+        if request.plan is not None:
+            body["plan_id"] = request.plan
         if request.environment is not None:
             environment_id = self.environment_id(request.environment)
             if environment_id is not None:
@@ -71,6 +74,11 @@ class Api:
     def check_run(self, run_id: object) -> None:
         """Make sure that a run is there."""
         self._call("GET", self._run(run_id))
+
+    def run(self, run_id: object) -> dict[str, Any]:
+        """Give what the server says of a run, which may be nothing but that it is there."""
+        answer = self._call("GET", self._run(run_id))
+        return dict(answer) if isinstance(answer, Mapping) else {}
 
     def send_results(self, run_id: object, results: Sequence[bytes]) -> None:
         """Send results, each the JSON of one; at most `MOST_RESULTS`."""

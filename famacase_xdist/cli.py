@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from famacase_xdist import __version__
+from famacase_xdist import __version__, run_commands
 from famacase_xdist.errors import FamacaseError
 from famacase_xdist.server.process import NO_SERVER_EXTRA, new_token, prepare_database_directory
 from famacase_xdist.server.records import PROJECT_CODE
@@ -138,6 +138,9 @@ def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
     except FamacaseError as error:
         raise click.ClickException(str(error)) from error
     raise SystemExit(0 if is_clean else 1)
+
+
+main.add_command(run_commands.run)
 
 
 if __name__ == "__main__":

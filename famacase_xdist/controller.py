@@ -95,8 +95,14 @@ class Controller:
             self._server.start()
             server = Server(self._server.url, self._server.token, self._database)
         delivery = Delivery(self._settings, server, self._ledger, is_immediate=not self._is_distributed)
-        delivery.start()
+        delivery.start(self._say)
         return delivery
+
+    def _say(self, line: str) -> None:
+        """Say something before the header."""
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            reporter.write_line(f"famacase: {line}")
 
     def pytest_report_header(self) -> list[str]:
         """Name project and run."""
@@ -184,10 +190,8 @@ class Controller:
         """Let go of everything, also where the session never finished; an internal error has no summary either."""
         self._finish(is_interrupted=True)
         recorder.uninstall(self._config)
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            for line in self._said():
-                reporter.write_line(f"famacase: {line}")
+        for line in self._said():
+            self._say(line)
 
     def _said(self) -> list[str]:
         """Give the lines of the summary, once."""
@@ -213,10 +217,11 @@ class Controller:
         if self._delivery is not None and self._outcome is None:
             timeout = self._settings.flush_timeout
             try:
-                self._outcome = self._delivery.finish(min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout)
+                seconds = min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout
+                self._outcome = self._delivery.finish(seconds, is_finished=not is_interrupted)
             except KeyboardInterrupt:
                 # Ctrl-C again: what is not delivered by now stays in the outbox.
-                self._outcome = self._delivery.finish(0)
+                self._outcome = self._delivery.finish(0, is_finished=False)
             except Exception as error:
                 # A mistake of ours must not become the suite's.
                 self._delivery, self._problem = None, f"internal error: {error!r}; results stay in the outbox"

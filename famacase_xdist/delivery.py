@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,18 +16,22 @@ import platformdirs
 
 from . import __version__, wire
 from .api import Api
-from .errors import OutboxError
+from .errors import FamacaseError, OutboxError
 from .inbox import Inbox
 from .ledger import Event, Ledger, size_of
 from .mask import Mask
 from .outbox import Outbox
-from .run import Run
+from .run import Place, Run
 from .sender import Sender
 from .settings import Settings
 from .transport import HttpTransport
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0
+#: Seconds of these that pass before it is said which other session we wait for.
+WAIT_IN_SILENCE = 2.0
+#: Seconds that a session which is out of time still has to tell the others of its run.
+LAST_WORD = 1.0
 #: Seconds for another process to have a look into an outbox.
 LOOK_PATIENCE = 5.0
 
@@ -44,6 +49,10 @@ class Server:
     host: str
     token: str = field(repr=False)
     database: Path | None = None
+
+    def scope(self, project: str) -> tuple[str, str]:
+        """Give what makes equal run keys different: the embedded server has another address each time."""
+        return str(self.database or self.host), project
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +85,15 @@ class Delivery:
         self._settings = settings
         self._ledger = ledger
         self._mask = Mask(server.token)
-        self.run = Run.from_settings(settings)
+        path = new_outbox_path(settings)
+        self.run = Run.from_settings(settings, Place(path, server.scope(settings.project)))
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, settings.project, timeout=settings.timeout)
-        self._outbox, self._problems = _open_outbox(settings)
+        self._outbox, self._problems = _open_outbox(path)
         self._outbox.remember(
             host=server.host,
             project=settings.project,
             database=str(server.database) if server.database else None,
-            complete=settings.testops_run_complete,
             pid=os.getpid(),
             **self.run.facts(),
         )
@@ -98,22 +107,37 @@ class Delivery:
         """Whether what is not delivered outlives the session."""
         return self._outbox.path is not None and not self._outbox.trouble
 
-    def start(self) -> None:
-        """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`."""
+    def start(self, say: Callable[[str], None]) -> None:
+        """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`.
+
+        Args:
+            say: Told whom it waits for, where another session has a run key's lock for long.
+        """
         self._sender.start()
-        self.run.settled.wait(START_PATIENCE)
+        if not self.run.settled.wait(WAIT_IN_SILENCE) and (holder := self.run.waits_for):
+            say(f"waiting for the run key's lock: {holder}")
+        self.run.settled.wait(START_PATIENCE - WAIT_IN_SILENCE)
 
-    def finish(self, timeout: float) -> Outcome:
-        """Deliver what is left, complete the run if nothing is missing, and close everything.
+    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
+        """Deliver what is left, leave the run, which the last session completes, and close everything.
 
-        Waits at most `timeout` seconds for the server, and a second or two for our own threads.
+        Waits at most `timeout` seconds for the server and for other sessions, and a second or two for our own threads.
+
+        Args:
+            timeout: In seconds.
+            is_finished: Whether all tests ran that were to run.
         """
         deadline = time.monotonic() + timeout
         self._inbox.seal()
         self._keep(self._ledger.close(report_not_run=self._settings.not_run))
-        seconds = max(0.0, deadline - time.monotonic())
-        self._sender.flush(seconds, complete=self._settings.testops_run_complete)
-        return self._close(self._outbox.undelivered())
+        self._outbox.remember(is_finished=is_finished)
+        self._sender.flush(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
+        undelivered = self._outbox.undelivered()
+        if undelivered and not self._sender.is_idle:
+            # Our own thread sits in a request; what stays behind keeps the run open, so no request is made here.
+            with contextlib.suppress(FamacaseError):
+                self.run.leave(self._api, undelivered=undelivered, is_finished=is_finished, patience=LAST_WORD)
+        return self._close(undelivered)
 
     def _close(self, undelivered: int) -> Outcome:
         causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())
@@ -124,8 +148,8 @@ class Delivery:
             self._problems.append(self._sender.trouble or "the run could not be completed: there was no time left")
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
-        is_complete = self.run.completed or not self._settings.testops_run_complete
-        is_done = self.run.is_open and not undelivered and is_complete
+        self._problems += self.run.notes
+        is_done = self.run.is_open and not undelivered and not self.run.is_owed
         self._transport.close()
         self._outbox.close(delete=is_done)
         kept = None if is_done or self._outbox.trouble else self._outbox.path
@@ -157,15 +181,23 @@ def client_header() -> str:
     )
 
 
+def state_dir(settings: Settings) -> Path:
+    """Give the directory that holds the outboxes and the run keys of this user's sessions."""
+    return settings.state_dir or platformdirs.user_state_path("famacase-xdist", appauthor=False)
+
+
 def outbox_dir(settings: Settings) -> Path:
-    """Give the directory that holds the outboxes of this user's sessions."""
-    state = settings.state_dir or platformdirs.user_state_path("famacase-xdist", appauthor=False)
-    return state / "outbox"
+    """Give the directory that holds the outboxes."""
+    return state_dir(settings) / "outbox"
 
 
-def _open_outbox(settings: Settings) -> tuple[Outbox, list[str]]:
+def new_outbox_path(settings: Settings) -> Path:
+    """Give the file of a new session; its name is the session's in a run key's record."""
+    return outbox_dir(settings) / f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}.sqlite3"
+
+
+def _open_outbox(path: Path) -> tuple[Outbox, list[str]]:
     """Open this session's outbox; in memory, with the reason, where no file can be made."""
-    path = outbox_dir(settings) / f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}.sqlite3"
     try:
         # A session that starts at the same moment may look into the new file.
         return Outbox(path, patience=LOOK_PATIENCE), []

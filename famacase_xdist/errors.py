@@ -5,8 +5,10 @@
     FamacaseError
     ├── SettingsError       a setting is missing or has a value that is not allowed
     ├── OutboxError         the file that holds undelivered results cannot be used
+    ├── SharingError        a run key cannot be shared: the state directory cannot be used
     ├── ServerStartError    the embedded server did not start (server/process.py)
     └── DeliveryError       a request to Famacase did not succeed
+        ├── LockTimeout     the lock of a run key did not come in time
         ├── NoAnswer        no usable answer: refused, timed out, cut off, no JSON
         └── Refused         the server answered with a status of 3xx, 4xx or 5xx
 """
@@ -29,6 +31,10 @@ class OutboxError(FamacaseError):
     """The outbox file cannot be opened, read or written."""
 
 
+class SharingError(FamacaseError):
+    """A run key cannot be shared: its place in the state directory cannot be read or written."""
+
+
 class DeliveryError(FamacaseError):
     """A request to Famacase did not succeed.
 
@@ -37,6 +43,10 @@ class DeliveryError(FamacaseError):
     """
 
     retryable = False
+
+
+class LockTimeout(DeliveryError):
+    """The lock of a run key did not come in time; the text says who holds it."""
 
 
 class NoAnswer(DeliveryError):

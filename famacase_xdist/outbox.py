@@ -181,6 +181,10 @@ class Outbox:
             (count,) = self._db.execute("SELECT count(*) FROM results").fetchone()
         return int(count)
 
+    def left(self) -> int:
+        """Count the results that are still to be sent, those of tests that began and did not end included."""
+        return self.undelivered() + len(self.running())
+
     def content(self, digest: str) -> wire.ContentHead | None:
         """Give an attachment that is not uploaded yet."""
         with self._lock, self._reported():

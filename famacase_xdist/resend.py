@@ -14,7 +14,7 @@ from .api import Api
 from .delivery import Server, client_header, outbox_dir
 from .errors import FamacaseError, OutboxError, SettingsError
 from .outbox import Outbox
-from .run import Run
+from .run import Place, Run
 from .sender import Sender
 from .settings import Settings
 from .summary import resend_command
@@ -52,6 +52,7 @@ class Resent:
     left: int = 0
     run_url: str = ""
     completed: bool = False
+    why_open: str = ""
     problem: str = ""
 
 
@@ -82,8 +83,7 @@ def _look(path: Path) -> Leftover:
     with contextlib.closing(outbox):
         try:
             facts = outbox.session()
-            count = outbox.undelivered() + len(outbox.running())
-            return Leftover(path, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), count)
+            return Leftover(path, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), outbox.left())
         except (OutboxError, ValueError) as error:
             return Leftover(path, problem=f"damaged: {error}")
 
@@ -106,7 +106,7 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
             is_empty = not outbox.undelivered()
             return Resent(leftover)
         with _server(facts, settings) as server:
-            resent = _Resend(outbox, facts, server, settings).run(leftover, progress)
+            resent = _Resend(leftover, outbox, facts, server, settings).run(progress)
         is_empty = not resent.left and not resent.problem
         return resent
     except FamacaseError as error:
@@ -134,7 +134,7 @@ def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
     embedded = EmbeddedServer(Path(facts["database"]), facts["project"])
     embedded.start()
     try:
-        yield Server(embedded.url, embedded.token)
+        yield Server(embedded.url, embedded.token, Path(facts["database"]))
     finally:
         embedded.stop()
 
@@ -142,16 +142,20 @@ def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
 class _Resend:
     """Delivers one open outbox."""
 
-    def __init__(self, outbox: Outbox, facts: dict[str, Any], server: Server, settings: Settings) -> None:
+    def __init__(
+        self, leftover: Leftover, outbox: Outbox, facts: dict[str, Any], server: Server, settings: Settings
+    ) -> None:
+        self._leftover = leftover
         self._outbox = outbox
         self._facts = facts
         self._settings = settings
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, facts["project"], timeout=settings.timeout)
-        self._run = Run.from_facts(facts)
+        place = Place(leftover.path, server.scope(facts["project"]))
+        self._run = Run.from_facts(facts, place, settings.lock_timeout)
         self._sender = Sender(self._api, outbox, self._run, settings)
 
-    def run(self, leftover: Leftover, progress: Progress) -> Resent:
+    def run(self, progress: Progress) -> Resent:
         """Deliver all that is there."""
         died = [rebuilt.result(nodeid, INVALID, DIED, described=body) for nodeid, body in self._outbox.running()]
         self._outbox.put([rebuilt.mapped(frame, self._settings.status_mapping) for frame in died])
@@ -159,7 +163,7 @@ class _Resend:
         total = self._outbox.undelivered()
         self._sender.notify(total)
         self._sender.start()
-        self._sender.close(complete=self._facts["complete"])
+        self._sender.close(is_finished=self._facts.get("is_finished"))
         while not self._sender.is_idle:
             progress(self._sent, total)
             self._sender.join(0.1)
@@ -168,11 +172,12 @@ class _Resend:
         problem = self._problem()
         self._transport.close()
         return Resent(
-            leftover,
+            self._leftover,
             self._sent,
             left,
             self._api.run_url(self._run.id) if self._run.is_open else "",
             self._run.completed,
+            self._run.why_open,
             problem,
         )
 

@@ -14,6 +14,7 @@ from . import resend
 from .delivery import outbox_dir
 from .settings import Settings
 from .sources import Directory, Sources
+from .summary import completion
 
 
 def settings_here(state_dir: Path | None) -> Settings:
@@ -74,7 +75,7 @@ def _described(leftover: resend.Leftover) -> str:
 def _outcome(resent: resend.Resent) -> str:
     parts = [f"{resent.leftover.path.name}: delivered {resent.delivered}, left {resent.left}"]
     if resent.run_url:
-        parts.append(f"{resent.run_url} ({'completed' if resent.completed else 'not completed'})")
+        parts.append(f"{resent.run_url} ({completion(resent.completed, resent.why_open)})")
     if resent.problem:
         parts.append(f"problem: {resent.problem}")
     return "; ".join(parts)

@@ -1,59 +1,114 @@
-"""The run that a session reports to: made by this session, or joined by its number."""
+"""The run that a session reports to: made by this session, joined by its number, or shared under a run key."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import os
+import platform
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from . import ci
 from .api import Api, RunRequest
-from .errors import DeliveryError, Refused
+from .errors import DeliveryError, Refused, SharingError
+from .record import DIED, INTERRUPTED, LEFT, Member, request_of
 from .settings import Settings
+from .values import reference_of, run_id_of
+
+if TYPE_CHECKING:
+    from .sharing import Sharing
+
+#: Whether who waits need not wait any more.
+GiveUp = Callable[[], bool]
+JOINED_BY_NUMBER = "it was joined by its number (famacase-xdist run complete {})"
+NOT_ASKED_FOR = "FAMACASE_TESTOPS_RUN_COMPLETE=false"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a session keeps what it shares with others.
+
+    Attributes:
+        outbox: The file of its outbox; the name is the session's own, the state directory is above it.
+        scope: The server's address, or the embedded server's database, and the project: a key belongs to both.
+    """
+
+    outbox: Path
+    scope: tuple[str, str]
+
+    @property
+    def session(self) -> str:
+        """The session's name."""
+        return self.outbox.stem
+
+    def shared(self, key: str, member: Member, run_id: object, lock_timeout: float) -> Sharing:
+        """Plan this session's part in a run key."""
+        # Only here: filelock's import is for those who share a run.
+        from .sharing import Sharing
+
+        return Sharing(self.outbox.parents[1], self.scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
 
 
 @dataclass(slots=True)
 class Run:
-    """The run of this session. `open` is called by the sender's thread, all else by any.
+    """The run of this session. `open` and `leave` are called by the sender's thread, all else by any.
 
     Attributes:
+        request: What it is created from.
+        join_id: The id of the run to join; None where it is created.
+        sharing: This session's part in a run that others report to as well; None where it does not know of any.
+        completes: Whether this session may complete it.
         id: The server's id, an opaque JSON value; None until `open` succeeded.
         url: The address of the run's page; empty until then.
         completed: Whether this session completed it.
+        why_open: Why it did not; empty before `leave`.
+        is_owed: Whether this session has still to leave it.
         settled: Set after the first try to open it, whatever came of that.
         trouble: Why it is not open, in a few words.
+        notes: What else a person should know, a line each.
     """
 
     request: RunRequest
-    join_id: int | None = None
+    join_id: object = None
+    sharing: Sharing | None = None
+    completes: bool = True
     id: object = None
     url: str = ""
     completed: bool = False
+    why_open: str = ""
+    is_owed: bool = True
     trouble: str = ""
     settled: threading.Event = field(default_factory=threading.Event)
+    notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Run:
-        """Plan the run that the settings ask for; nothing is sent."""
-        now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        title = settings.testops_run_title or f"Automated run {now}"
-        request = RunRequest(
-            title=title,
-            description=settings.testops_run_description or title,
-            key=str(uuid.uuid4()),
-            tags=settings.testops_run_tags,
-            environment=settings.environment,
-        )
-        return cls(request, join_id=settings.testops_run_id)
+    def from_settings(cls, settings: Settings, place: Place | None = None) -> Run:
+        """Plan the run that the settings ask for; nothing is sent, and without a place nothing is shared."""
+        run = cls(planned_request(settings))
+        reference = settings.testops_run_id or ""
+        run.join_id = run_id_of(reference)
+        run.completes = settings.testops_run_complete
+        if run.join_id is not None and "testops_run_complete" not in settings.sources:
+            # Whoever hands a number to several jobs completes it himself: no job knows of the others.
+            run.completes = False
+        if place is not None and reference and (run.join_id is None or run.completes):
+            member = Member(place.session, platform.node(), os.getpid(), _now(), settings.shard, run.completes)
+            run.sharing = place.shared(reference, member, run.join_id, settings.lock_timeout)
+        return run
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Run:
-        """Plan to go on with the run of an earlier session; the opposite of `facts`."""
-        request = facts["request"]
-        run = cls(RunRequest(**{**request, "tags": tuple(request["tags"])}), join_id=facts["join_id"])
-        run.id = facts["run_id"]
+    def from_facts(cls, facts: Mapping[str, Any], place: Place, lock_timeout: float) -> Run:
+        """Plan to go on with the run of an earlier session, the opposite of `facts`; nothing is sent."""
+        run = cls(RunRequest(**request_of(facts["request"])), join_id=facts["join_id"], id=facts["run_id"])
+        run.completes = facts["complete"]
+        if (shared := facts.get("shared")) is not None:
+            member = Member(place.session, **{**shared["member"], "completes": run.completes})
+            run.sharing = place.shared(shared["key"], member, run.join_id, lock_timeout)
         return run
 
     @property
@@ -61,7 +116,18 @@ class Run:
         """Whether results can be sent to it."""
         return self.id is not None
 
-    def open(self, api: Api) -> None:
+    @property
+    def waits_for(self) -> str:
+        """Which other session's lock it waits for; empty where it does not."""
+        return self.sharing.waits_for if self.sharing else ""
+
+    @property
+    def continues(self) -> object:
+        """The id of the completed run that had the run key before; None where there was none."""
+        before = self.sharing.continues if self.sharing else None
+        return None if before == self.id else before
+
+    def open(self, api: Api, give_up: GiveUp = lambda: False) -> None:
         """Create the run, or make sure that the one to join is there.
 
         The Idempotency-Key makes a second try safe where the answer to the first was lost.
@@ -71,7 +137,7 @@ class Run:
         """
         try:
             self._check_project(api)
-            self.id = self._join(api) if self.join_id is not None else api.create_run(self.request)
+            self.id = self._own(api) if self.sharing is None else self._shared(self.sharing, api, give_up)
             self.url = api.run_url(self.id)
             self.trouble = ""
         except DeliveryError as error:
@@ -88,26 +154,103 @@ class Run:
                 raise Refused(f"there is no project {api.project} at {api.host}", status=404) from None
             raise
 
-    def _join(self, api: Api) -> object:
+    def _shared(self, sharing: Sharing, api: Api, give_up: GiveUp) -> object:
+        try:
+            return sharing.join(self.request, api, give_up)
+        except SharingError as error:
+            self._go_alone(sharing, str(error))
+            return self._own(api)
+        except Refused as error:
+            raise self._explained(error, api) from None
+
+    def _go_alone(self, sharing: Sharing, reason: str) -> None:
+        """Report all the same: a run too many can be seen and mended, results that are not there cannot."""
+        if self.join_id is None:
+            own = "this session reports to a run of its own"
+        else:
+            own, self.completes = "so it is not completed", False
+        self.notes.append(f"run key {sharing.key!r} could not be shared ({reason}): {own}")
+        self.sharing = None
+
+    def _own(self, api: Api) -> object:
+        if self.join_id is None:
+            return api.create_run(self.request)
         try:
             api.check_run(self.join_id)
         except Refused as error:
-            if error.status == 404:
-                text = f"there is no run {self.join_id} in project {api.project} (FAMACASE_TESTOPS_RUN_ID)"
-                raise Refused(text, status=404) from None
-            raise
+            raise self._explained(error, api) from None
         return self.join_id
 
-    def complete(self, api: Api) -> None:
-        """Mark the run as complete.
+    def _explained(self, error: Refused, api: Api) -> Refused:
+        if error.status != 404 or self.join_id is None:
+            return error
+        text = f"there is no run {self.join_id} in project {api.project} (FAMACASE_TESTOPS_RUN_ID)"
+        return Refused(text, status=404)
+
+    def leave(self, api: Api, *, undelivered: int, is_finished: bool | None, patience: float | None = None) -> None:
+        """Complete the run if it is this session's to complete and nothing is missing; else say why not.
+
+        Args:
+            api: For the call that completes it.
+            undelivered: Results that the server has not got.
+            is_finished: Whether all tests ran that were to run; None where the session died.
+            patience: Seconds to wait for others who share the run; None for the setting's.
 
         Raises:
-            DeliveryError: Why not.
+            FamacaseError: It could not be completed, or the others not be told; this session still owes it.
         """
-        api.complete_run(self.id)
-        self.completed = True
+        if self.sharing is not None:
+            state = DIED if is_finished is None else LEFT if is_finished else INTERRUPTED
+            reasons = self.sharing.leave(self.id, api, state=state, undelivered=undelivered, patience=patience)
+        else:
+            reasons = self._reasons(undelivered)
+            if not reasons:
+                api.complete_run(self.id)
+        self.completed = not reasons
+        self.why_open = "; ".join(reasons)
+        self.is_owed = False
+
+    def _reasons(self, undelivered: int) -> list[str]:
+        reasons = []
+        if undelivered:
+            reasons.append(f"{undelivered} results are undelivered")
+        if not self.is_open:
+            reasons.append(self.trouble or "it was never opened")
+        if not self.completes:
+            reasons.append(JOINED_BY_NUMBER.format(reference_of(self.join_id)) if self.join_id else NOT_ASKED_FOR)
+        return reasons
 
     def facts(self) -> dict[str, Any]:
         """Give what a later `resend` needs to go on with this run."""
-        request = {name: getattr(self.request, name) for name in RunRequest.__slots__}
-        return {"run_id": self.id, "join_id": self.join_id, "request": request}
+        shared = None
+        if self.sharing is not None:
+            member = self.sharing.member
+            told = {"host": member.host, "pid": member.pid, "since": member.since, "shard": member.shard}
+            shared = {"key": self.sharing.key, "member": told}
+        return {
+            "run_id": self.id,
+            "join_id": self.join_id,
+            "request": dataclasses.asdict(self.request),
+            "complete": self.completes,
+            "shared": shared,
+        }
+
+
+def planned_request(settings: Settings, environ: Mapping[str, str] = os.environ) -> RunRequest:
+    """Give what a new run is made from: the settings, and what a CI system says of branch, commit and job."""
+    found = ci.detect(environ)
+    title = settings.testops_run_title or (found and ci.titled(found)) or f"Automated run {_now()}"
+    description = settings.testops_run_description or title
+    if found is not None:
+        description = f"{description}\n{ci.described(found)}"
+    return RunRequest(
+        title=title,
+        description=description,
+        key=str(uuid.uuid4()),
+        tags=settings.testops_run_tags,
+        environment=settings.environment,
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M:%S")

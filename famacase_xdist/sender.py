@@ -12,14 +12,14 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, sleep_using_event, stop_after_attempt
+from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
-from tenacity.wait import wait_random_exponential
 
 from . import wire
 from .api import Api
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
 from .outbox import Outbox, Queued
+from .retry import MAX_WAIT, retrying
 from .run import Run
 from .settings import Settings
 from .uploads import Uploads
@@ -28,9 +28,8 @@ from .uploads import Uploads
 MAX_AGE = 5.0
 #: Bytes of results in one request; a single larger one goes alone.
 BATCH_BYTES = 16 * 1024 * 1024
-#: Longest wait between two tries, and before a server that did not answer is tried again, in seconds.
-MAX_WAIT = 10.0
-REST = 15.0
+#: Seconds before a server that did not answer is tried again; longer than the wait between two tries.
+REST = 1.5 * MAX_WAIT
 #: A refusal of these is about the session, not about one result; so is every redirect.
 FATAL = frozenset({*range(300, 400), 401, 403, 404})
 
@@ -55,7 +54,7 @@ class Sender:
         self._since = 0.0
         self._rest_until = 0.0
         self._closing = False
-        self._to_complete = False
+        self._is_finished: bool | None = None
         self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
         self.delivered: Counter[str] = Counter()
@@ -84,12 +83,12 @@ class Sender:
             if is_first or self._waiting >= self._settings.testops_batch_size:
                 self._changed.notify()
 
-    def flush(self, timeout: float, *, complete: bool = False) -> bool:
-        """Deliver all that is there, then stop; give up after `timeout` seconds. True if the thread has ended.
+    def flush(self, timeout: float, *, is_finished: bool | None = True) -> bool:
+        """Deliver all that is there and leave the run, then stop; give up after `timeout` seconds.
 
-        With `complete`, mark the run as complete if then nothing is undelivered.
+        True if the thread has ended. What `is_finished` says is for who shares the run, see `Run.leave`.
         """
-        self.close(complete=complete)
+        self.close(is_finished=is_finished)
         self._thread.join(timeout)
         self._abandoned.set()
         # The thread may sit in a request. It is a daemon and cannot hold up the exit.
@@ -100,11 +99,11 @@ class Sender:
         """Wait until the thread has ended, at most `timeout` seconds."""
         self._thread.join(timeout)
 
-    def close(self, *, complete: bool = False) -> None:
-        """Let the thread deliver all that is there and then end; returns at once."""
+    def close(self, *, is_finished: bool | None = True) -> None:
+        """Let the thread deliver all that is there, leave the run and then end; returns at once."""
         with self._changed:
             self._closing = True
-            self._to_complete = complete
+            self._is_finished = is_finished
             self._changed.notify()
 
     def _work(self) -> None:
@@ -116,8 +115,8 @@ class Sender:
                 self._cycle()
                 self._wait()
             # Not behind the back of a summary that has been printed.
-            if self._to_complete and not (self.trouble or self._abandoned.is_set()):
-                self._complete()
+            if not self._abandoned.is_set():
+                self._leave()
         except OutboxError as error:
             self._halt(str(error))
         except Exception as error:
@@ -161,17 +160,16 @@ class Sender:
             return 0
         return max(0.0, self._since + MAX_AGE - now)
 
-    def _complete(self) -> None:
-        """Complete the run, if nothing is missing."""
-        if not self._run.is_open or self._outbox.undelivered():
-            return
+    def _leave(self) -> None:
+        """Leave the run, and complete it if nothing is missing."""
+        undelivered = self._outbox.undelivered()
         try:
-            self._retry(lambda: self._run.complete(self._api))
-        except DeliveryError as error:
-            self.trouble = f"the run could not be completed: {error}"
+            self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, is_finished=self._is_finished))
+        except FamacaseError as error:
+            self.trouble = self.trouble or f"the run could not be completed: {error}"
 
     def _open(self) -> None:
-        self._retry(lambda: self._run.open(self._api))
+        self._retry(lambda: self._run.open(self._api, self._abandoned.is_set))
         self._outbox.remember(**self._run.facts())
 
     def _send_all(self) -> None:
@@ -221,15 +219,13 @@ class Sender:
         return wire.with_notes(body, self._outbox.content_refusals(missing)) if missing else body
 
     def _retry(self, call: Callable[[], Any]) -> Any:
-        """Make a call, again where that may help: full jitter, Retry-After honoured, interrupted by the deadline."""
-        retrying = Retrying(
-            retry=retry_if_exception(lambda error: isinstance(error, DeliveryError) and error.retryable),
-            stop=stop_after_attempt(self._settings.retry_attempts) | stop_when_set(self._abandoned),
-            wait=_wait_seconds,
+        """Make a call, again where that may help, until the deadline interrupts it."""
+        patiently = retrying(
+            self._settings.retry_attempts,
             sleep=sleep_using_event(self._abandoned),
-            reraise=True,
+            give_up=stop_when_set(self._abandoned),
         )
-        return retrying(call)
+        return patiently(call)
 
     def _rest(self, error: FamacaseError) -> None:
         self.trouble = str(error)
@@ -239,12 +235,3 @@ class Sender:
     def _halt(self, reason: str) -> None:
         self.trouble = reason
         self.halted = True
-
-
-_jitter = wait_random_exponential(multiplier=0.5, max=MAX_WAIT)
-
-
-def _wait_seconds(state: RetryCallState) -> float:
-    error = state.outcome.exception() if state.outcome else None
-    asked = getattr(error, "retry_after", None) or 0.0
-    return max(_jitter(state), min(asked, MAX_WAIT * 6))

@@ -22,6 +22,8 @@ from .values import (
     parse_mapping,
     parse_mode,
     parse_path,
+    parse_run,
+    parse_shard,
     parse_slug,
     parse_status,
     parse_text,
@@ -78,7 +80,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("testops_api_token", parse_text, "API token", "testops.api.token", qase=True),
     Setting("testops_api_host", parse_host, "address of the server", "testops.api.host", qase=True),
     Setting("testops_project", parse_slug, "project code", "testops.project", qase=True),
-    Setting("testops_run_id", number(int, 1), "number of a run to join", "testops.run.id", qase=True),
+    Setting("testops_run_id", parse_run, "a run's number, a run key, or auto", "testops.run.id", qase=True),
     Setting("testops_run_title", parse_text, "title of a new run", "testops.run.title", qase=True),
     Setting("testops_run_description", parse_text, "its description", "testops.run.description", qase=True),
     Setting("testops_run_complete", parse_bool, "complete the run at the end", "testops.run.complete", True, qase=True),
@@ -132,7 +134,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("undelivered", parse_undelivered, "what undelivered results do: warn, fail, ignore", "undelivered", "warn"),
     Setting("collection_errors", parse_bool, "report modules that do not import", "collectionErrors", True),
     Setting("not_run", parse_bool, "report tests that never ran as untested", "notRun", False),
-    Setting("state_dir", parse_path, "directory of the outbox", "stateDir"),
+    Setting("state_dir", parse_path, "directory of outboxes and run keys", "stateDir"),
+    Setting("lock_timeout", number(float, 0), "seconds to wait for a run key's lock", "lockTimeout", 120.0),
+    Setting("shard", parse_shard, "which shard of how many this is, 2/4; CI systems tell", "shard"),
 )
 
 BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
@@ -151,7 +155,7 @@ class Settings:
     testops_api_token: str | None = field(default=None, repr=False)
     testops_api_host: str | None = None
     testops_project: str | None = None
-    testops_run_id: int | None = None
+    testops_run_id: str | None = None
     testops_run_title: str | None = None
     testops_run_description: str | None = None
     testops_run_complete: bool = True
@@ -172,6 +176,8 @@ class Settings:
     collection_errors: bool = True
     not_run: bool = False
     state_dir: Path | None = None
+    lock_timeout: float = 120.0
+    shard: tuple[int, int] | None = None
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -207,8 +213,15 @@ class Settings:
         Raises:
             SettingsError: The server's address, token or project is missing.
         """
-        if self.mode != "testops":
-            return
+        if self.mode == "testops":
+            self.check_reachable(f"mode testops (from {self.sources.get('mode', 'default')}) also")
+
+    def check_reachable(self, who: str) -> None:
+        """Check that the server can be asked, whatever the mode is; `who` needs it.
+
+        Raises:
+            SettingsError: The server's address, token or project is missing.
+        """
         missing = [
             name
             for name, value in (
@@ -219,8 +232,7 @@ class Settings:
             if not value
         ]
         if missing:
-            mode_source = self.sources.get("mode", "default")
-            raise SettingsError(f"mode testops (from {mode_source}) also needs {', '.join(missing)}")
+            raise SettingsError(f"{who} needs {', '.join(missing)}")
         # A suite that came from Qase often still has its host in QASE_TESTOPS_API_HOST or qase.config.json.
         if (urlsplit(self.host).hostname or "").split(".")[-2:] == ["qase", "io"]:
             raise SettingsError(f"{self.host} is Qase's own server; FAMACASE_API_URL has to name yours")

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from . import ci
 from .errors import SettingsError
 from .settings import BY_NAME, SETTINGS, Setting, Settings
 
@@ -147,9 +148,23 @@ class Sources:
                 sources[row.name] = found.source
             except SettingsError as error:
                 problems.append(str(error))
+        problems += self._from_ci(values, sources)
         if problems:
             raise SettingsError("\n".join(problems))
         return Settings(**values, sources=sources)
+
+    def _from_ci(self, values: dict[str, Any], sources: dict[str, str]) -> Iterator[str]:
+        """Put in what the CI system says: the run key that ``auto`` stands for, and the shard; yield what is wrong."""
+        if "shard" not in values and (shard := ci.shard(self._environ)):
+            values["shard"], sources["shard"] = shard, "the CI system"
+        if values.get("testops_run_id") == "auto":
+            if (found := ci.detect(self._environ)) and found.key:
+                values["testops_run_id"] = found.key
+            else:
+                yield (
+                    f"{sources['testops_run_id']}: 'auto' is not allowed; allowed is, where no CI system is known by"
+                    " its variables, a run's number or a run key"
+                )
 
     def _found(self, row: Setting) -> Iterator[Found]:
         """Yield the values of one row, the strongest first; empty text counts as not set."""

@@ -16,8 +16,9 @@ from .settings import Settings
 def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
     """Name project and run, or say why there is none yet."""
     if run.is_open:
-        return f"famacase: project {project}, run {run.id}: {run.url}"
-    reason = run.trouble or "the server has not answered yet"
+        return f"famacase: project {project}, run {run.id}{_shared(run)}: {run.url}"
+    waiting = f"waiting for the run key's lock: {run.waits_for}" if run.waits_for else ""
+    reason = run.trouble or waiting or "the server has not answered yet"
     kept = "results are kept" if is_on_disk else "what is not delivered in this session is lost"
     return f"famacase: project {project}, no run yet: {reason}; {kept}"
 
@@ -25,7 +26,9 @@ def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
 def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:
     """Give the lines of the section at the end."""
     if run.is_open:
-        yield f"run {run.id}: {run.url} ({'completed' if run.completed else 'not completed'})"
+        yield f"run {run.id}: {run.url} ({completion(run.completed, run.why_open)})"
+        if run.continues is not None:
+            yield f"it continues run {run.continues}, which was completed before"
     else:
         yield "no run was opened"
     yield _books(ledger, outcome)
@@ -36,6 +39,19 @@ def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> I
     if outcome.outbox is not None:
         yield f"kept in {outcome.outbox}"
         yield f"to send what was kept: {resend_command(settings)}"
+
+
+def completion(completed: bool, why_open: str) -> str:
+    """Say that a run is completed, or why not."""
+    return "completed" if completed else f"not completed: {why_open or 'there was no time left'}"
+
+
+def _shared(run: Run) -> str:
+    """Say under which key, and as which shard, a run is shared."""
+    if run.sharing is None:
+        return ""
+    shard = run.sharing.member.shard
+    return f" (run key {run.sharing.key}{', shard {}/{}'.format(*shard) if shard else ''})"
 
 
 def resend_command(settings: Settings) -> str:

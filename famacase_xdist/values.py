@@ -12,11 +12,15 @@ from urllib.parse import urlsplit
 COMING_MODES = ("report", "testops_multi")
 MODES = ("off", "testops", "embedded")
 STATUSES = ("passed", "failed", "invalid", "skipped", "blocked", "untested", "disabled")
+#: Longest run key, in characters.
+MOST_KEY = 200
 REPORTER_PATH = "/api/v1/reporter/v1"
 
 _TRUE = frozenset({"true", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "no", "n", "off", "0"})
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(/[^\s?#]*)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_SHARD = re.compile(r"\s*([0-9]{1,6})\s*/\s*([0-9]{1,6})\s*")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/|$)", re.IGNORECASE)
 
 
@@ -105,6 +109,44 @@ def number(kind: type[int] | type[float], least: float, most: float | None = Non
         return value
 
     return parse
+
+
+def parse_run(raw: object) -> str:
+    """Take what names a run: a number, ``id:`` and any other id, ``auto``, or a run key; see `run_id_of`."""
+    allowed = f"the number of a run, a run key of at most {MOST_KEY} characters, or auto"
+    if isinstance(raw, (bool, float)):
+        raise ValueError(allowed)
+    try:
+        text = parse_text(raw)
+    except ValueError:
+        raise ValueError(allowed) from None
+    if _NUMBER.fullmatch(text):
+        text = str(int(text))
+    if text in ("0", "id:") or len(text) > MOST_KEY or not text.isprintable():
+        raise ValueError(allowed)
+    return text
+
+
+def run_id_of(reference: str) -> object:
+    """Give the id of the run that a text names: 123 for ``123``, the text behind ``id:``; None for a run key."""
+    if reference.startswith("id:"):
+        return reference.removeprefix("id:")
+    return int(reference) if _NUMBER.fullmatch(reference) else None
+
+
+def reference_of(run_id: object) -> str:
+    """Give the text that names a run in FAMACASE_TESTOPS_RUN_ID; the opposite of `run_id_of`."""
+    text = str(run_id)
+    return text if _NUMBER.fullmatch(text) else f"id:{text}"
+
+
+def parse_shard(raw: object) -> tuple[int, int]:
+    """Take ``2/4``: the second of four shards."""
+    found = _SHARD.fullmatch(str(raw))
+    index, total = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= index <= total:
+        raise ValueError("a shard and how many there are, such as 2/4")
+    return index, total
 
 
 def parse_path(raw: object) -> Path:

@@ -306,7 +306,7 @@ def test_a_run_whose_answer_the_session_never_saw_is_not_created_again(
 
 def test_a_run_to_join_is_joined(leave: Leave, settings: Settings, backend: Backend) -> None:
     existing = run_on(backend, Run.from_settings(Settings()))
-    leave(result(), run=Run.from_settings(Settings(testops_run_id=existing.id)))
+    leave(result(), run=Run.from_settings(Settings(testops_run_id=str(existing.id))))
 
     send(settings)
 

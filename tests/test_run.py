@@ -13,7 +13,7 @@ from harness.server import COMPLETE, RUNS, TOKEN, Action, Backend, answer, cut_o
 
 from famacase_xdist.api import Api, RunRequest
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
-from famacase_xdist.run import Run
+from famacase_xdist.run import Place, Run, planned_request
 from famacase_xdist.settings import Settings
 from famacase_xdist.transport import File, HttpTransport
 
@@ -232,7 +232,7 @@ def test_each_session_has_a_key_of_its_own() -> None:
 
 FACTS = [
     planned(testops_run_title="\N{SNOWMAN}", testops_run_tags=("a", "b"), environment="stage"),
-    planned(testops_run_id=7),
+    planned(testops_run_id="7"),
 ]
 
 
@@ -241,7 +241,7 @@ FACTS = [
 def test_a_run_goes_on_in_another_process_as_it_was(run: Run, run_id: object) -> None:
     facts = json.loads(json.dumps({**run.facts(), "run_id": run_id}))
 
-    again = Run.from_facts(facts)
+    again = Run.from_facts(facts, Place(Path("/state/outbox/a.sqlite3"), ("host", "DEMO")), 120.0)
 
     assert (again.request, again.join_id, again.id) == (run.request, run.join_id, run_id)
     assert again.is_open == (run_id is not None)
@@ -286,7 +286,7 @@ def test_a_run_that_is_joined_is_looked_up_and_none_is_made(api: Api, backend: B
     first = planned()
     first.open(api)
     backend.seen.clear()
-    second = planned(testops_run_id=first.id)
+    second = planned(testops_run_id=str(first.id))
 
     second.open(api)
 
@@ -297,7 +297,7 @@ def test_a_run_that_is_joined_is_looked_up_and_none_is_made(api: Api, backend: B
 
 def test_a_run_that_is_not_there_is_named_with_its_setting(api: Api, backend: Backend) -> None:
     with pytest.raises(Refused) as caught:
-        planned(testops_run_id=99).open(api)
+        planned(testops_run_id="99").open(api)
 
     assert str(caught.value) == "there is no run 99 in project DEMO (FAMACASE_TESTOPS_RUN_ID)"
     assert (caught.value.status, caught.value.retryable) == (404, False)
@@ -318,7 +318,7 @@ def test_another_refusal_keeps_its_status_and_the_servers_words(
     pattern: str, status: int, api: Api, backend: Backend
 ) -> None:
     backend.inject(pattern, answer(status, b'{"detail": "no"}'))
-    run = planned(testops_run_id=7 if "7" in pattern else None)
+    run = planned(testops_run_id="7" if "7" in pattern else None)
 
     with pytest.raises(Refused, match=f"HTTP {status}: no") as caught:
         run.open(api)
@@ -365,9 +365,9 @@ def test_a_run_is_completed_on_the_server(api: Api, backend: Backend) -> None:
     run.open(api)
     assert not run.completed
 
-    run.complete(api)
+    run.leave(api, undelivered=0, is_finished=True)
 
-    assert run.completed
+    assert (run.completed, run.why_open, run.is_owed) == (True, "", False)
     assert [made.status for made in backend.store.runs()] == ["completed"]
 
 
@@ -378,6 +378,128 @@ def test_a_run_that_could_not_be_completed_is_not_said_to_be(fault: Action, api:
     backend.inject(COMPLETE, fault)
 
     with pytest.raises(DeliveryError):
-        run.complete(api)
+        run.leave(api, undelivered=0, is_finished=True)
 
     assert not run.completed
+    assert run.is_owed
+
+
+@pytest.mark.parametrize(
+    ("settings", "undelivered", "why"),
+    [
+        ({}, 3, "3 results are undelivered"),
+        ({"testops_run_complete": False}, 0, "FAMACASE_TESTOPS_RUN_COMPLETE=false"),
+        ({"testops_run_id": "{id}"}, 0, "it was joined by its number (famacase-xdist run complete {id})"),
+    ],
+    ids=["undelivered", "not asked for", "joined"],
+)
+def test_a_run_that_is_not_completed_says_why(
+    settings: dict[str, Any], undelivered: int, why: str, api: Api, backend: Backend
+) -> None:
+    there = planned()
+    there.open(api)
+    named = {name: v.format(id=there.id) if isinstance(v, str) else v for name, v in settings.items()}
+    run = planned(**named)
+    run.open(api)
+
+    run.leave(api, undelivered=undelivered, is_finished=True)
+
+    assert (run.completed, run.why_open, run.is_owed) == (False, why.format(id=there.id), False)
+    assert backend.requests(COMPLETE) == []
+
+
+def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backend, tmp_path: Path) -> None:
+    there = planned()
+    there.open(api)
+    settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "FAMACASE_TESTOPS_RUN_COMPLETE"})
+    run = Run.from_settings(settings, Place(tmp_path / "outbox" / "a.sqlite3", ("host", "DEMO")))
+    run.open(api)
+
+    run.leave(api, undelivered=0, is_finished=True)
+
+    assert run.completed
+    assert [made.status for made in backend.store.runs()] == ["completed"]
+
+
+# Sharing
+
+
+def shared(path: Path, **settings: Any) -> Run:
+    """Plan the run of a session that shares a key in this directory."""
+    place = Place(path / "outbox" / f"{len(list(path.iterdir()))}.sqlite3", ("host", "DEMO"))
+    return Run.from_settings(Settings(mode="testops", testops_project="DEMO", **settings), place)
+
+
+def test_a_key_is_shared_and_a_number_is_not_unless_it_is_to_be_completed(tmp_path: Path) -> None:
+    assert shared(tmp_path, testops_run_id="nightly").sharing is not None
+    assert shared(tmp_path).sharing is None
+    assert shared(tmp_path, testops_run_id="12").sharing is None
+    assert shared(tmp_path, testops_run_id="12", sources={"testops_run_complete": "x"}).sharing is not None
+
+
+def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, backend: Backend) -> None:
+    run = shared(tmp_path, testops_run_id="nightly", shard=(1, 1))
+    run.open(api)
+    facts = json.loads(json.dumps(run.facts()))
+
+    again = Run.from_facts(facts, Place(tmp_path / "outbox" / "0.sqlite3", ("host", "DEMO")), 5.0)
+    again.leave(api, undelivered=0, is_finished=True)
+
+    assert again.sharing is not None
+    assert run.sharing is not None
+    assert again.sharing.member == run.sharing.member
+    assert again.completed
+    assert len(backend.requests(COMPLETE)) == 1
+
+
+def test_a_key_that_cannot_be_shared_still_has_a_run_and_says_so(api: Api, backend: Backend) -> None:
+    place = Place(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO"))
+    run = Run.from_settings(Settings(testops_run_id="nightly"), place)
+
+    run.open(api)
+    run.leave(api, undelivered=0, is_finished=True)
+
+    assert run.completed
+    (note,) = run.notes
+    assert note.startswith("run key 'nightly' could not be shared (/proc/nowhere/runs: ")
+    assert note.endswith("): this session reports to a run of its own")
+
+
+def test_a_number_that_cannot_be_shared_is_left_open(api: Api, backend: Backend) -> None:
+    there = planned()
+    there.open(api)
+    settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "x"})
+    run = Run.from_settings(settings, Place(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO")))
+
+    run.open(api)
+    run.leave(api, undelivered=0, is_finished=True)
+
+    assert run.id == there.id
+    assert not run.completed
+    assert run.notes[0].endswith("so it is not completed")
+
+
+# What the run is made from
+
+
+def test_a_ci_system_gives_title_and_description() -> None:
+    environ = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_RUN_ID": "1234",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GITHUB_REF_NAME": "main",
+        "GITHUB_SHA": "1a2b3c4d5e6f",
+        "GITHUB_SERVER_URL": "https://github.example.com",
+        "GITHUB_REPOSITORY": "shop/tests",
+    }
+
+    request = planned_request(Settings(testops_run_tags=("a",)), environ)
+    assert "main" in request.title
+    for word in ("main", "1a2b3c4d", "https://github.example.com/shop/tests/actions/runs/1234"):
+        assert word in request.description
+    assert request.tags == ("a",)
+
+    own = planned_request(Settings(testops_run_title="Mine", testops_run_description="About it"), environ)
+    assert own.title == "Mine"
+    assert own.description.startswith("About it\n")
+    assert "https://github.example.com/shop/tests/actions/runs/1234" in own.description

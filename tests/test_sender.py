@@ -68,6 +68,8 @@ class Line:
         self.api = Api(self.transport, url, "DEMO", timeout=self.settings.timeout)
         self.outbox = Outbox(path)
         self.run = Run.from_settings(self.settings)
+        # What is sent is what most tests here are about; those that complete the run say so.
+        self.run.completes = False
         self.sender = Sender(self.api, self.outbox, self.run, self.settings)
 
     def start(self) -> Line:
@@ -84,7 +86,8 @@ class Line:
     def deliver(self, *frames: wire.AnyFrame, complete: bool = False) -> bool:
         """Put frames, and flush."""
         self.put(*frames)
-        return self.sender.flush(DEADLINE, complete=complete)
+        self.run.completes = complete
+        return self.sender.flush(DEADLINE)
 
 
 Connect = Callable[..., Line]
@@ -590,7 +593,8 @@ def test_after_the_time_is_up_a_run_is_not_completed_behind_the_summarys_back(
     line = connect().start()
     backend.inject(RESULTS, late(backend))
     line.put(result())
-    line.sender.flush(0.1, complete=True)
+    line.run.completes = True
+    line.sender.flush(0.1)
 
     backend.released.set()
     line.sender.join(DEADLINE)
@@ -660,7 +664,7 @@ def test_a_project_that_is_not_there_is_named(tmp_path: Path, connect: Connect) 
 
 
 def test_a_run_that_is_not_there_is_named(backend: Backend, connect: Connect) -> None:
-    line = connect(testops_run_id=99).start()
+    line = connect(testops_run_id="99").start()
     line.deliver(result())
 
     assert line.sender.trouble == "there is no run 99 in project DEMO (FAMACASE_TESTOPS_RUN_ID)"
@@ -881,7 +885,8 @@ def test_a_server_that_hangs_while_the_run_is_completed_is_left_when_the_time_is
     line.put(result())
     began = time.monotonic()
 
-    assert not line.sender.flush(0.3, complete=True)
+    line.run.completes = True
+    assert not line.sender.flush(0.3)
 
     assert time.monotonic() - began < 2
     assert not line.run.completed

@@ -14,6 +14,7 @@ from harness.suites import Suite
 from famacase_xdist.errors import SettingsError
 from famacase_xdist.settings import BY_NAME, SETTINGS, Settings
 from famacase_xdist.sources import Sources
+from famacase_xdist.values import parse_run, reference_of, run_id_of
 
 #: For each setting a text for the source under test, a text for the weaker ones, and what the first one means.
 SAMPLES: dict[str, tuple[str, str, object]] = {
@@ -23,7 +24,7 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "testops_api_token": ("rep_strong", "rep_weak", "rep_strong"),
     "testops_api_host": ("strong.example.com", "weak.example.com", "https://strong.example.com"),
     "testops_project": ("STRONG", "WEAK", "STRONG"),
-    "testops_run_id": ("7", "8", 7),
+    "testops_run_id": ("7", "nightly", "7"),
     "testops_run_title": ("Strong", "Weak", "Strong"),
     "testops_run_description": ("Strong", "Weak", "Strong"),
     "testops_run_complete": ("no", "yes", False),
@@ -44,6 +45,8 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "collection_errors": ("false", "true", False),
     "not_run": ("true", "false", True),
     "state_dir": ("/strong", "/weak", Path("/strong")),
+    "lock_timeout": ("5", "6", 5.0),
+    "shard": ("2/4", "1/4", (2, 4)),
 }
 #: The sources, the strongest first.
 SOURCES = ("--qase", "--famacase", "FAMACASE_", "QASE_", "ini", "famacase.config.json", "qase.config.json")
@@ -179,7 +182,7 @@ def test_files_may_hold_json_values_of_their_own_type(configure: Configure, tmp_
     settings = configure({"qase.config.json": {"environment": "upstream"}}).settings()
 
     assert (settings.testops_run_complete, settings.testops_run_tags) == (False, ("a", "b"))
-    assert (settings.testops_run_id, settings.testops_batch_size) == (7, 10)
+    assert (settings.testops_run_id, settings.testops_batch_size) == ("7", 10)
     assert (settings.status_mapping, settings.timeout) == ({"invalid": "failed"}, 2.5)
     assert settings.environment == "upstream"
 
@@ -256,7 +259,7 @@ BAD = {
     ),
     "--famacase": ("timeout", "soon", "--famacase-timeout: 'soon' is not allowed; allowed is a number of 0.1 or more"),
     "FAMACASE_": ("api_url", "https://", "FAMACASE_API_URL: 'https://' is not allowed; allowed is the address of a"),
-    "QASE_": ("testops_run_id", "x", "QASE_TESTOPS_RUN_ID: 'x' is not allowed; allowed is a number of 1 or more"),
+    "QASE_": ("testops_run_id", "0", "QASE_TESTOPS_RUN_ID: '0' is not allowed; allowed is the number of a run, a"),
     "ini": ("attachment_workers", "99", "pytest.ini: '99' is not allowed; allowed is a number from 1 to 32"),
     "famacase.config.json": (
         "testops_run_complete",
@@ -294,6 +297,83 @@ def test_a_bad_value_that_a_stronger_source_covers_is_no_error(configure: Config
     given = {"FAMACASE_": {"timeout": "5"}, "ini": {"timeout": "soon"}}
 
     assert configure(given).settings().timeout == 5
+
+
+# What a CI system says
+
+GITLAB = {"GITLAB_CI": "true", "CI_PIPELINE_ID": "77", "CI_NODE_INDEX": "2", "CI_NODE_TOTAL": "4"}
+
+
+def gitlab(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in GITLAB.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_auto_is_the_run_key_of_the_ci_run(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    gitlab(monkeypatch)
+
+    key = configure({"FAMACASE_": {"testops_run_id": "auto"}}).settings().testops_run_id
+
+    assert key is not None
+    assert key.startswith("gitlab-")
+    assert "77" in key
+
+
+def test_auto_is_an_error_where_no_ci_system_is_known(configure: Configure) -> None:
+    with pytest.raises(SettingsError, match="FAMACASE_TESTOPS_RUN_ID: 'auto' is not allowed; allowed is, where no CI"):
+        configure({"FAMACASE_": {"testops_run_id": "auto"}}).settings()
+
+
+def test_the_shard_is_read_from_the_ci_system_and_ours_wins(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gitlab(monkeypatch)
+
+    assert configure({}).settings().shard == (2, 4)
+    assert configure({}).settings().sources["shard"] == "the CI system"
+    assert configure({"FAMACASE_": {"shard": "1/3"}}).settings().shard == (1, 3)
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "2", "2/", "/4", "a/b", "-1/4", "1.5/2", "1/0"])
+def test_a_shard_that_is_none_is_refused(text: str, configure: Configure) -> None:
+    with pytest.raises(SettingsError, match=r"allowed is a shard and how many there are, such as 2/4"):
+        configure({"FAMACASE_": {"shard": text}}).settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "run_id"),
+    [
+        ("12", "12", 12),
+        (" 0012 ", "12", 12),
+        ("id:5f0c-a", "id:5f0c-a", "5f0c-a"),
+        ("id:12", "id:12", "12"),
+        ("nightly", "nightly", None),
+        ("12.0", "12.0", None),
+        ("-3", "-3", None),
+        ("PR #7, unit", "PR #7, unit", None),
+        ("\u00fcbung", "\u00fcbung", None),
+    ],
+)
+def test_a_number_is_a_run_and_other_text_is_a_key(text: str, kept: str, run_id: object, configure: Configure) -> None:
+    assert configure({"FAMACASE_": {"testops_run_id": text}}).settings().testops_run_id == kept
+    assert run_id_of(kept) == run_id
+
+
+@pytest.mark.parametrize("text", ["0", "id:", "x" * 201, "a\nb", "a\x00b"])
+def test_what_names_no_run_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="the number of a run, a run key of at most 200 characters, or auto"):
+        parse_run(text)
+
+
+@pytest.mark.parametrize("raw", [True, 1.5, ["a"], {}, None])
+def test_a_json_value_that_names_no_run_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="the number of a run"):
+        parse_run(raw)
+
+
+@pytest.mark.parametrize("run_id", [7, "7a", "5f0c-a/b", 10**20])
+def test_what_is_printed_for_a_run_names_it(run_id: object) -> None:
+    assert str(run_id_of(parse_run(reference_of(run_id)))) == str(run_id)
 
 
 @pytest.mark.skipif(pytest.version_tuple < (9,), reason="before pytest 9 ini values are texts only")

@@ -97,7 +97,7 @@ def test_where_all_is_well_two_lines_say_it() -> None:
 
 
 def test_a_run_that_was_not_completed_is_said_to_be_open() -> None:
-    assert section()[0] == "run 7: https://famacase.example.com/runs/7 (not completed)"
+    assert section()[0] == "run 7: https://famacase.example.com/runs/7 (not completed: there was no time left)"
 
 
 def test_where_no_run_was_opened_none_is_named() -> None:

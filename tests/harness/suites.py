@@ -18,6 +18,13 @@ MODES = {
     "n2": ("-n2",),
 }
 
+#: Variables that would change what a suite reports: settings, and what a CI system says of itself.
+NOT_INHERITED = (
+    *("FAMACASE_", "QASE_", "PYTEST_", "TOX_", "COV_"),
+    *("GITHUB_", "GITEA_", "FORGEJO_", "GITLAB_", "CI_", "CIRCLE", "BUILDKITE", "JENKINS_", "BUILD_", "BITBUCKET_"),
+    *("SYSTEM_", "TF_BUILD", "GIT_"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -51,11 +58,7 @@ class Suite:
 
     def environment(self, **env: str) -> dict[str, str]:
         """Give a clean environment: what this process has of settings does not count; empty values are left out."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("FAMACASE_", "QASE_", "PYTEST_", "TOX_", "COV_"))
-        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         kept["FAMACASE_STATE_DIR"] = str(self.state)
         kept["PYTHONDONTWRITEBYTECODE"] = "1"
         return {name: value for name, value in {**kept, **self.env, **env}.items() if value}

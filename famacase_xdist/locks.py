@@ -1,0 +1,194 @@
+"""Locks in a state directory that jobs share: one around a run key, and one for each session that lives.
+
+On one machine, and on file systems that carry it between machines, a lock is flock: the system drops it with the
+process, however that ends, and nobody has to compare clocks or pids. Where flock stays on the machine or is missing,
+it is filelock's lease: a file whose holder refreshes it, which who waits may take after `LEASE_SECONDS` of his own
+clock without a refresh. All users of a directory need the same kind, so the first one writes it into the file
+``locks``, and whoever knows better may write ``flock`` or ``lease`` there before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
+
+from .errors import LockTimeout, SharingError
+
+FLOCK, LEASE = "flock", "lease"
+#: Seconds without a refresh after which a lease may be taken.
+LEASE_SECONDS = 30.0
+#: Seconds between two tries to get a lock.
+POLL = 0.05
+#: File systems that several machines may mount and whose flock the others do not see; fuse.* are too.
+_SHARED_WITHOUT_FLOCK = frozenset(
+    {"9p", "afs", "beegfs", "cifs", "davfs", "fuse", "lustre", "prl_fs", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs"}
+)
+#: The one of FUSE that is a container's own disk.
+_LOCAL_FUSE = "fuse.fuse-overlayfs"
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+def lock_kind(directory: Path) -> str:
+    """Give the kind of lock that all users of a directory use, `FLOCK` or `LEASE`.
+
+    Raises:
+        SharingError: The file ``locks`` names no kind, or flock where this machine's flock reaches nobody else.
+        OSError: The directory cannot be used.
+    """
+    path = directory / "locks"
+    fitting, file_system = fitting_kind(directory)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(fitting)
+    # Empty: its maker is between creating and writing it, and comes to the same answer.
+    said = path.read_text().strip() or fitting
+    if said not in (FLOCK, LEASE):
+        raise SharingError(f"{path} says {said!r}; allowed is {FLOCK} or {LEASE}")
+    if said == FLOCK and fitting == LEASE:
+        raise SharingError(f"{path} says {FLOCK}, which does not leave this machine on {file_system}; write {LEASE}")
+    return said
+
+
+def fitting_kind(directory: Path, mounts: Path = _MOUNTS) -> tuple[str, str]:
+    """Give the kind that fits a directory's file system, and the name of that file system."""
+    name, options = _file_system(directory.resolve(), mounts)
+    if name in ("nfs", "nfs4"):
+        is_local = bool({"nolock", "local_lock=all", "local_lock=flock"} & set(options))
+        return (LEASE if is_local else FLOCK), name
+    is_lease = name in _SHARED_WITHOUT_FLOCK or (name.startswith("fuse.") and name != _LOCAL_FUSE)
+    return (LEASE if is_lease else FLOCK), name
+
+
+def _file_system(path: Path, mounts: Path) -> tuple[str, list[str]]:
+    """Find type and options of the mount that holds a path; no name where the system has no such list."""
+    found: tuple[str, list[str]] = ("", [])
+    depth = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in mounts.read_text().splitlines():
+            before, _, after = line.partition(" - ")
+            place = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split()[4]))
+            # A later mount hides an earlier one at the same place.
+            if path.is_relative_to(place) and len(place.parts) >= depth:
+                depth = len(place.parts)
+                name, _, *options = after.split()
+                found = name, [*",".join(options).split(","), *before.split()[5].split(",")]
+    return found
+
+
+def new_lock(path: Path, kind: str) -> BaseFileLock:
+    """Make a lock of a kind; any thread may take and release it."""
+    if kind == LEASE:
+        return SoftFileLease(path, lease_duration=LEASE_SECONDS, thread_local=False)
+    # No silent change to a soft lock: who shares the directory would not see it.
+    return FileLock(path, thread_local=False, fallback_to_soft=False)
+
+
+class KeyLock:
+    """The lock around one run key's record, in the key's own directory.
+
+    Args:
+        directory: Of the key; made where it is not there, and swept with the lock held, lock included.
+    """
+
+    def __init__(self, directory: Path, kind: str) -> None:
+        self._directory = directory
+        self._kind = kind
+        self._is_waiting = False
+
+    @property
+    def waits_for(self) -> str:
+        """Who holds the lock that this process waits for: pid, host, since; empty where it does not wait."""
+        return self._holder() if self._is_waiting else ""
+
+    @contextmanager
+    def hold(self, timeout: float, give_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Hold the lock.
+
+        Raises:
+            LockTimeout: It did not come within `timeout` seconds, or `give_up` said so.
+            OSError: The directory cannot be used.
+        """
+        lock = self._acquire(timeout, give_up)
+        try:
+            self._say_who()
+            yield
+        finally:
+            lock.release()
+
+    def _acquire(self, timeout: float, give_up: Callable[[], bool]) -> BaseFileLock:
+        deadline = time.monotonic() + timeout
+        self._is_waiting = True
+        try:
+            while True:
+                self._directory.mkdir(mode=0o700, exist_ok=True)
+                lock = new_lock(self._directory / "lock", self._kind)
+                left = max(0.0, deadline - time.monotonic())
+                try:
+                    lock.acquire(timeout=left, poll_interval=POLL, cancel_check=give_up)
+                    return lock
+                except FileNotFoundError:
+                    if not left:
+                        raise
+                    # Swept between two lines: once more, in a new directory.
+                except Timeout:
+                    raise LockTimeout(f"waited {timeout:g} s for {self._holder()}") from None
+        finally:
+            self._is_waiting = False
+
+    def _say_who(self) -> None:
+        since = time.strftime("%Y-%m-%d %H:%M:%S")
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        (self._directory / "holder").write_text(json.dumps(holder))
+
+    def _holder(self) -> str:
+        try:
+            holder = json.loads((self._directory / "holder").read_text())
+            return f"pid {holder['pid']} on {holder['host']}, which has the lock since {holder['since']}"
+        except (OSError, ValueError, KeyError, TypeError):
+            return "a process that has not said who it is"
+
+
+class Lease:
+    """Says that a session lives: a lock that is held until the process ends or says goodbye."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self._path = path
+        self._lock = new_lock(path, kind)
+
+    def hold(self) -> None:
+        """Take it; nobody else ever does, but to see whether somebody lives.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        if not self._lock.is_locked:
+            self._lock.acquire(timeout=1.0)
+
+    def drop(self) -> None:
+        """Let go of it. May be called twice."""
+        if self._lock.is_locked:
+            self._lock.release()
+        self._path.unlink(missing_ok=True)
+
+    def is_alive(self) -> bool:
+        """Whether another session holds it. Asked under the key's lock, so nobody is about to take it.
+
+        A lease that is not refreshed any more counts as alive until it was watched for `LEASE_SECONDS`.
+        """
+        if not self._path.exists():
+            return False
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        self._lock.release()
+        return False

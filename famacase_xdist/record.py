@@ -1,0 +1,157 @@
+"""The record of a run key: its run, and the sessions that joined it. Data and one verdict, no files and no clocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import SharingError
+
+VERSION = 1
+#: How a session stands: it runs (or died without a word), ended as it should, was interrupted, died and was resent.
+RUNNING, LEFT, INTERRUPTED, DIED = "running", "left", "interrupted", "died"
+#: Whether a session that has not left still lives.
+IsAlive = Callable[["Member"], bool]
+#: How many results a session that died has left undelivered; None where that cannot be known now.
+LeftBehind = Callable[["Member"], int | None]
+
+
+@dataclass(slots=True)
+class Member:
+    """One session of a run key.
+
+    Attributes:
+        id: The name of its outbox and of its lease, unique in a state directory.
+        host, pid, since: For people; no proof of life.
+        shard: Its index, from 1, and how many shards it expects; None where the suite is not divided.
+        completes: False if it wants the run to stay open.
+        state: One of `RUNNING`, `LEFT`, `INTERRUPTED`, `DIED`.
+        undelivered: Results that the server has not got, as far as the session itself said.
+    """
+
+    id: str
+    host: str = ""
+    pid: int = 0
+    since: str = ""
+    shard: tuple[int, int] | None = None
+    completes: bool = True
+    state: str = RUNNING
+    undelivered: int = 0
+
+    def __post_init__(self) -> None:
+        if self.shard is not None:  # a list, where it comes from JSON
+            index, total = self.shard
+            self.shard = (index, total)
+
+    @property
+    def name(self) -> str:
+        """What people call it: ``shard 2/4``, or pid and host."""
+        return "shard {}/{}".format(*self.shard) if self.shard else f"the session of pid {self.pid} on {self.host}"
+
+
+@dataclass(slots=True)
+class Record:
+    """What is known of a run key.
+
+    Attributes:
+        key: The run key; for people, since the file is named by a digest.
+        request: What the run is made from; kept before it is sent, so that another session can send the same again.
+        run_id: The server's id, an opaque JSON value; None until the run is there.
+        completed: Whether a session completed the run.
+        previous: The id of a completed run that had this key before.
+        members: The sessions, in the order they joined.
+    """
+
+    key: str
+    request: dict[str, Any] | None = None
+    run_id: Any = None
+    completed: bool = False
+    previous: Any = None
+    members: list[Member] = field(default_factory=list)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        """Read what `to_json` wrote.
+
+        Raises:
+            SharingError: Another version wrote it, or it is damaged.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values.pop("version") != VERSION:
+                raise SharingError("another version of famacase-xdist wrote its record")
+            return cls(**{**values, "members": [Member(**each) for each in values["members"]]})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise SharingError(f"its record is damaged: {error!r}") from None
+
+    def to_json(self) -> str:
+        """Give the record as text."""
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1)
+
+    def member(self, member_id: str) -> Member | None:
+        """Find a session."""
+        return next((each for each in self.members if each.id == member_id), None)
+
+    def continued(self) -> Record:
+        """Give the record of the next run of a key whose run is completed."""
+        return Record(self.key, previous=self.run_id)
+
+
+def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list[str]:
+    """Say why a run must not be completed now, a few words for each reason; none: whoever asks completes it."""
+    latest: dict[object, Member] = {each.shard[0] if each.shard else each.id: each for each in record.members}
+    reasons = []
+    for member in record.members:
+        is_replaced = latest[member.shard[0] if member.shard else member.id] is not member
+        if reason := _why(member, is_replaced, is_alive, left_behind):
+            reasons.append(reason)
+    if any(not member.completes for member in record.members):
+        reasons.append("FAMACASE_TESTOPS_RUN_COMPLETE=false")
+    if record.previous is None:
+        reasons += _not_come(latest.values())
+    return reasons
+
+
+def _why(member: Member, is_replaced: bool, is_alive: IsAlive, left_behind: LeftBehind) -> str:
+    """Say what of one session keeps the run open; a shard that was run again need not have ended well."""
+    if member.state == RUNNING:
+        if is_alive(member):
+            return f"{member.name} still runs"
+        return _why_dead(member, is_replaced, left_behind(member))
+    if member.undelivered:
+        return _undelivered(member.undelivered, member)
+    if member.shard and member.state != LEFT and not is_replaced:
+        return f"{member.name} {'was interrupted' if member.state == INTERRUPTED else 'died'}"
+    return ""
+
+
+def _why_dead(member: Member, is_replaced: bool, lost: int | None) -> str:
+    if lost:
+        return f"{member.name} died; {_undelivered(lost, member)}"
+    if lost == 0 and not member.shard:
+        return ""  # no test of it had begun, or all of them have been delivered
+    return "" if is_replaced else f"{member.name} died"
+
+
+def _undelivered(count: int, member: Member) -> str:
+    return f"{count} results of {member.name} are undelivered (famacase-xdist resend)"
+
+
+def _not_come(members: Iterable[Member]) -> list[str]:
+    """Name the shards that nobody has started; where sessions disagree about the number, the largest counts."""
+    shards = [member.shard for member in members if member.shard]
+    total = max((total for _, total in shards), default=0)
+    missing = sorted(set(range(1, total + 1)) - {index for index, _ in shards})
+    if not missing:
+        return []
+    names = ", ".join(f"{index}/{total}" for index in missing[:10])
+    more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+    return [f"shard{'s' if len(missing) > 1 else ''} {names}{more} {'have' if len(missing) > 1 else 'has'} not come"]
+
+
+def request_of(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Give a run's request as the keyword arguments of `RunRequest`: JSON has no tuples."""
+    return {**values, "tags": tuple(values["tags"])}

@@ -1,0 +1,41 @@
+"""Which requests are tried again, how often and after how long: reporter-api.md, "Statuses to retry"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tenacity import RetryCallState, Retrying, nap, retry_if_exception, stop_after_attempt, stop_never
+from tenacity.stop import stop_base
+from tenacity.wait import wait_random_exponential
+
+from .errors import DeliveryError
+
+#: Longest wait between two tries in seconds; a server that asks for more gets six times as much at most.
+MAX_WAIT = 10.0
+
+_jitter = wait_random_exponential(multiplier=0.5, max=MAX_WAIT)
+
+
+def retrying(
+    attempts: int, *, sleep: Callable[[float], None] = nap.sleep, give_up: stop_base = stop_never
+) -> Retrying:
+    """Give what makes a call, and makes it again where that may help: full jitter, Retry-After honoured.
+
+    Args:
+        attempts: Tries in all; the last one's error is raised.
+        sleep: Waits between two tries.
+        give_up: What ends the tries before that.
+    """
+    return Retrying(
+        retry=retry_if_exception(lambda error: isinstance(error, DeliveryError) and error.retryable),
+        stop=stop_after_attempt(attempts) | give_up,
+        wait=_wait_seconds,
+        sleep=sleep,
+        reraise=True,
+    )
+
+
+def _wait_seconds(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked = getattr(error, "retry_after", None) or 0.0
+    return max(_jitter(state), min(asked, MAX_WAIT * 6))

@@ -1,0 +1,237 @@
+"""One run for many jobs: who is first with a run key creates the run, the others join it, the last one completes it.
+
+The key's directory below the state directory holds its lock, its record, and a lease for each session that lives.
+All that this module does happens under the lock, the call that creates the run and the one that completes it
+included; so what it decides is true until the server has heard it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import locks
+from .api import Api, RunRequest
+from .errors import LockTimeout, OutboxError, Refused, SharingError
+from .locks import KeyLock, Lease
+from .outbox import Outbox
+from .record import RUNNING, Member, Record, request_of, why_open
+
+#: Seconds after which nothing of a run key is kept.
+KEPT_SECONDS = 7 * 24 * 3600.0
+#: Whether who waits need not wait any more.
+GiveUp = Callable[[], bool]
+
+
+class Sharing:
+    """This session's part in a run key, or in a run that is shared by its number.
+
+    Args:
+        state: The state directory, which all sessions of the key share.
+        scope: What makes equal keys different: the server's address and the project.
+        key: The run key.
+        member: This session, as it joins; its outbox is the file of that name.
+        run_id: The run's id where it has been created elsewhere; then `key` only names the record.
+        lock_timeout: Seconds to wait for the key's lock.
+
+    Attributes:
+        continues: The completed run that had the key before; None where there was none.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        scope: tuple[str, str],
+        key: str,
+        member: Member,
+        *,
+        run_id: object = None,
+        lock_timeout: float,
+    ) -> None:
+        digest = hashlib.sha256(json.dumps([*scope, key, run_id is None]).encode()).hexdigest()[:32]
+        self._state = state
+        self._runs = state / "runs"
+        self._directory = self._runs / digest
+        self._run_id = run_id
+        self._lock_timeout = lock_timeout
+        self._lock: KeyLock | None = None
+        self._leases: dict[str, Lease] = {}
+        self._kind = ""
+        self.key = key
+        self.member = member
+        self.continues: object = None
+
+    @property
+    def waits_for(self) -> str:
+        """Who holds the lock that this session waits for; empty where it does not wait."""
+        return self._lock.waits_for if self._lock else ""
+
+    def join(self, plan: RunRequest, api: Api, give_up: GiveUp) -> object:
+        """Join the key's run, or create it from `plan` if nobody has; gives its id.
+
+        A run that the server does not know any more is made anew.
+
+        Raises:
+            LockTimeout: Another session had the lock all the time.
+            SharingError: The state directory cannot be used.
+            DeliveryError: The run could not be created, or looked for; this session is on record all the same.
+        """
+        run_id, is_new = self._joined(plan, api, give_up)
+        if not is_new:
+            try:
+                api.check_run(run_id)
+            except Refused as error:
+                if error.status != 404 or self._run_id is not None:
+                    raise
+                run_id, _ = self._joined(plan, api, give_up, gone=run_id)
+        self._sweep()
+        return run_id
+
+    def _joined(self, plan: RunRequest, api: Api, give_up: GiveUp, gone: object = None) -> tuple[object, bool]:
+        """Give the run's id, and whether this session has created it."""
+        with self._held(self._lock_timeout, give_up):
+            record = self._read() or Record(self.key)
+            if record.completed:
+                record = record.continued()
+            if gone is not None and record.run_id == gone:
+                record.run_id = record.request = None
+            if self._run_id is not None:
+                record.run_id = self._run_id
+            self._enter(record)
+            if record.run_id is not None:
+                return record.run_id, False
+            # What a session asked for that died of it is asked for again, with its Idempotency-Key.
+            record.request = record.request or dataclasses.asdict(_continuing(plan, record.previous, api))
+            self._write(record)
+            record.run_id = api.create_run(RunRequest(**request_of(record.request)))
+            self._write(record)
+            return record.run_id, True
+
+    def _enter(self, record: Record) -> None:
+        """Put this session on record while its lease is held: from here on nobody completes the run without it."""
+        self.continues = record.previous
+        self._lease(self.member.id).hold()
+        if record.member(self.member.id) is None:
+            record.members.append(self.member)
+        # Looked at now, so that at the end a lease that nobody refreshes has been watched for long enough.
+        for each in record.members:
+            self._is_alive(each)
+        self._write(record)
+
+    def leave(
+        self, run_id: object, api: Api, *, state: str, undelivered: int, patience: float | None = None
+    ) -> list[str]:
+        """Say goodbye, and complete the run if that is all that is missing; gives the reasons where it is not.
+
+        Raises:
+            LockTimeout: Another session had the lock all the time.
+            SharingError: The state directory cannot be used.
+            DeliveryError: The run could not be completed.
+        """
+        with self._held(self._lock_timeout if patience is None else patience, lambda: False):
+            record = self._read()
+            me = record.member(self.member.id) if record else None
+            if record is None or me is None:
+                return ["its run key has gone on without it (famacase-xdist run complete)"]
+            me.state, me.undelivered = state, undelivered
+            self._write(record)
+            self._lease(me.id).drop()
+            if record.completed or record.run_id != run_id:
+                return ["another session has completed it"] if record.completed else ["it was never opened"]
+            reasons = why_open(record, self._is_alive, self._left_behind)
+            if not reasons:
+                api.complete_run(run_id)
+                record.completed = True
+                self._write(record)
+            return reasons
+
+    @contextmanager
+    def _held(self, timeout: float, give_up: GiveUp) -> Iterator[None]:
+        try:
+            if self._lock is None:
+                self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._kind = locks.lock_kind(self._runs)
+                self._lock = KeyLock(self._directory, self._kind)
+            with self._lock.hold(timeout, give_up):
+                yield
+        except LockTimeout as error:
+            raise LockTimeout(f"run key {self.key!r}: {error}") from None
+        except OSError as error:
+            raise SharingError(f"{self._runs}: {error.strerror or error}") from None
+
+    def _lease(self, member_id: str) -> Lease:
+        if member_id not in self._leases:
+            self._leases[member_id] = Lease(self._directory / "leases" / member_id, self._kind)
+        return self._leases[member_id]
+
+    def _is_alive(self, member: Member) -> bool:
+        return member.state == RUNNING and (member.id == self.member.id or self._lease(member.id).is_alive())
+
+    def _left_behind(self, member: Member) -> int | None:
+        """Count what a session that died has in its outbox; None where that is not there, or somebody resends it."""
+        path = self._state / "outbox" / f"{member.id}.sqlite3"
+        if not path.is_file():
+            return None
+        try:
+            with contextlib.closing(Outbox(path)) as outbox:
+                return outbox.left()
+        except OutboxError:
+            return None
+
+    def _read(self) -> Record | None:
+        path = self._directory / "record.json"
+        return Record.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    def _write(self, record: Record) -> None:
+        """Replace the record: who dies meanwhile leaves the old one."""
+        path = self._directory / f"record-{uuid.uuid4().hex}"
+        try:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(record.to_json())
+                file.flush()
+                os.fsync(file.fileno())
+            path.replace(self._directory / "record.json")
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+    def _sweep(self) -> None:
+        """Remove keys that nobody has used for `KEPT_SECONDS`; whatever is in the way of that is left there."""
+        oldest = time.time() - KEPT_SECONDS
+        with contextlib.suppress(OSError):
+            for directory in self._runs.iterdir():
+                with contextlib.suppress(OSError, LockTimeout):
+                    if (directory / "record.json").stat().st_mtime < oldest:
+                        self._remove(directory, oldest)
+
+    def _remove(self, directory: Path, oldest: float) -> None:
+        with KeyLock(directory, self._kind).hold(0):
+            if (directory / "record.json").stat().st_mtime >= oldest:
+                return
+            if any(Lease(path, self._kind).is_alive() for path in directory.glob("leases/*")):
+                return
+            # The lock's file goes last: who waits for it then sees that it guards nothing, and makes a new one.
+            for path in [*directory.glob("leases/*"), *directory.glob("record*"), directory / "holder"]:
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):
+                (directory / "leases").rmdir()
+            if self._kind == locks.FLOCK:
+                (directory / "lock").unlink()
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
+def _continuing(plan: RunRequest, previous: Any, api: Api) -> RunRequest:
+    if previous is None:
+        return plan
+    link = f"Continues run {previous}, which is completed: {api.run_url(previous)}"
+    return dataclasses.replace(plan, description=f"{plan.description}\n{link}")

@@ -1,0 +1,124 @@
+"""Sessions without pytest: what a controller does with a run, in processes of their own, light enough for hundreds."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+TESTS = Path(__file__).parents[1]
+
+
+@dataclass(slots=True)
+class Session:
+    """A process that opens a run when it is told to, reports some results, and leaves when it is told to."""
+
+    process: subprocess.Popen[str]
+
+    @classmethod
+    def start(cls, env: dict[str, str], *, results: int = 1, prefix: tuple[str, ...] = ()) -> Session:
+        """Start a process; it waits to be told to `join`."""
+        return cls(
+            subprocess.Popen(
+                [*prefix, sys.executable, "-m", "harness.sessions", str(results)],
+                cwd=TESTS,
+                env={**env, "PYTHONPATH": str(TESTS)},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+
+    def join(self) -> None:
+        """Let it open its run."""
+        self._tell("join")
+
+    def joined(self) -> dict[str, Any]:
+        """Wait until it has tried to open its run; gives the run's id, and what was said meanwhile."""
+        return self._hear()
+
+    def leave(self) -> None:
+        """Let it deliver and leave."""
+        self._tell("leave")
+
+    def left(self) -> dict[str, Any]:
+        """Wait for its end; gives what its summary would say."""
+        said = self._hear()
+        self.end()
+        return said
+
+    def kill(self) -> None:
+        """Kill it."""
+        self.process.kill()
+        self.end()
+
+    def end(self) -> None:
+        """Wait for the process and close its pipes."""
+        self.process.wait(60)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            # What it was told and has not read is no news to a process that was killed.
+            with contextlib.suppress(BrokenPipeError):
+                assert pipe is not None
+                pipe.close()
+
+    def _tell(self, word: str) -> None:
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(f"{word}\n")
+            self.process.stdin.flush()
+
+    def _hear(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise AssertionError(f"the session said nothing more: {self.process.stderr.read()}")
+        said: dict[str, Any] = json.loads(line)
+        return said
+
+
+def main(results: int) -> None:
+    """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
+    from famacase_xdist import rebuilt, wire
+    from famacase_xdist.delivery import Delivery, Server
+    from famacase_xdist.ledger import Ledger, Received
+    from famacase_xdist.sources import Directory, Sources
+
+    settings = Sources(Directory(Path.cwd()), SimpleNamespace()).settings()
+    sys.stdin.readline()
+    server = Server(settings.host, settings.token)
+    delivery = Delivery(settings, server, Ledger(), is_immediate=True)
+    said: list[str] = []
+    delivery.start(said.append)
+    delivery.run.settled.wait(120)
+    tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
+    for number in range(results):
+        frame = rebuilt.result(f"test_{uuid.uuid4()}.py::test_{number}", "passed", "")
+        delivery.put(Received("main", wire.encode(frame.head, frame.body)))
+    delivery.settle()
+    sys.stdin.readline()
+    outcome = delivery.finish(settings.flush_timeout, is_finished=True)
+    tell(
+        run=delivery.run.id,
+        completed=delivery.run.completed,
+        why_open=delivery.run.why_open,
+        undelivered=outcome.undelivered,
+        problems=list(outcome.problems),
+    )
+
+
+def tell(**values: object) -> None:
+    """Say something to the process that started this one."""
+    print(json.dumps(values), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,227 @@
+"""When a run is completed: the verdict on what is on record, without files, processes and clocks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from famacase_xdist.errors import SharingError
+from famacase_xdist.record import DIED, INTERRUPTED, LEFT, RUNNING, Member, Record, why_open
+
+
+def member(name: str, state: str = LEFT, shard: tuple[int, int] | None = None, **values: object) -> Member:
+    return Member(name, host="ci-1", pid=7, shard=shard, state=state, **values)  # type: ignore[arg-type]
+
+
+def reasons(
+    *members: Member, alive: str = "", lost: Callable[[Member], int | None] = lambda each: 0, previous: object = None
+) -> list[str]:
+    record = Record("nightly", run_id=1, members=list(members), previous=previous)
+    return why_open(record, lambda each: each.id in alive.split(), lost)
+
+
+FOUR = [member(f"s{index}", shard=(index, 4)) for index in range(1, 5)]
+
+
+# What completes a run
+
+
+def test_the_only_session_completes_its_run() -> None:
+    assert reasons(member("a")) == []
+
+
+def test_the_last_of_all_shards_completes_the_run() -> None:
+    assert reasons(*FOUR) == []
+
+
+def test_a_session_without_a_shard_may_end_early_and_nothing_of_it_is_missing() -> None:
+    assert reasons(member("a", INTERRUPTED), member("b")) == []
+
+
+def test_a_session_that_died_before_its_first_test_keeps_nothing_open() -> None:
+    assert reasons(member("a", RUNNING), member("b")) == []
+
+
+def test_a_session_that_died_and_was_resent_keeps_nothing_open() -> None:
+    assert reasons(member("a", DIED), member("b")) == []
+
+
+# What keeps it open
+
+
+def test_a_session_that_lives_keeps_the_run_open() -> None:
+    assert reasons(member("a", RUNNING), member("b"), alive="a") == ["the session of pid 7 on ci-1 still runs"]
+
+
+def test_a_shard_that_lives_is_named_as_one() -> None:
+    assert reasons(member("a", RUNNING, (1, 2)), member("b", shard=(2, 2)), alive="a") == ["shard 1/2 still runs"]
+
+
+@pytest.mark.parametrize(
+    ("shards", "words"),
+    [
+        ((1, 2, 3), "shard 4/4 has not come"),
+        ((2,), "shards 1/4, 3/4, 4/4 have not come"),
+    ],
+)
+def test_shards_that_nobody_started_are_named(shards: tuple[int, ...], words: str) -> None:
+    assert reasons(*[FOUR[index - 1] for index in shards]) == [words]
+
+
+def test_many_missing_shards_are_counted() -> None:
+    (words,) = reasons(member("a", shard=(1, 30)))
+
+    assert words.startswith("shards 2/30, 3/30, ")
+    assert words.endswith("11/30 and 19 more have not come")
+
+
+def test_results_that_stay_behind_keep_the_run_open_with_the_command_that_mends_it() -> None:
+    words = "3 results of shard 2/4 are undelivered (famacase-xdist resend)"
+
+    assert reasons(*[each for each in FOUR if each.id != "s2"], member("b", LEFT, (2, 4), undelivered=3)) == [words]
+
+
+@pytest.mark.parametrize(("state", "words"), [(INTERRUPTED, "was interrupted"), (DIED, "died")])
+def test_a_shard_that_did_not_end_as_it_should_has_to_be_run_again(state: str, words: str) -> None:
+    assert reasons(*FOUR[:3], member("b", state, (4, 4))) == [f"shard 4/4 {words}"]
+
+
+def test_a_shard_that_died_without_a_word_is_told_from_one_that_lives() -> None:
+    assert reasons(*FOUR[:3], member("b", RUNNING, (4, 4))) == ["shard 4/4 died"]
+
+
+@pytest.mark.parametrize("shard", [None, (1, 1)])
+def test_what_a_dead_session_left_behind_is_counted(shard: tuple[int, int] | None) -> None:
+    dead = member("a", RUNNING, shard)
+
+    (words,) = reasons(dead, lost=lambda each: 5)
+
+    assert words == f"{dead.name} died; 5 results of {dead.name} are undelivered (famacase-xdist resend)"
+
+
+def test_a_dead_session_whose_outbox_is_out_of_reach_keeps_the_run_open() -> None:
+    assert reasons(member("a", RUNNING), lost=lambda each: None) == ["the session of pid 7 on ci-1 died"]
+
+
+def test_one_session_that_wants_the_run_open_keeps_it_open() -> None:
+    assert reasons(member("a", completes=False), member("b")) == ["FAMACASE_TESTOPS_RUN_COMPLETE=false"]
+
+
+# A shard that is run again
+
+
+@pytest.mark.parametrize("state", [RUNNING, LEFT, INTERRUPTED, DIED])
+def test_a_shard_that_is_run_again_replaces_itself(state: str) -> None:
+    assert reasons(*FOUR[:3], member("first", state, (4, 4)), member("again", shard=(4, 4))) == []
+
+
+def test_a_replaced_shard_is_not_counted_twice() -> None:
+    assert reasons(member("first", shard=(1, 2)), member("again", shard=(1, 2))) == ["shard 2/2 has not come"]
+
+
+def test_a_replaced_shard_that_still_lives_keeps_the_run_open() -> None:
+    assert reasons(member("first", RUNNING, (1, 1)), member("again", shard=(1, 1)), alive="first") == [
+        "shard 1/1 still runs"
+    ]
+
+
+def test_what_a_replaced_shard_has_not_delivered_still_counts() -> None:
+    (words,) = reasons(member("first", LEFT, (1, 1), undelivered=2), member("again", shard=(1, 1)))
+
+    assert words.startswith("2 results of shard 1/1 are undelivered")
+
+
+def test_a_replaced_shard_whose_machine_is_gone_keeps_nothing_open() -> None:
+    assert reasons(member("first", RUNNING, (1, 1)), member("again", shard=(1, 1)), lost=lambda each: None) == []
+
+
+def test_after_a_completed_run_only_those_shards_count_that_are_run_again() -> None:
+    assert reasons(member("again", shard=(2, 4)), previous=1) == []
+
+
+def test_where_shards_disagree_the_larger_number_counts() -> None:
+    assert reasons(member("a", shard=(1, 2)), member("b", shard=(2, 3))) == ["shard 3/3 has not come"]
+
+
+# Properties
+
+STATES = st.sampled_from([RUNNING, LEFT, INTERRUPTED, DIED])
+MEMBERS = st.builds(
+    Member,
+    id=st.uuids().map(str),
+    shard=st.none() | st.integers(1, 4).map(lambda index: (index, 4)),
+    completes=st.booleans(),
+    state=STATES,
+    undelivered=st.integers(0, 2),
+)
+
+
+@given(st.lists(MEMBERS, min_size=1, max_size=8, unique_by=lambda each: each.id), st.data())
+def test_a_run_is_never_completed_while_something_may_still_come(members: list[Member], data: st.DataObject) -> None:
+    alive = {each.id: data.draw(st.booleans()) for each in members}
+    lost = {each.id: data.draw(st.sampled_from([None, 0, 3])) for each in members}
+    record = Record("key", run_id=1, members=members)
+
+    if why_open(record, lambda each: alive[each.id], lambda each: lost[each.id]):
+        return
+
+    running = [each for each in members if each.state == RUNNING]
+    assert not [each for each in running if alive[each.id] or lost[each.id]]
+    assert not [each for each in members if each.state != RUNNING and each.undelivered]
+    assert all(each.completes for each in members)
+    shards = {each.shard[0] for each in members if each.shard}
+    assert shards in (set(), {1, 2, 3, 4})
+    for index in shards:
+        last = [each for each in members if each.shard and each.shard[0] == index][-1]
+        assert last.state == LEFT
+
+
+@given(st.permutations(range(1000)))
+def test_of_a_thousand_shards_exactly_the_last_one_completes(order: list[int]) -> None:
+    members = [member(str(index), RUNNING, (index + 1, 1000)) for index in range(1000)]
+    record = Record("key", run_id=1, members=members)
+    alive = {str(index) for index in range(1000)}
+    completed = []
+    # The verdict costs as much as there are sessions, so only the last few of them are asked.
+    for position, index in enumerate(order):
+        members[index].state = LEFT
+        alive.discard(str(index))
+        if position >= 995 and not why_open(record, lambda each: each.id in alive, lambda each: 0):
+            completed.append(position)
+
+    assert completed == [999]
+
+
+# On disk
+
+
+@given(st.lists(MEMBERS, max_size=4), st.none() | st.integers() | st.text(max_size=5))
+def test_a_record_comes_back_as_it_was_written(members: list[Member], run_id: object) -> None:
+    record = Record("a key", {"title": "t", "tags": ["x"]}, run_id, True, run_id, members)
+
+    assert Record.from_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"version": 1, "members": [{}], "key": "k"}', '{"version": 1, "members": []}']
+)
+def test_a_damaged_record_is_said_to_be_so(text: str) -> None:
+    with pytest.raises(SharingError, match="damaged"):
+        Record.from_json(text)
+
+
+def test_the_record_of_another_version_is_not_touched() -> None:
+    text = Record("key").to_json().replace('"version": 1', '"version": 2')
+
+    with pytest.raises(SharingError, match="another version"):
+        Record.from_json(text)
+
+
+def test_the_next_run_of_a_key_starts_with_nobody_and_knows_the_one_before() -> None:
+    record = Record("key", {"title": "t"}, 12, True, None, [member("a")])
+
+    assert dataclasses.asdict(record.continued()) == dataclasses.asdict(Record("key", previous=12))
