@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from . import wire
-from .errors import NoAnswer
+from .errors import NoAnswer, Refused
 from .transport import File, Transport
 from .values import REPORTER_PATH
 
@@ -50,7 +50,12 @@ class Api:
 
     def check_project(self) -> None:
         """Make sure that the project is there and the token opens it."""
-        self._call("GET", "")
+        try:
+            self._call("GET", "")
+        except Refused as error:
+            if error.status != 404:
+                raise
+            raise Refused(f"there is no project {self.project} at {self.host}", status=404) from None
 
     def environment_id(self, slug: str) -> int | None:
         """Give the id of an environment, or None where the slug is unknown."""

@@ -16,9 +16,7 @@ MAX_WAIT = 10.0
 _jitter = wait_random_exponential(multiplier=0.5, max=MAX_WAIT)
 
 
-def retrying(
-    attempts: int, *, sleep: Callable[[float], None] = nap.sleep, give_up: stop_base = stop_never
-) -> Retrying:
+def retrying(attempts: int, *, sleep: Callable[[float], None] = nap.sleep, give_up: stop_base = stop_never) -> Retrying:
     """Give what makes a call, and makes it again where that may help: full jitter, Retry-After honoured.
 
     Args:

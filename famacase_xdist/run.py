@@ -136,7 +136,7 @@ class Run:
             DeliveryError: Why not.
         """
         try:
-            self._check_project(api)
+            api.check_project()
             self.id = self._own(api) if self.sharing is None else self._shared(self.sharing, api, give_up)
             self.url = api.run_url(self.id)
             self.trouble = ""
@@ -145,14 +145,6 @@ class Run:
             raise
         finally:
             self.settled.set()
-
-    def _check_project(self, api: Api) -> None:
-        try:
-            api.check_project()
-        except Refused as error:
-            if error.status == 404:
-                raise Refused(f"there is no project {api.project} at {api.host}", status=404) from None
-            raise
 
     def _shared(self, sharing: Sharing, api: Api, give_up: GiveUp) -> object:
         try:
@@ -199,7 +191,7 @@ class Run:
         Raises:
             FamacaseError: It could not be completed, or the others not be told; this session still owes it.
         """
-        if self.sharing is not None:
+        if self.sharing is not None and (self.is_open or self.sharing.is_member):
             state = DIED if is_finished is None else LEFT if is_finished else INTERRUPTED
             reasons = self.sharing.leave(self.id, api, state=state, undelivered=undelivered, patience=patience)
         else:

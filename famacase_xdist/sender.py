@@ -28,7 +28,7 @@ from .uploads import Uploads
 MAX_AGE = 5.0
 #: Bytes of results in one request; a single larger one goes alone.
 BATCH_BYTES = 16 * 1024 * 1024
-#: Seconds before a server that did not answer is tried again; longer than the wait between two tries.
+#: Seconds before a server that did not answer is tried again.
 REST = 1.5 * MAX_WAIT
 #: A refusal of these is about the session, not about one result; so is every redirect.
 FATAL = frozenset({*range(300, 400), 401, 403, 404})

@@ -45,6 +45,7 @@ class Sharing:
 
     Attributes:
         continues: The completed run that had the key before; None where there was none.
+        is_member: Whether this session is on record.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Sharing:
         self.key = key
         self.member = member
         self.continues: object = None
+        self.is_member = False
 
     @property
     def waits_for(self) -> str:
@@ -126,6 +128,7 @@ class Sharing:
         for each in record.members:
             self._is_alive(each)
         self._write(record)
+        self.is_member = True
 
     def leave(
         self, run_id: object, api: Api, *, state: str, undelivered: int, patience: float | None = None

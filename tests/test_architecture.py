@@ -92,6 +92,8 @@ CONTROLLER_SIDE = (
     "sharing",
     "record",
     "locks",
+    "retry",
+    "runs",
     "resend",
     "resending",
     "summary",

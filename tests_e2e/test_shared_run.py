@@ -133,6 +133,7 @@ def test_two_containers_with_one_state_directory_share_the_run(jobs: Suite, back
         sessions.append(Session.start({**env, "HOME": str(tmp_path / name)}, results=3, prefix=isolated))
     try:
         for each in sessions:
+            each.ready()
             each.join()
             assert each.joined()["pid"] < 100
         for each in sessions:
@@ -243,6 +244,7 @@ def creator(jobs: Suite, backend: Backend) -> Iterator[Session]:
 
     backend.inject(RUNS, hold)
     session = Session.start(jobs.environment())
+    session.ready()
     session.join()
     while not arrived.exists():
         assert session.process.poll() is None

@@ -32,6 +32,8 @@ def crowd(suite: Suite, backend: Backend) -> Iterator[list[Session]]:
     sessions: list[Session] = []
     try:
         sessions.extend(Session.start(env) for _ in range(SESSIONS))
+        for each in sessions:
+            each.ready()
         yield sessions
     finally:
         for each in sessions:

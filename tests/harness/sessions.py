@@ -24,7 +24,7 @@ class Session:
 
     @classmethod
     def start(cls, env: dict[str, str], *, results: int = 1, prefix: tuple[str, ...] = ()) -> Session:
-        """Start a process; it waits to be told to `join`."""
+        """Start a process; when it is `ready` it waits to be told to `join`."""
         return cls(
             subprocess.Popen(
                 [*prefix, sys.executable, "-m", "harness.sessions", str(results)],
@@ -36,6 +36,10 @@ class Session:
                 text=True,
             )
         )
+
+    def ready(self) -> None:
+        """Wait until it has loaded all that it needs."""
+        self._hear()
 
     def join(self) -> None:
         """Let it open its run."""
@@ -93,6 +97,7 @@ def main(results: int) -> None:
     from famacase_xdist.sources import Directory, Sources
 
     settings = Sources(Directory(Path.cwd()), SimpleNamespace()).settings()
+    tell(ready=True)
     sys.stdin.readline()
     server = Server(settings.host, settings.token)
     delivery = Delivery(settings, server, Ledger(), is_immediate=True)

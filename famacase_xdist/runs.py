@@ -1,0 +1,157 @@
+"""What ``famacase-xdist run`` does: one run, created, looked at and completed by jobs that share no disk."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from .api import Api, RunRequest
+from .delivery import client_header
+from .errors import NoAnswer, Refused, SettingsError
+from .retry import retrying
+from .run import planned_request
+from .settings import Settings
+from .transport import HttpTransport, TokenAuth
+from .values import parse_run, reference_of, run_id_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A new run.
+
+    Attributes:
+        reference: What FAMACASE_TESTOPS_RUN_ID takes to join it.
+    """
+
+    id: object
+    url: str
+    reference: str
+
+    def formatted(self, form: str) -> str:
+        """Give it as ``plain``, ``env`` or ``json``."""
+        if form == "env":
+            return f"FAMACASE_TESTOPS_RUN_ID={shlex.quote(self.reference)}"
+        return self.reference if form == "plain" else json.dumps(dataclasses.asdict(self))
+
+
+def run_id(text: str) -> object:
+    """Give the id of the run that a person names: a reference, or any other id as it is.
+
+    Raises:
+        ValueError: It is none; the text says what is allowed.
+    """
+    try:
+        reference = parse_run(text)
+    except ValueError:
+        reference = ""
+    if not reference:
+        raise ValueError(f"{text!r} names no run: a number, or id: and any other id")
+    found = run_id_of(reference)
+    return reference if found is None else found
+
+
+def request(
+    settings: Settings, *, title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str
+) -> RunRequest:
+    """Plan a run: what is given wins over the settings; empty text counts as not given."""
+    given: dict[str, Any] = {
+        "testops_run_title": title.strip(),
+        "testops_run_description": description.strip(),
+        "testops_run_tags": tuple(tag.strip() for tag in tags if tag.strip()),
+        "environment": environment.strip(),
+    }
+    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value})
+    planned = planned_request(settings)
+    return planned if plan is None else dataclasses.replace(planned, plan=plan)
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Runs]:
+    """Give the runs of the project that the settings name.
+
+    Raises:
+        SettingsError: The server's address, token or project is missing.
+    """
+    settings.check_reachable("famacase-xdist run")
+    with contextlib.closing(HttpTransport(settings.token, client_header())) as transport:
+        api = Api(transport, settings.host, settings.project, timeout=settings.timeout)
+        yield Runs(api, settings.retry_attempts, settings.token)
+
+
+class Runs:
+    """The runs of a project. Each call raises `errors.FamacaseError`, after as many tries as are set."""
+
+    def __init__(self, api: Api, attempts: int, token: str) -> None:
+        self._api = api
+        self._attempts = attempts
+        self._masked = TokenAuth(token).masked
+
+    def create(self, request: RunRequest) -> Created:
+        """Create a run; its key makes that safe where an answer is lost."""
+        self._ask(self._api.check_project)
+        slug = request.environment
+        if slug is not None and self._ask(lambda: self._api.environment_id(slug)) is None:
+            raise SettingsError(f"there is no environment {slug} in project {self._api.project}")
+        made = self._ask(lambda: self._api.create_run(request))
+        url, reference = self._api.run_url(made), reference_of(made)
+        if not _is_joinable(reference):
+            raise NoAnswer(f"a run was created, but nobody can join it by its id {made!r}: {url}", cause="answer")
+        return Created(made, url, reference)
+
+    def show(self, run_id: object, form: str) -> str:
+        """Tell what the server says of a run, ``plain`` or ``json``."""
+        said = self._known(run_id, self._api.run)
+        if form == "json":
+            return self._masked(json.dumps(said))
+        return self._masked("\n".join(_described({"id": run_id, "url": self._api.run_url(run_id), **said})))
+
+    def complete(self, run_id: object) -> str:
+        """Complete a run, once or again; gives its address."""
+        self._known(run_id, self._api.complete_run)
+        return self._api.run_url(run_id)
+
+    def _known(self, run_id: object, call: Callable[[object], T]) -> T:
+        self._ask(self._api.check_project)
+        text = f"there is no run {reference_of(run_id)} in project {self._api.project}"
+        return self._ask(lambda: call(run_id), absent=text)
+
+    def _ask(self, call: Callable[[], T], *, absent: str = "") -> T:
+        """Make a call, with `absent` as the words where the server says 404."""
+        try:
+            return retrying(self._attempts)(call)
+        except Refused as error:
+            if error.status == 404 and absent:
+                raise Refused(absent, status=404) from None
+            raise
+
+
+def _is_joinable(reference: str) -> bool:
+    # Scripts append it to files such as $GITHUB_ENV: a line break in it would set other variables.
+    try:
+        return parse_run(reference) == reference
+    except ValueError:
+        return False
+
+
+def _described(run: Mapping[str, Any]) -> Iterator[str]:
+    named = {"id": "id", "title": "title", "status": "status", "url": "link"}
+    for name, label in named.items():
+        if isinstance(run.get(name), (str, int)):
+            yield f"{label}: {_line(run[name])}"
+    counts = run.get("counts")
+    if isinstance(counts, Mapping):
+        told = [f"{count} {_line(status)}" for status, count in counts.items() if isinstance(count, int) and count]
+        yield f"results: {', '.join(told) or 'none'}"
+
+
+def _line(value: object) -> str:
+    """Give a value on one line, with nothing that a terminal takes for a command."""
+    return "".join(character if character.isprintable() else " " for character in str(value))
