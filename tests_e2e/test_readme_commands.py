@@ -51,6 +51,7 @@ def test_every_block_is_run_by_a_test() -> None:
         "cd examples/shop",
         "python3 -m venv .venv && .venv/bin/pip install -q tox",
         "export FAMACASE_MODE",
+        "export FAMACASE_TESTOPS_RUN_ID",  # in test_recipes.py
     )
     assert [block for block in BLOCKS if not block.startswith(starts)] == []
     assert len(BLOCKS) == len(starts)

@@ -1,4 +1,4 @@
-"""The recipes of docs/sharing.md, played: their own commands, in the order and with the variables of the CI system."""
+"""The recipes of README and docs, played: their own commands, in the order and with the variables of the CI system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import yaml
 from harness.server import COMPLETE, RUNS, Backend
 from harness.suites import Suite
 
-DOCS = (Path(__file__).parents[1] / "docs" / "sharing.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README, SHARING = (ROOT.joinpath(name).read_text(encoding="utf-8") for name in ("README.md", "docs/sharing.md"))
+DOCS = f"{README}\n{SHARING}"
 TESTS = 8
 SETTINGS = {"FAMACASE_API_URL": "https://famacase.example.com", "FAMACASE_TESTOPS_PROJECT": "DEMO"}
 
@@ -166,8 +168,18 @@ def test_self_hosted_runners_with_a_shared_volume(player: Player, suite: Suite, 
     assert_one_complete_run(backend)
 
 
-def test_every_name_of_the_page_is_one_of_ours() -> None:
+def test_the_commands_of_the_readme(player: Player, backend: Backend) -> None:
+    (block,) = re.findall(r"```bash\n(export FAMACASE_TESTOPS_RUN_ID=.*?)```", README, re.DOTALL)
+
+    player.play((block.splitlines(), {}))
+
+    assert_one_complete_run(backend)
+    (run,) = backend.store.runs()
+    assert (run.title, run.tags) == ("Nightly", ("nightly",))
+
+
+def test_every_setting_that_is_named_is_one() -> None:
     from famacase_xdist.settings import BY_NAME
 
-    named = set(re.findall(r"FAMACASE_(\w+)", DOCS)) - {"TOKEN"}
+    named = set(re.findall(r"\bFAMACASE_(\w+)", DOCS)) - {"TOKEN", "SERVER_TOKEN"}
     assert {name.lower() for name in named} <= set(BY_NAME)
