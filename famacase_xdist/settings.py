@@ -1,145 +1,16 @@
-"""Every setting, in one table: its names, its type, its default and what it means.
-
-The table feeds the command line, the ini file, the environment, the configuration files and the README.
-Where the values come from is in `sources.py`.
-"""
+"""The settings of one session: an immutable value made of the table's rows."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
-from .values import (
-    number,
-    parse_bool,
-    parse_host,
-    parse_list,
-    parse_mapping,
-    parse_mode,
-    parse_path,
-    parse_run,
-    parse_shard,
-    parse_slug,
-    parse_status,
-    parse_text,
-    parse_undelivered,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row of the table.
-
-    Attributes:
-        name: ``testops_project`` is FAMACASE_TESTOPS_PROJECT, --famacase-testops-project, ini famacase_testops_project.
-        parse: Takes text or a value from JSON; raises ValueError with what is allowed.
-        help: One sentence, for --help and the README.
-        path: Where it stands in famacase.config.json.
-        default: The value where no source has one.
-        qase: Whether the QASE_ and --qase- forms count too.
-        qase_flag: Upstream's flag where it differs from the name.
-        qase_dest: Upstream's argparse destination where it differs from its flag.
-        worker: Whether workers need it; a secret never does.
-    """
-
-    name: str
-    parse: Callable[[object], Any]
-    help: str
-    path: str
-    default: Any = None
-    qase: bool = False
-    qase_flag: str = ""
-    qase_dest: str = ""
-    worker: bool = False
-
-    @property
-    def flag(self) -> str:
-        """The command line's form."""
-        return "--famacase-" + self.name.replace("_", "-")
-
-    @property
-    def upstream_flag(self) -> str:
-        """Upstream's form on the command line."""
-        return self.qase_flag or "--qase-" + self.name.replace("_", "-")
-
-    @property
-    def upstream_dest(self) -> str:
-        """Where argparse keeps the value of `upstream_flag`."""
-        return self.qase_dest or "qase_" + self.name
-
-
-SETTINGS: tuple[Setting, ...] = (
-    Setting("mode", parse_mode, "off, testops, or embedded (a server of our own)", "mode", "off", qase=True),
-    Setting("api_url", parse_host, "address of the Famacase server; wins over TESTOPS_API_HOST", "apiUrl"),
-    Setting("reporter_token", parse_text, "project token; wins over TESTOPS_API_TOKEN", "reporterToken"),
-    Setting("testops_api_token", parse_text, "API token", "testops.api.token", qase=True),
-    Setting("testops_api_host", parse_host, "address of the server", "testops.api.host", qase=True),
-    Setting("testops_project", parse_slug, "project code", "testops.project", qase=True),
-    Setting("testops_run_id", parse_run, "a run's number, a run key, or auto", "testops.run.id", qase=True),
-    Setting("testops_run_title", parse_text, "title of a new run", "testops.run.title", qase=True),
-    Setting("testops_run_description", parse_text, "its description", "testops.run.description", qase=True),
-    Setting("testops_run_complete", parse_bool, "complete the run at the end", "testops.run.complete", True, qase=True),
-    Setting("testops_run_tags", parse_list, "tags of a new run", "testops.run.tags", (), qase=True),
-    Setting("testops_batch_size", number(int, 1, 200), "results in a request", "testops.batch.size", 200, qase=True),
-    Setting("environment", parse_text, "slug of the environment", "environment", qase=True),
-    Setting("root_suite", parse_text, "suite in front of all suites", "rootSuite", qase=True, worker=True),
-    Setting("exclude_params", parse_list, "params not to report", "excludeParams", (), qase=True, worker=True),
-    Setting(
-        "status_mapping",
-        parse_mapping,
-        "statuses to replace, invalid=failed",
-        "statusMapping",
-        {},
-        qase=True,
-        worker=True,
-    ),
-    Setting(
-        "pytest_capture_logs",
-        parse_bool,
-        "attach log, stdout and stderr",
-        "framework.pytest.captureLogs",
-        False,
-        qase=True,
-        worker=True,
-    ),
-    Setting(
-        "pytest_xfail_status_xfail",
-        parse_status,
-        "status of an xfail",
-        "framework.pytest.xfailStatus.xfail",
-        "skipped",
-        qase=True,
-        qase_dest="qase_pytest_xfail_status",
-        worker=True,
-    ),
-    Setting(
-        "pytest_xfail_status_xpass",
-        parse_status,
-        "status of an xpass",
-        "framework.pytest.xfailStatus.xpass",
-        "passed",
-        qase=True,
-        qase_dest="qase_pytest_xpass_status",
-        worker=True,
-    ),
-    Setting("timeout", number(float, 0.1), "seconds a request may take", "timeout", 30.0),
-    Setting("retry_attempts", number(int, 1, 100), "tries of a request in all", "retryAttempts", 3),
-    Setting("attachment_workers", number(int, 1, 32), "uploads side by side", "attachmentWorkers", 4),
-    Setting("flush_timeout", number(float, 0), "seconds the end of the session may wait", "flushTimeout", 60.0),
-    Setting("undelivered", parse_undelivered, "what undelivered results do: warn, fail, ignore", "undelivered", "warn"),
-    Setting("collection_errors", parse_bool, "report modules that do not import", "collectionErrors", True),
-    Setting("not_run", parse_bool, "report tests that never ran as untested", "notRun", False),
-    Setting("state_dir", parse_path, "directory of outboxes and run keys", "stateDir"),
-    Setting("lock_timeout", number(float, 0), "seconds to wait for a run key's lock", "lockTimeout", 120.0),
-    Setting("shard", parse_shard, "which shard of how many this is, 2/4; CI systems tell", "shard"),
-)
-
-BY_NAME: Mapping[str, Setting] = {setting.name: setting for setting in SETTINGS}
+from .table import BY_NAME, SETTINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,21 +21,38 @@ class Settings:
     """
 
     mode: str = "off"
+    fallback: str = "off"
+    debug: bool = False
     api_url: str | None = None
     reporter_token: str | None = field(default=None, repr=False)
     testops_api_token: str | None = field(default=None, repr=False)
     testops_api_host: str | None = None
     testops_project: str | None = None
+    testops_plan_id: int | None = None
     testops_run_id: str | None = None
     testops_run_title: str | None = None
     testops_run_description: str | None = None
     testops_run_complete: bool = True
     testops_run_tags: tuple[str, ...] = ()
     testops_batch_size: int = 200
+    testops_status_filter: tuple[str, ...] = ()
+    testops_show_public_report_link: bool = False
+    testops_defect: bool = False
+    testops_configurations_values: Mapping[str, str] = field(default_factory=dict)
+    testops_configurations_create_if_not_exists: bool = False
+    testops_run_external_link_type: str | None = None
+    testops_run_external_link_url: str | None = None
     environment: str | None = None
     root_suite: str | None = None
     exclude_params: tuple[str, ...] = ()
     status_mapping: Mapping[str, str] = field(default_factory=dict)
+    profilers: tuple[str, ...] = ()
+    execution_plan_path: str | None = None
+    report_driver: str = "local"
+    report_connection_path: Path = Path("build/qase-report")
+    report_connection_format: str = "json"
+    logging_console: bool | None = None
+    logging_file: bool | None = None
     pytest_capture_logs: bool = False
     pytest_xfail_status_xfail: str = "skipped"
     pytest_xfail_status_xpass: str = "passed"
@@ -174,6 +62,8 @@ class Settings:
     flush_timeout: float = 60.0
     undelivered: str = "warn"
     collection_errors: bool = True
+    fixture_steps: str = "failed"
+    status_policy: str = "famacase"
     not_run: bool = False
     state_dir: Path | None = None
     lock_timeout: float = 120.0

@@ -17,33 +17,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import ci
 from .errors import SettingsError
-from .settings import BY_NAME, SETTINGS, Setting, Settings
+from .settings import Settings
+from .table import BY_NAME, SETTINGS, Setting
 
 if TYPE_CHECKING:
     import pytest
 
 OWN_FILE = "famacase.config.json"
 UPSTREAM_FILE = "qase.config.json"
-#: Upstream's flags that have no row in the table yet: accepted, so that a command line goes on working.
-COMING_FLAGS = (
-    "--qase-fallback",
-    "--qase-debug",
-    "--qase-execution-plan-path",
-    "--qase-testops-plan-id",
-    "--qase-testops-run-external-link-type",
-    "--qase-testops-run-external-link-url",
-    "--qase-testops-defect",
-    "--qase-testops-configurations-values",
-    "--qase-testops-configurations-create-if-not-exists",
-    "--qase-testops-status-filter",
-    "--qase-testops-show-public-report-link",
-    "--qase-report-driver",
-    "--qase-report-connection-local-path",
-    "--qase-report-connection-local-format",
-    "--qase-profilers",
-    "--qase-logging-console",
-    "--qase-logging-file",
-)
 #: Settings whose value is never repeated in a message.
 SECRETS = frozenset({"reporter_token", "testops_api_token"})
 
@@ -62,12 +43,11 @@ def add_options(parser: pytest.Parser) -> None:
     upstream = parser.getgroup("qase")
     for row in SETTINGS:
         # An in-process run may register us twice, and upstream may have been here first.
-        _add_flag(ours, row.flag, dest=f"famacase_{row.name}", help=row.help)
+        for flag in row.flags:
+            _add_flag(ours, flag, dest=f"famacase_{row.name}", help=row.help)
         parser.addini(f"famacase_{row.name}", row.help, default=None)
         if row.qase:
             _add_flag(upstream, row.upstream_flag, dest=row.upstream_dest, help=f"same as {row.flag}")
-    for flag in COMING_FLAGS:
-        _add_flag(upstream, flag, dest=flag[2:].replace("-", "_"), help="upstream's; without effect here so far")
 
 
 def _add_flag(group: pytest.OptionGroup, flag: str, *, dest: str, help: str) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 #: Modes of the table that a later version brings; naming one is an error that says so.
 COMING_MODES = ("report", "testops_multi")
 MODES = ("off", "testops", "embedded")
+PROFILERS = ("network", "db", "sleep")
 STATUSES = ("passed", "failed", "invalid", "skipped", "blocked", "untested", "disabled")
 #: Longest run key, in characters.
 MOST_KEY = 200
@@ -57,12 +58,43 @@ def parse_status(raw: object) -> str:
     return status
 
 
-def parse_undelivered(raw: object) -> str:
-    """Take what undelivered results do to the exit status and the summary."""
-    word = str(raw).strip().lower()
-    if word not in ("warn", "fail", "ignore"):
-        raise ValueError("warn, fail, ignore")
-    return word
+def choice(*words: str) -> Callable[[object], str]:
+    """Make a parser for one of some words, in any case."""
+
+    def parse(raw: object) -> str:
+        word = str(raw).strip().lower()
+        if word not in words:
+            raise ValueError(", ".join(words))
+        return word
+
+    return parse
+
+
+def parse_profilers(raw: object) -> tuple[str, ...]:
+    """Take ``network, db, sleep``, or a list from a file, whose entries may be objects with a name."""
+    entries = [each.get("name") if isinstance(each, dict) else each for each in raw] if isinstance(raw, list) else raw
+    try:
+        return tuple(choice(*PROFILERS)(each) for each in parse_list(entries))
+    except ValueError:
+        raise ValueError(f"some of {', '.join(PROFILERS)}, with a comma between") from None
+
+
+def parse_statuses(raw: object) -> tuple[str, ...]:
+    """Take ``passed, skipped`` or a list of the server's statuses."""
+    try:
+        return tuple(parse_status(each) for each in parse_list(raw))
+    except ValueError:
+        raise ValueError(f"some of {', '.join(STATUSES)}, with a comma between") from None
+
+
+def parse_pairs(raw: object) -> dict[str, str]:
+    """Take ``browser=chrome, os=linux`` or a list of objects with name and value."""
+    try:
+        if isinstance(raw, list):
+            return {parse_text(each["name"]): parse_text(each["value"]) for each in raw}
+        return {name.strip(): value.strip() for name, value in (pair.split("=", 1) for pair in parse_list(raw))}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("name=value pairs with a comma between") from None
 
 
 def parse_list(raw: object) -> tuple[str, ...]:

@@ -53,6 +53,7 @@ FLOORS = {
     "transport": 2,
     "wire": 1,
     "settings": 1,
+    "table": 1,
     "values": 1,
     "ci": 1,
     "payload": 1,
@@ -74,6 +75,7 @@ WORKER_SIDE = (
     "wire",
     "channel",
     "settings",
+    "table",
     "values",
 )
 CONTROLLER_SIDE = (

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from famacase_xdist import settings as module
 from famacase_xdist import values
 from famacase_xdist.errors import SettingsError
-from famacase_xdist.settings import BY_NAME, SETTINGS, Settings
+from famacase_xdist.settings import Settings
+from famacase_xdist.table import BY_NAME, SETTINGS
 from famacase_xdist.values import STATUSES, number
 
 COMPLETE = Settings(

@@ -12,8 +12,9 @@ import pytest
 from harness.suites import Suite
 
 from famacase_xdist.errors import SettingsError
-from famacase_xdist.settings import BY_NAME, SETTINGS, Settings
+from famacase_xdist.settings import Settings
 from famacase_xdist.sources import Sources
+from famacase_xdist.table import BY_NAME, SETTINGS
 from famacase_xdist.values import parse_run, reference_of, run_id_of
 
 #: For each setting a text for the source under test, a text for the weaker ones, and what the first one means.
@@ -44,6 +45,25 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "undelivered": ("fail", "ignore", "fail"),
     "collection_errors": ("false", "true", False),
     "not_run": ("true", "false", True),
+    "fallback": ("report", "off", "report"),
+    "debug": ("yes", "no", True),
+    "testops_plan_id": ("7", "8", 7),
+    "testops_status_filter": ("passed, skipped", "failed", ("passed", "skipped")),
+    "testops_show_public_report_link": ("yes", "no", True),
+    "testops_defect": ("yes", "no", True),
+    "testops_configurations_values": ("os=linux, db=pg", "os=mac", {"os": "linux", "db": "pg"}),
+    "testops_configurations_create_if_not_exists": ("yes", "no", True),
+    "testops_run_external_link_type": ("jiraCloud", "jiraServer", "jiraCloud"),
+    "testops_run_external_link_url": ("SHOP-1", "SHOP-2", "SHOP-1"),
+    "profilers": ("network, sleep", "db", ("network", "sleep")),
+    "execution_plan_path": ("strong.json", "weak.json", "strong.json"),
+    "report_driver": ("local", "local", "local"),
+    "report_connection_path": ("/strong", "/weak", Path("/strong")),
+    "report_connection_format": ("jsonp", "json", "jsonp"),
+    "logging_console": ("no", "yes", False),
+    "logging_file": ("yes", "no", True),
+    "fixture_steps": ("all", "off", "all"),
+    "status_policy": ("upstream", "famacase", "upstream"),
     "state_dir": ("/strong", "/weak", Path("/strong")),
     "lock_timeout": ("5", "6", 5.0),
     "shard": ("2/4", "1/4", (2, 4)),
