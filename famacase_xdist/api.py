@@ -30,6 +30,15 @@ class RunRequest:
     environment: str | None = None
     plan: int | None = None
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RunRequest:
+        """Rebuild what `dataclasses.asdict` gave and JSON carried, which has no tuples.
+
+        Raises:
+            TypeError, KeyError: It is something else.
+        """
+        return cls(**{**values, "tags": tuple(values["tags"])})
+
 
 class Api:
     """The server's calls for one project.

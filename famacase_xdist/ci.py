@@ -16,6 +16,8 @@ _REF = re.compile(r"^(?:refs/(?:heads/|tags/|remotes/origin/)?|origin/)")
 _LINK = re.compile(
     r"(https?://)(?:[^/?#]*@)?((?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?(?:[/?#][^@]*)?)", re.IGNORECASE | re.ASCII
 )
+#: What GitLab adds to a job's name for its part: ``unit 1/4``, ``unit: [linux, 3.13]``.
+_PART = re.compile(r" \d+/\d+$|: \[.*\]$")
 #: What Jenkins puts into RUN_DISPLAY_URL where it does not know its own address.
 _NO_LINK = "http://unconfigured-jenkins-location/"
 _SCHEME = re.compile(r"https?://(?:[^/?#]*@)?", re.IGNORECASE)
@@ -53,6 +55,7 @@ class _System:
     Attributes:
         marker: What the values of variables begin with, in lower case; it takes all of them.
         shard: The variables of index and total, and the first index.
+        job: What the shards of one job have in common.
     """
 
     name: str
@@ -62,6 +65,7 @@ class _System:
     commit: str
     url: tuple[str, ...]
     shard: tuple[str, str, int] | None = None
+    job: tuple[str, ...] = ()
 
 
 _SYSTEMS: tuple[_System, ...] = (
@@ -105,6 +109,7 @@ _SYSTEMS: tuple[_System, ...] = (
         commit="{CI_COMMIT_SHA}",
         url=("{CI_PIPELINE_URL}",),
         shard=("CI_NODE_INDEX", "CI_NODE_TOTAL", 1),
+        job=("{CI_JOB_NAME}",),
     ),
     # A rerun, of failed jobs too, is another workflow.
     _System(
@@ -115,6 +120,7 @@ _SYSTEMS: tuple[_System, ...] = (
         commit="{CIRCLE_SHA1}",
         url=("{CIRCLE_BUILD_URL}",),
         shard=("CIRCLE_NODE_INDEX", "CIRCLE_NODE_TOTAL", 0),
+        job=("{CIRCLE_JOB}",),
     ),
     # BUILDKITE_RETRY_COUNT counts per job: with it in the key a retried job would leave the others' run.
     _System(
@@ -125,6 +131,7 @@ _SYSTEMS: tuple[_System, ...] = (
         commit="{BUILDKITE_COMMIT}",
         url=("{BUILDKITE_BUILD_URL}",),
         shard=("BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 0),
+        job=("{BUILDKITE_STEP_ID}",),
     ),
     # JENKINS_URL is only there where an administrator has set it. BUILD_TAG always is, but takes shop/main and
     # shop-main for the same job.
@@ -148,6 +155,7 @@ _SYSTEMS: tuple[_System, ...] = (
         commit="{BUILD_SOURCEVERSION}",
         url=("{SYSTEM_COLLECTIONURI}/{SYSTEM_TEAMPROJECT}/_build/results?buildId={BUILD_BUILDID}",),
         shard=("SYSTEM_JOBPOSITIONINPHASE", "SYSTEM_TOTALJOBSINPHASE", 1),
+        job=("{SYSTEM_PHASENAME}",),
     ),
     # BITBUCKET_PARALLEL_STEP is no shard: the steps of a group may do different things.
     _System(
@@ -170,13 +178,21 @@ def detect(environ: Mapping[str, str]) -> CI | None:
     if system is None:
         return None
     commit = _filled((system.commit,), environ)
+    key = _filled(system.key, environ)
     return CI(
         name=system.name,
-        key=_key(_filled(system.key, environ)),
+        key=_key("-".join(filter(None, (key, key and _job(system, environ))))),
         branch=_REF.sub("", _filled(system.branch, environ)),
         commit=commit if _COMMIT.fullmatch(commit) else "",
         url=_link(_filled(system.url, environ)),
     )
+
+
+def _job(system: _System, environ: Mapping[str, str]) -> str:
+    """Give the job whose shard this is: two jobs of one run that are both split up must not be taken for one."""
+    if system.shard is None or _shard(environ, *system.shard) is None:
+        return ""
+    return _PART.sub("", _filled(system.job, environ))
 
 
 def shard(environ: Mapping[str, str]) -> tuple[int, int] | None:

@@ -174,7 +174,8 @@ class Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Deliver the rest; after xdist's own hook, which has ended the workers, and before the summary."""
-        self._finish(is_interrupted=exitstatus == pytest.ExitCode.INTERRUPTED)
+        ended = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+        self._finish(is_interrupted=exitstatus == pytest.ExitCode.INTERRUPTED, is_finished=exitstatus in ended)
         is_lossy = self._outcome is None or self._outcome.undelivered
         if is_lossy and self._settings.undelivered == "fail" and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -188,7 +189,7 @@ class Controller:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Let go of everything, also where the session never finished; an internal error has no summary either."""
-        self._finish(is_interrupted=True)
+        self._finish(is_interrupted=True, is_finished=False)
         recorder.uninstall(self._config)
         for line in self._said():
             self._say(line)
@@ -210,7 +211,7 @@ class Controller:
     def _database(self) -> Path:
         return self._config.rootpath / ".famacase" / "famacase.sqlite3"
 
-    def _finish(self, *, is_interrupted: bool) -> None:
+    def _finish(self, *, is_interrupted: bool, is_finished: bool) -> None:
         # A test may fork; the child's copy of this object has nothing to deliver.
         if self._pid != os.getpid():
             return
@@ -218,7 +219,7 @@ class Controller:
             timeout = self._settings.flush_timeout
             try:
                 seconds = min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout
-                self._outcome = self._delivery.finish(seconds, is_finished=not is_interrupted)
+                self._outcome = self._delivery.finish(seconds, is_finished=is_finished)
             except KeyboardInterrupt:
                 # Ctrl-C again: what is not delivered by now stays in the outbox.
                 self._outcome = self._delivery.finish(0, is_finished=False)

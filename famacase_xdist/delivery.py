@@ -21,7 +21,7 @@ from .inbox import Inbox
 from .ledger import Event, Ledger, size_of
 from .mask import Mask
 from .outbox import Outbox
-from .run import Place, Run
+from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
 from .transport import HttpTransport
@@ -86,7 +86,7 @@ class Delivery:
         self._ledger = ledger
         self._mask = Mask(server.token)
         path = new_outbox_path(settings)
-        self.run = Run.from_settings(settings, Place(path, server.scope(settings.project)))
+        self.run = Run.from_settings(settings, Home(path, server.scope(settings.project)))
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, settings.project, timeout=settings.timeout)
         self._outbox, self._problems = _open_outbox(path)
@@ -125,16 +125,17 @@ class Delivery:
 
         Args:
             timeout: In seconds.
-            is_finished: Whether all tests ran that were to run.
+            is_finished: Whether pytest came to its end; a session that left tests undone has not finished all the same.
         """
         deadline = time.monotonic() + timeout
         self._inbox.seal()
         self._keep(self._ledger.close(report_not_run=self._settings.not_run))
+        is_finished = is_finished and not self._ledger.not_run
         self._outbox.remember(is_finished=is_finished)
         self._sender.flush(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
         undelivered = self._outbox.undelivered()
-        if undelivered and not self._sender.is_idle:
-            # Our own thread sits in a request; what stays behind keeps the run open, so no request is made here.
+        if undelivered and self.run.is_owed:
+            # Our own thread had no time for it. What stays behind keeps the run open, so no request is made here.
             with contextlib.suppress(FamacaseError):
                 self.run.leave(self._api, undelivered=undelivered, is_finished=is_finished, patience=LAST_WORD)
         return self._close(undelivered)
@@ -145,7 +146,8 @@ class Delivery:
         if waiting:
             causes[self._sender.trouble or "there was no time left"] += waiting
         elif self._sender.trouble or not self._sender.is_idle:
-            self._problems.append(self._sender.trouble or "the run could not be completed: there was no time left")
+            reason = f"waiting for {holder}" if (holder := self.run.waits_for) else "there was no time left"
+            self._problems.append(self._sender.trouble or f"the run could not be completed: {reason}")
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         self._problems += self.run.notes

@@ -1,10 +1,7 @@
 """Locks in a state directory that jobs share: one around a run key, and one for each session that lives.
 
-On one machine, and on file systems that carry it between machines, a lock is flock: the system drops it with the
-process, however that ends, and nobody has to compare clocks or pids. Where flock stays on the machine or is missing,
-it is filelock's lease: a file whose holder refreshes it, which who waits may take after `LEASE_SECONDS` of his own
-clock without a refresh. All users of a directory need the same kind, so the first one writes it into the file
-``locks``, and whoever knows better may write ``flock`` or ``lease`` there before.
+Each is flock, which the system drops with the process, or filelock's lease: a file whose holder refreshes it, which
+who waits may take after `LEASE_SECONDS` of his own clock without a refresh. `file_system` says which.
 """
 
 from __future__ import annotations
@@ -13,7 +10,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,66 +17,13 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
-from .errors import LockTimeout, SharingError
+from .errors import LockTimeout
+from .file_system import LEASE
 
-FLOCK, LEASE = "flock", "lease"
 #: Seconds without a refresh after which a lease may be taken.
 LEASE_SECONDS = 30.0
 #: Seconds between two tries to get a lock.
 POLL = 0.05
-#: File systems that several machines may mount and whose flock the others do not see; fuse.* are too.
-_SHARED_WITHOUT_FLOCK = frozenset(
-    {"9p", "afs", "beegfs", "cifs", "davfs", "fuse", "lustre", "prl_fs", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs"}
-)
-#: The one of FUSE that is a container's own disk.
-_LOCAL_FUSE = "fuse.fuse-overlayfs"
-_MOUNTS = Path("/proc/self/mountinfo")
-
-
-def lock_kind(directory: Path) -> str:
-    """Give the kind of lock that all users of a directory use, `FLOCK` or `LEASE`.
-
-    Raises:
-        SharingError: The file ``locks`` names no kind, or flock where this machine's flock reaches nobody else.
-        OSError: The directory cannot be used.
-    """
-    path = directory / "locks"
-    fitting, file_system = fitting_kind(directory)
-    with contextlib.suppress(FileExistsError), path.open("x") as file:
-        file.write(fitting)
-    # Empty: its maker is between creating and writing it, and comes to the same answer.
-    said = path.read_text().strip() or fitting
-    if said not in (FLOCK, LEASE):
-        raise SharingError(f"{path} says {said!r}; allowed is {FLOCK} or {LEASE}")
-    if said == FLOCK and fitting == LEASE:
-        raise SharingError(f"{path} says {FLOCK}, which does not leave this machine on {file_system}; write {LEASE}")
-    return said
-
-
-def fitting_kind(directory: Path, mounts: Path = _MOUNTS) -> tuple[str, str]:
-    """Give the kind that fits a directory's file system, and the name of that file system."""
-    name, options = _file_system(directory.resolve(), mounts)
-    if name in ("nfs", "nfs4"):
-        is_local = bool({"nolock", "local_lock=all", "local_lock=flock"} & set(options))
-        return (LEASE if is_local else FLOCK), name
-    is_lease = name in _SHARED_WITHOUT_FLOCK or (name.startswith("fuse.") and name != _LOCAL_FUSE)
-    return (LEASE if is_lease else FLOCK), name
-
-
-def _file_system(path: Path, mounts: Path) -> tuple[str, list[str]]:
-    """Find type and options of the mount that holds a path; no name where the system has no such list."""
-    found: tuple[str, list[str]] = ("", [])
-    depth = 0
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in mounts.read_text().splitlines():
-            before, _, after = line.partition(" - ")
-            place = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split()[4]))
-            # A later mount hides an earlier one at the same place.
-            if path.is_relative_to(place) and len(place.parts) >= depth:
-                depth = len(place.parts)
-                name, _, *options = after.split()
-                found = name, [*",".join(options).split(","), *before.split()[5].split(",")]
-    return found
 
 
 def new_lock(path: Path, kind: str) -> BaseFileLock:
@@ -124,13 +67,13 @@ class KeyLock:
             lock.release()
 
     def _acquire(self, timeout: float, give_up: Callable[[], bool]) -> BaseFileLock:
-        deadline = time.monotonic() + timeout
+        begun = time.monotonic()
         self._is_waiting = True
         try:
             while True:
                 self._directory.mkdir(mode=0o700, exist_ok=True)
                 lock = new_lock(self._directory / "lock", self._kind)
-                left = max(0.0, deadline - time.monotonic())
+                left = max(0.0, begun + timeout - time.monotonic())
                 try:
                     lock.acquire(timeout=left, poll_interval=POLL, cancel_check=give_up)
                     return lock
@@ -139,14 +82,16 @@ class KeyLock:
                         raise
                     # Swept between two lines: once more, in a new directory.
                 except Timeout:
-                    raise LockTimeout(f"waited {timeout:g} s for {self._holder()}") from None
+                    raise LockTimeout(f"waited {time.monotonic() - begun:.0f} s for {self._holder()}") from None
         finally:
             self._is_waiting = False
 
     def _say_who(self) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
         holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
-        (self._directory / "holder").write_text(json.dumps(holder))
+        # For people only; a full disk is said where it matters.
+        with contextlib.suppress(OSError):
+            (self._directory / "holder").write_text(json.dumps(holder))
 
     def _holder(self) -> str:
         try:

@@ -22,7 +22,7 @@ from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import TABLES, open_database
+from .outbox_file import TABLES, claim, open_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ class Outbox:
         self._wal: int | None = None
         self._is_dirty = False
         with self._reported():
+            self._lease = claim(path, patience) if path is not None else None
             self._db = open_database(path, patience)
             if path is not None:
                 self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -262,6 +263,8 @@ class Outbox:
             if self._wal is not None:
                 os.close(self._wal)
                 self._wal = None
+            if self._lease is not None:
+                self._lease.release()
         if delete and self.path is not None:
             for suffix in ("", "-wal"):
                 with contextlib.suppress(OSError):

@@ -6,8 +6,13 @@ import ctypes
 import os
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import OutboxError
+from .file_system import LEASE, is_lease
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 VERSION = 1
 TABLES = ("session", "results", "contents", "pieces", "running")
@@ -66,6 +71,30 @@ def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connectio
         raise
     _leak_in_children(db)
     return db
+
+
+def claim(path: Path, patience: float) -> BaseFileLock | None:
+    """Take an outbox for this process where the lock that SQLite takes would stay on the machine.
+
+    Gives the lease to release; None where SQLite's own lock is enough.
+
+    Raises:
+        OutboxError: A process of some machine has it, or had it a moment ago.
+        OSError: The lease cannot be made.
+    """
+    if not is_lease(path.parents[1]):
+        return None
+    from filelock import Timeout
+
+    from .locks import new_lock
+
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lease = new_lock(path.with_suffix(".lease"), LEASE)
+    try:
+        lease.acquire(timeout=patience)
+    except Timeout:
+        raise OutboxError(f"outbox {path}: a session has it") from None
+    return lease
 
 
 def _make(path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,8 +16,12 @@ VERSION = 1
 RUNNING, LEFT, INTERRUPTED, DIED = "running", "left", "interrupted", "died"
 #: Whether a session that has not left still lives.
 IsAlive = Callable[["Member"], bool]
-#: How many results a session that died has left undelivered; None where that cannot be known now.
+#: How many results a session left in its outbox; `LOCKED` while somebody sends them, None where there is no outbox.
 LeftBehind = Callable[["Member"], int | None]
+LOCKED = -1
+#: What is said where another session was faster.
+COMPLETED_ELSEWHERE = "completed by another session"
+_ID = re.compile(r"[\w-]+")
 
 
 @dataclass(slots=True)
@@ -42,9 +47,12 @@ class Member:
     undelivered: int = 0
 
     def __post_init__(self) -> None:
-        if self.shard is not None:  # a list, where it comes from JSON
+        # Ids are names of files, and JSON has no tuples.
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"{self.id!r} is no id")
+        if self.shard is not None:
             index, total = self.shard
-            self.shard = (index, total)
+            self.shard = (int(index), int(total))
 
     @property
     def name(self) -> str:
@@ -73,7 +81,7 @@ class Record:
     members: list[Member] = field(default_factory=list)
 
     @classmethod
-    def from_json(cls, text: str) -> Record:
+    def from_json(cls, text: bytes) -> Record:
         """Read what `to_json` wrote.
 
         Raises:
@@ -84,12 +92,12 @@ class Record:
             if values.pop("version") != VERSION:
                 raise SharingError("another version of famacase-xdist wrote its record")
             return cls(**{**values, "members": [Member(**each) for each in values["members"]]})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise SharingError(f"its record is damaged: {error!r}") from None
 
-    def to_json(self) -> str:
-        """Give the record as text."""
-        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1)
+    def to_json(self) -> bytes:
+        """Give the record as JSON."""
+        return json.dumps({"version": VERSION, **dataclasses.asdict(self)}, indent=1).encode()
 
     def member(self, member_id: str) -> Member | None:
         """Find a session."""
@@ -118,20 +126,20 @@ def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list
 def _why(member: Member, is_replaced: bool, is_alive: IsAlive, left_behind: LeftBehind) -> str:
     """Say what of one session keeps the run open; a shard that was run again need not have ended well."""
     if member.state == RUNNING:
-        if is_alive(member):
-            return f"{member.name} still runs"
-        return _why_dead(member, is_replaced, left_behind(member))
-    if member.undelivered:
+        return f"{member.name} still runs" if is_alive(member) else _why_dead(member, is_replaced, left_behind(member))
+    if member.undelivered and not (is_replaced and left_behind(member) is None):
         return _undelivered(member.undelivered, member)
     if member.shard and member.state != LEFT and not is_replaced:
-        return f"{member.name} {'was interrupted' if member.state == INTERRUPTED else 'died'}"
+        return f"{member.name} {'did not run all of its tests' if member.state == INTERRUPTED else 'died'}"
     return ""
 
 
-def _why_dead(member: Member, is_replaced: bool, lost: int | None) -> str:
-    if lost:
-        return f"{member.name} died; {_undelivered(lost, member)}"
-    if lost == 0 and not member.shard:
+def _why_dead(member: Member, is_replaced: bool, left: int | None) -> str:
+    if left == LOCKED:
+        return f"{member.name} died, and its results are being sent"
+    if left:
+        return f"{member.name} died; {_undelivered(left, member)}"
+    if left == 0 and not member.shard:
         return ""  # no test of it had begun, or all of them have been delivered
     return "" if is_replaced else f"{member.name} died"
 
@@ -150,8 +158,3 @@ def _not_come(members: Iterable[Member]) -> list[str]:
     names = ", ".join(f"{index}/{total}" for index in missing[:10])
     more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
     return [f"shard{'s' if len(missing) > 1 else ''} {names}{more} {'have' if len(missing) > 1 else 'has'} not come"]
-
-
-def request_of(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Give a run's request as the keyword arguments of `RunRequest`: JSON has no tuples."""
-    return {**values, "tags": tuple(values["tags"])}

@@ -11,16 +11,19 @@ from typing import Any
 
 from . import rebuilt
 from .api import Api
-from .delivery import Server, client_header, outbox_dir
+from .delivery import Server, client_header, outbox_dir, state_dir
 from .errors import FamacaseError, OutboxError, SettingsError
+from .file_system import is_lease
 from .outbox import Outbox
-from .run import Place, Run
+from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
 from .summary import resend_command
 from .transport import HttpTransport
 from .verdict import INVALID
 
+#: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).
+LEASE_PATIENCE = 35.0
 DIED = "the process ended while this test was running"
 #: Told how many of how many results have been delivered.
 Progress = Callable[[int, int], None]
@@ -56,11 +59,16 @@ class Resent:
     problem: str = ""
 
 
-def leftovers(settings: Settings) -> list[Leftover]:
-    """Look into all outboxes, the oldest first."""
+def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
+    """Look into all outboxes, the oldest first; wait `patience` seconds for each that somebody has open."""
     with contextlib.suppress(OSError):
-        return [_look(path) for path in sorted(outbox_dir(settings).glob("*.sqlite3"))]
+        return [_look(path, patience) for path in sorted(outbox_dir(settings).glob("*.sqlite3"))]
     return []
+
+
+def patience_of(settings: Settings) -> float:
+    """Give the seconds after which a lease that nobody refreshes is free; 0 where a lock is free at once."""
+    return LEASE_PATIENCE if is_lease(state_dir(settings)) else 0.0
 
 
 def leftover_line(settings: Settings) -> str:
@@ -75,9 +83,9 @@ def leftover_line(settings: Settings) -> str:
     )
 
 
-def _look(path: Path) -> Leftover:
+def _look(path: Path, patience: float) -> Leftover:
     try:
-        outbox = Outbox(path)
+        outbox = Outbox(path, patience=patience)
     except OutboxError as error:
         return Leftover(path, problem=str(error))
     with contextlib.closing(outbox):
@@ -151,8 +159,8 @@ class _Resend:
         self._settings = settings
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, facts["project"], timeout=settings.timeout)
-        place = Place(leftover.path, server.scope(facts["project"]))
-        self._run = Run.from_facts(facts, place, settings.lock_timeout)
+        home = Home(leftover.path, server.scope(facts["project"]))
+        self._run = Run.from_facts(facts, home, settings.lock_timeout)
         self._sender = Sender(self._api, outbox, self._run, settings)
 
     def run(self, progress: Progress) -> Resent:

@@ -41,7 +41,7 @@ def show(settings: Settings) -> bool:
 def send_all(settings: Settings) -> bool:
     """Send all that there is; True if nothing is left."""
     console = _console()
-    found = resend.leftovers(settings)
+    found = resend.leftovers(settings, resend.patience_of(settings))
     if not found:
         console.print(f"nothing to send in {outbox_dir(settings)}")
     is_clean = True

@@ -16,21 +16,19 @@ from typing import TYPE_CHECKING, Any
 from . import ci
 from .api import Api, RunRequest
 from .errors import DeliveryError, Refused, SharingError
-from .record import DIED, INTERRUPTED, LEFT, Member, request_of
+from .record import DIED, INTERRUPTED, LEFT, Member
 from .settings import Settings
-from .values import reference_of, run_id_of
+from .values import run_id_of
 
 if TYPE_CHECKING:
     from .sharing import Sharing
 
-#: Whether who waits need not wait any more.
-GiveUp = Callable[[], bool]
 JOINED_BY_NUMBER = "it was joined by its number (famacase-xdist run complete {})"
 NOT_ASKED_FOR = "FAMACASE_TESTOPS_RUN_COMPLETE=false"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Home:
     """Where a session keeps what it shares with others.
 
     Attributes:
@@ -62,7 +60,7 @@ class Run:
         request: What it is created from.
         join_id: The id of the run to join; None where it is created.
         sharing: This session's part in a run that others report to as well; None where it does not know of any.
-        completes: Whether this session may complete it.
+        stays_open: Why this session may not complete it; empty where it may.
         id: The server's id, an opaque JSON value; None until `open` succeeded.
         url: The address of the run's page; empty until then.
         completed: Whether this session completed it.
@@ -76,7 +74,7 @@ class Run:
     request: RunRequest
     join_id: object = None
     sharing: Sharing | None = None
-    completes: bool = True
+    stays_open: str = ""
     id: object = None
     url: str = ""
     completed: bool = False
@@ -87,28 +85,29 @@ class Run:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def from_settings(cls, settings: Settings, place: Place | None = None) -> Run:
-        """Plan the run that the settings ask for; nothing is sent, and without a place nothing is shared."""
+    def from_settings(cls, settings: Settings, home: Home | None = None) -> Run:
+        """Plan the run that the settings ask for; nothing is sent, and without a home nothing is shared."""
         run = cls(planned_request(settings))
         reference = settings.testops_run_id or ""
         run.join_id = run_id_of(reference)
-        run.completes = settings.testops_run_complete
-        if run.join_id is not None and "testops_run_complete" not in settings.sources:
+        if not settings.testops_run_complete:
+            run.stays_open = NOT_ASKED_FOR
+        elif run.join_id is not None and "testops_run_complete" not in settings.sources:
             # Whoever hands a number to several jobs completes it himself: no job knows of the others.
-            run.completes = False
-        if place is not None and reference and (run.join_id is None or run.completes):
-            member = Member(place.session, platform.node(), os.getpid(), _now(), settings.shard, run.completes)
-            run.sharing = place.shared(reference, member, run.join_id, settings.lock_timeout)
+            run.stays_open = JOINED_BY_NUMBER.format(reference)
+        if home is not None and reference and (run.join_id is None or not run.stays_open):
+            member = Member(home.session, platform.node(), os.getpid(), _now(), settings.shard, not run.stays_open)
+            run.sharing = home.shared(reference, member, run.join_id, settings.lock_timeout)
         return run
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], place: Place, lock_timeout: float) -> Run:
+    def from_facts(cls, facts: Mapping[str, Any], home: Home, lock_timeout: float) -> Run:
         """Plan to go on with the run of an earlier session, the opposite of `facts`; nothing is sent."""
-        run = cls(RunRequest(**request_of(facts["request"])), join_id=facts["join_id"], id=facts["run_id"])
-        run.completes = facts["complete"]
+        run = cls(RunRequest.from_json(facts["request"]), join_id=facts["join_id"], id=facts["run_id"])
+        run.stays_open = facts["stays_open"]
         if (shared := facts.get("shared")) is not None:
-            member = Member(place.session, **{**shared["member"], "completes": run.completes})
-            run.sharing = place.shared(shared["key"], member, run.join_id, lock_timeout)
+            member = Member(home.session, **{**shared["member"], "completes": not run.stays_open})
+            run.sharing = home.shared(shared["key"], member, run.join_id, lock_timeout)
         return run
 
     @property
@@ -127,7 +126,7 @@ class Run:
         before = self.sharing.continues if self.sharing else None
         return None if before == self.id else before
 
-    def open(self, api: Api, give_up: GiveUp = lambda: False) -> None:
+    def open(self, api: Api, give_up: Callable[[], bool] = lambda: False) -> None:
         """Create the run, or make sure that the one to join is there.
 
         The Idempotency-Key makes a second try safe where the answer to the first was lost.
@@ -146,7 +145,7 @@ class Run:
         finally:
             self.settled.set()
 
-    def _shared(self, sharing: Sharing, api: Api, give_up: GiveUp) -> object:
+    def _shared(self, sharing: Sharing, api: Api, give_up: Callable[[], bool]) -> object:
         try:
             return sharing.join(self.request, api, give_up)
         except SharingError as error:
@@ -157,10 +156,9 @@ class Run:
 
     def _go_alone(self, sharing: Sharing, reason: str) -> None:
         """Report all the same: a run too many can be seen and mended, results that are not there cannot."""
-        if self.join_id is None:
-            own = "this session reports to a run of its own"
-        else:
-            own, self.completes = "so it is not completed", False
+        own = "this session reports to a run of its own" if self.join_id is None else "so it is not completed"
+        if self.join_id is not None or sharing.is_member:
+            self.stays_open = self.stays_open or "others may be in it"
         self.notes.append(f"run key {sharing.key!r} could not be shared ({reason}): {own}")
         self.sharing = None
 
@@ -208,9 +206,7 @@ class Run:
             reasons.append(f"{undelivered} results are undelivered")
         if not self.is_open:
             reasons.append(self.trouble or "it was never opened")
-        if not self.completes:
-            reasons.append(JOINED_BY_NUMBER.format(reference_of(self.join_id)) if self.join_id else NOT_ASKED_FOR)
-        return reasons
+        return [*reasons, *filter(None, [self.stays_open])]
 
     def facts(self) -> dict[str, Any]:
         """Give what a later `resend` needs to go on with this run."""
@@ -223,7 +219,7 @@ class Run:
             "run_id": self.id,
             "join_id": self.join_id,
             "request": dataclasses.asdict(self.request),
-            "complete": self.completes,
+            "stays_open": self.stays_open,
             "shared": shared,
         }
 

@@ -19,17 +19,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import locks
+from . import file_system
 from .api import Api, RunRequest
 from .errors import LockTimeout, OutboxError, Refused, SharingError
 from .locks import KeyLock, Lease
 from .outbox import Outbox
-from .record import RUNNING, Member, Record, request_of, why_open
+from .record import COMPLETED_ELSEWHERE, LOCKED, RUNNING, Member, Record, why_open
 
 #: Seconds after which nothing of a run key is kept.
 KEPT_SECONDS = 7 * 24 * 3600.0
-#: Whether who waits need not wait any more.
-GiveUp = Callable[[], bool]
+#: Seconds to wait for who looks into an outbox.
+LOOK_PATIENCE = 1.0
 
 
 class Sharing:
@@ -77,7 +77,7 @@ class Sharing:
         """Who holds the lock that this session waits for; empty where it does not wait."""
         return self._lock.waits_for if self._lock else ""
 
-    def join(self, plan: RunRequest, api: Api, give_up: GiveUp) -> object:
+    def join(self, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> object:
         """Join the key's run, or create it from `plan` if nobody has; gives its id.
 
         A run that the server does not know any more is made anew.
@@ -89,23 +89,37 @@ class Sharing:
         """
         run_id, is_new = self._joined(plan, api, give_up)
         if not is_new:
-            try:
-                api.check_run(run_id)
-            except Refused as error:
-                if error.status != 404 or self._run_id is not None:
-                    raise
-                run_id, _ = self._joined(plan, api, give_up, gone=run_id)
+            run_id = self._looked_at(run_id, plan, api, give_up)
         self._sweep()
         return run_id
 
-    def _joined(self, plan: RunRequest, api: Api, give_up: GiveUp, gone: object = None) -> tuple[object, bool]:
+    def _looked_at(self, run_id: object, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> object:
+        """Give the run that results can go to: the key's, or the next one where the server has no use for that."""
+        try:
+            is_gone, is_over = False, api.run(run_id).get("status") == "completed"
+        except Refused as error:
+            if error.status != 404:
+                raise
+            is_gone, is_over = True, False
+        if self._run_id is not None:
+            if is_gone:
+                raise Refused("there is no such run", status=404)
+            return run_id
+        if is_gone or is_over:
+            # Somebody deleted it, or completed it by hand.
+            run_id, _ = self._joined(plan, api, give_up, gone=run_id if is_gone else None, over=run_id)
+        return run_id
+
+    def _joined(
+        self, plan: RunRequest, api: Api, give_up: Callable[[], bool], *, gone: object = None, over: object = None
+    ) -> tuple[object, bool]:
         """Give the run's id, and whether this session has created it."""
         with self._held(self._lock_timeout, give_up):
             record = self._read() or Record(self.key)
-            if record.completed:
-                record = record.continued()
             if gone is not None and record.run_id == gone:
                 record.run_id = record.request = None
+            elif record.completed or (over is not None and record.run_id == over):
+                record = record.continued()
             if self._run_id is not None:
                 record.run_id = self._run_id
             self._enter(record)
@@ -114,9 +128,26 @@ class Sharing:
             # What a session asked for that died of it is asked for again, with its Idempotency-Key.
             record.request = record.request or dataclasses.asdict(_continuing(plan, record.previous, api))
             self._write(record)
-            record.run_id = api.create_run(RunRequest(**request_of(record.request)))
-            self._write(record)
+            record.run_id = self._created(record, api)
+            # Who cannot read it asks for the same again, so a disk that is full now costs nothing but that.
+            with contextlib.suppress(OSError):
+                self._write(record)
             return record.run_id, True
+
+    def _created(self, record: Record, api: Api) -> object:
+        assert record.request is not None
+        try:
+            request = RunRequest.from_json(record.request)
+        except (TypeError, KeyError) as error:
+            raise SharingError(f"its record is damaged: {error!r}") from None
+        try:
+            return api.create_run(request)
+        except Refused as error:
+            if not error.retryable:
+                # The next session may ask for something better.
+                record.request = None
+                self._write(record)
+            raise
 
     def _enter(self, record: Record) -> None:
         """Put this session on record while its lease is held: from here on nobody completes the run without it."""
@@ -124,9 +155,10 @@ class Sharing:
         self._lease(self.member.id).hold()
         if record.member(self.member.id) is None:
             record.members.append(self.member)
-        # Looked at now, so that at the end a lease that nobody refreshes has been watched for long enough.
-        for each in record.members:
-            self._is_alive(each)
+        if self._kind == file_system.LEASE:
+            # Looked at now, so that at the end one that nobody refreshes has been watched for long enough.
+            for each in record.members:
+                self._is_alive(each)
         self._write(record)
         self.is_member = True
 
@@ -148,8 +180,10 @@ class Sharing:
             me.state, me.undelivered = state, undelivered
             self._write(record)
             self._lease(me.id).drop()
-            if record.completed or record.run_id != run_id:
-                return ["another session has completed it"] if record.completed else ["it was never opened"]
+            if record.run_id != run_id:
+                return ["it was never opened" if run_id is None else f"the run key has gone on to run {record.run_id}"]
+            if record.completed:
+                return [COMPLETED_ELSEWHERE]
             reasons = why_open(record, self._is_alive, self._left_behind)
             if not reasons:
                 api.complete_run(run_id)
@@ -158,11 +192,11 @@ class Sharing:
             return reasons
 
     @contextmanager
-    def _held(self, timeout: float, give_up: GiveUp) -> Iterator[None]:
+    def _held(self, timeout: float, give_up: Callable[[], bool]) -> Iterator[None]:
         try:
             if self._lock is None:
                 self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._kind = locks.lock_kind(self._runs)
+                self._kind = file_system.lock_kind(self._runs)
                 self._lock = KeyLock(self._directory, self._kind)
             with self._lock.hold(timeout, give_up):
                 yield
@@ -180,25 +214,25 @@ class Sharing:
         return member.state == RUNNING and (member.id == self.member.id or self._lease(member.id).is_alive())
 
     def _left_behind(self, member: Member) -> int | None:
-        """Count what a session that died has in its outbox; None where that is not there, or somebody resends it."""
+        """Count what a session that died has in its outbox; see `LeftBehind`."""
         path = self._state / "outbox" / f"{member.id}.sqlite3"
         if not path.is_file():
             return None
         try:
-            with contextlib.closing(Outbox(path)) as outbox:
+            with contextlib.closing(Outbox(path, patience=LOOK_PATIENCE)) as outbox:
                 return outbox.left()
         except OutboxError:
-            return None
+            return LOCKED
 
     def _read(self) -> Record | None:
         path = self._directory / "record.json"
-        return Record.from_json(path.read_text(encoding="utf-8")) if path.exists() else None
+        return Record.from_json(path.read_bytes()) if path.exists() else None
 
     def _write(self, record: Record) -> None:
         """Replace the record: who dies meanwhile leaves the old one."""
         path = self._directory / f"record-{uuid.uuid4().hex}"
         try:
-            with path.open("x", encoding="utf-8") as file:
+            with path.open("xb") as file:
                 file.write(record.to_json())
                 file.flush()
                 os.fsync(file.fileno())
@@ -213,24 +247,38 @@ class Sharing:
         with contextlib.suppress(OSError):
             for directory in self._runs.iterdir():
                 with contextlib.suppress(OSError, LockTimeout):
-                    if (directory / "record.json").stat().st_mtime < oldest:
+                    if directory.is_dir() and _used(directory) < oldest:
                         self._remove(directory, oldest)
 
     def _remove(self, directory: Path, oldest: float) -> None:
+        lock = directory / "lock"
+        if self._kind == file_system.LEASE and lock.exists() and lock.stat().st_mtime < oldest:
+            lock.unlink()  # its holder has not refreshed it for a week
         with KeyLock(directory, self._kind).hold(0):
-            if (directory / "record.json").stat().st_mtime >= oldest:
+            if (directory / "record.json").exists() and _used(directory) >= oldest:
                 return
-            if any(Lease(path, self._kind).is_alive() for path in directory.glob("leases/*")):
+            if any(self._is_held(path, oldest) for path in directory.glob("leases/*")):
                 return
             # The lock's file goes last: who waits for it then sees that it guards nothing, and makes a new one.
             for path in [*directory.glob("leases/*"), *directory.glob("record*"), directory / "holder"]:
                 path.unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
                 (directory / "leases").rmdir()
-            if self._kind == locks.FLOCK:
-                (directory / "lock").unlink()
+            if self._kind == file_system.FLOCK:
+                lock.unlink()
         with contextlib.suppress(OSError):
             directory.rmdir()
+
+    def _is_held(self, lease: Path, oldest: float) -> bool:
+        if self._kind == file_system.LEASE:
+            return lease.stat().st_mtime >= oldest  # who lives refreshes it
+        return Lease(lease, self._kind).is_alive()
+
+
+def _used(directory: Path) -> float:
+    """Give when a key was used last."""
+    record = directory / "record.json"
+    return (record if record.exists() else directory).stat().st_mtime
 
 
 def _continuing(plan: RunRequest, previous: Any, api: Api) -> RunRequest:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .delivery import Outcome
 from .ledger import Ledger
+from .record import COMPLETED_ELSEWHERE
 from .run import Run
 from .settings import Settings
 
@@ -43,12 +44,14 @@ def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> I
 
 def completion(completed: bool, why_open: str) -> str:
     """Say that a run is completed, or why not."""
+    if why_open == COMPLETED_ELSEWHERE:
+        return why_open
     return "completed" if completed else f"not completed: {why_open or 'there was no time left'}"
 
 
 def _shared(run: Run) -> str:
     """Say under which key, and as which shard, a run is shared."""
-    if run.sharing is None:
+    if run.sharing is None or run.join_id is not None:
         return ""
     shard = run.sharing.member.shard
     return f" (run key {run.sharing.key}{', shard {}/{}'.format(*shard) if shard else ''})"

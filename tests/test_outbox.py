@@ -799,3 +799,35 @@ def test_a_result_that_is_there_already_is_kept_as_it_was(outbox: Outbox) -> Non
     outbox.put([result(1, b"second")])
 
     assert [each.body for each in lease_all(outbox)] == [b'{"first": true}']
+
+
+# Where the lock of a file stays on the machine
+
+
+@pytest.fixture
+def on_a_share(tmp_path: Path) -> Path:
+    """An outbox's file in a state directory whose locks are leases."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "locks").write_text("lease")
+    return tmp_path / "outbox" / "a.sqlite3"
+
+
+def test_an_outbox_on_a_share_has_a_lease_that_keeps_others_out(on_a_share: Path) -> None:
+    outbox = Outbox(on_a_share)
+    assert [path.name for path in on_a_share.parent.glob("*.lease")] == ["a.lease"]
+    # As if SQLite's own lock were not seen: the lease alone has to do.
+    copy = on_a_share.with_name("copy.sqlite3")
+    on_a_share.with_suffix(".lease").rename(copy.with_suffix(".lease"))
+    try:
+        with pytest.raises(OutboxError, match="a session has it"):
+            Outbox(copy)
+    finally:
+        copy.with_suffix(".lease").rename(on_a_share.with_suffix(".lease"))
+        outbox.close(delete=True)
+    assert list(on_a_share.parent.iterdir()) == []
+
+
+def test_an_outbox_on_a_machines_own_disk_has_none(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox" / "a.sqlite3")
+    assert list((tmp_path / "outbox").glob("*.lease")) == []
+    outbox.close()

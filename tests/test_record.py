@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from famacase_xdist.errors import SharingError
-from famacase_xdist.record import DIED, INTERRUPTED, LEFT, RUNNING, Member, Record, why_open
+from famacase_xdist.record import DIED, INTERRUPTED, LEFT, LOCKED, RUNNING, Member, Record, why_open
 
 
 def member(name: str, state: str = LEFT, shard: tuple[int, int] | None = None, **values: object) -> Member:
@@ -85,7 +85,7 @@ def test_results_that_stay_behind_keep_the_run_open_with_the_command_that_mends_
     assert reasons(*[each for each in FOUR if each.id != "s2"], member("b", LEFT, (2, 4), undelivered=3)) == [words]
 
 
-@pytest.mark.parametrize(("state", "words"), [(INTERRUPTED, "was interrupted"), (DIED, "died")])
+@pytest.mark.parametrize(("state", "words"), [(INTERRUPTED, "did not run all of its tests"), (DIED, "died")])
 def test_a_shard_that_did_not_end_as_it_should_has_to_be_run_again(state: str, words: str) -> None:
     assert reasons(*FOUR[:3], member("b", state, (4, 4))) == [f"shard 4/4 {words}"]
 
@@ -101,6 +101,13 @@ def test_what_a_dead_session_left_behind_is_counted(shard: tuple[int, int] | Non
     (words,) = reasons(dead, lost=lambda each: 5)
 
     assert words == f"{dead.name} died; 5 results of {dead.name} are undelivered (famacase-xdist resend)"
+
+
+@pytest.mark.parametrize("shard", [None, (1, 1)])
+def test_a_dead_session_that_is_being_resent_keeps_the_run_open_replaced_or_not(shard: tuple[int, int] | None) -> None:
+    dead, again = member("a", RUNNING, shard), member("b", shard=shard)
+
+    assert reasons(dead, again, lost=lambda each: LOCKED) == [f"{dead.name} died, and its results are being sent"]
 
 
 def test_a_dead_session_whose_outbox_is_out_of_reach_keeps_the_run_open() -> None:
@@ -130,9 +137,15 @@ def test_a_replaced_shard_that_still_lives_keeps_the_run_open() -> None:
 
 
 def test_what_a_replaced_shard_has_not_delivered_still_counts() -> None:
-    (words,) = reasons(member("first", LEFT, (1, 1), undelivered=2), member("again", shard=(1, 1)))
+    (words,) = reasons(member("first", LEFT, (1, 1), undelivered=2), member("again", shard=(1, 1)), lost=lambda each: 2)
 
     assert words.startswith("2 results of shard 1/1 are undelivered")
+
+
+def test_what_a_replaced_shard_took_with_its_machine_keeps_nothing_open() -> None:
+    first = member("first", LEFT, (1, 1), undelivered=2)
+
+    assert reasons(first, member("again", shard=(1, 1)), lost=lambda each: None) == []
 
 
 def test_a_replaced_shard_whose_machine_is_gone_keeps_nothing_open() -> None:
@@ -163,7 +176,7 @@ MEMBERS = st.builds(
 @given(st.lists(MEMBERS, min_size=1, max_size=8, unique_by=lambda each: each.id), st.data())
 def test_a_run_is_never_completed_while_something_may_still_come(members: list[Member], data: st.DataObject) -> None:
     alive = {each.id: data.draw(st.booleans()) for each in members}
-    lost = {each.id: data.draw(st.sampled_from([None, 0, 3])) for each in members}
+    lost = {each.id: data.draw(st.sampled_from([None, 0, 3, LOCKED])) for each in members}
     record = Record("key", run_id=1, members=members)
 
     if why_open(record, lambda each: alive[each.id], lambda each: lost[each.id]):
@@ -171,7 +184,9 @@ def test_a_run_is_never_completed_while_something_may_still_come(members: list[M
 
     running = [each for each in members if each.state == RUNNING]
     assert not [each for each in running if alive[each.id] or lost[each.id]]
-    assert not [each for each in members if each.state != RUNNING and each.undelivered]
+    latest = {each.shard: each for each in members if each.shard}
+    left = [each for each in members if each.state != RUNNING and each.undelivered]
+    assert all(latest[each.shard] is not each and lost[each.id] is None for each in left)
     assert all(each.completes for each in members)
     shards = {each.shard[0] for each in members if each.shard}
     assert shards in (set(), {1, 2, 3, 4})
@@ -207,15 +222,28 @@ def test_a_record_comes_back_as_it_was_written(members: list[Member], run_id: ob
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", '{"version": 1, "members": [{}], "key": "k"}', '{"version": 1, "members": []}']
+    "text",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"\xff\xfe",
+        b'{"version": 1, "members": [{}], "key": "k"}',
+        b'{"version": 1, "members": []}',
+        b'{"version": 1, "key": "k", "members": [{"id": "../../x"}]}',
+        b'{"version": 1, "key": "k", "members": [{"id": ["a"]}]}',
+        b'{"version": 1, "key": "k", "members": [{"id": "a", "shard": "ab"}]}',
+        b'{"version": 1, "key": "k", "members": [{"id": "a", "shard": ["a", null]}]}',
+    ],
 )
-def test_a_damaged_record_is_said_to_be_so(text: str) -> None:
+def test_a_damaged_record_is_said_to_be_so(text: bytes) -> None:
     with pytest.raises(SharingError, match="damaged"):
         Record.from_json(text)
 
 
 def test_the_record_of_another_version_is_not_touched() -> None:
-    text = Record("key").to_json().replace('"version": 1', '"version": 2')
+    text = Record("key").to_json().replace(b'"version": 1', b'"version": 2')
 
     with pytest.raises(SharingError, match="another version"):
         Record.from_json(text)

@@ -93,7 +93,7 @@ def leave(backend: Backend, settings: Settings) -> Leave:
         run = run or run_on(backend, Run.from_settings(Settings()))
         path = outbox_dir(settings) / f"{name}.sqlite3"
         outbox = Outbox(path)
-        known = {"host": backend.url, "project": "DEMO", "database": None, "complete": True, "pid": 1}
+        known = {"host": backend.url, "project": "DEMO", "database": None, "pid": 1}
         outbox.remember(**{**known, **run.facts(), **facts})
         outbox.put(frames)
         outbox.close()
@@ -425,7 +425,7 @@ def test_a_run_of_which_all_is_delivered_is_completed(leave: Leave, settings: Se
 
 
 def test_a_run_that_is_not_to_be_completed_stays_open(leave: Leave, settings: Settings, backend: Backend) -> None:
-    path = leave(result(), complete=False)
+    path = leave(result(), stays_open="it is not asked for")
 
     resent = send(settings)
 

@@ -13,7 +13,7 @@ from harness.server import COMPLETE, RUNS, TOKEN, Action, Backend, answer, cut_o
 
 from famacase_xdist.api import Api, RunRequest
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
-from famacase_xdist.run import Place, Run, planned_request
+from famacase_xdist.run import Home, Run, planned_request
 from famacase_xdist.settings import Settings
 from famacase_xdist.transport import File, HttpTransport
 
@@ -241,7 +241,7 @@ FACTS = [
 def test_a_run_goes_on_in_another_process_as_it_was(run: Run, run_id: object) -> None:
     facts = json.loads(json.dumps({**run.facts(), "run_id": run_id}))
 
-    again = Run.from_facts(facts, Place(Path("/state/outbox/a.sqlite3"), ("host", "DEMO")), 120.0)
+    again = Run.from_facts(facts, Home(Path("/state/outbox/a.sqlite3"), ("host", "DEMO")), 120.0)
 
     assert (again.request, again.join_id, again.id) == (run.request, run.join_id, run_id)
     assert again.is_open == (run_id is not None)
@@ -412,7 +412,7 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
     there = planned()
     there.open(api)
     settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "FAMACASE_TESTOPS_RUN_COMPLETE"})
-    run = Run.from_settings(settings, Place(tmp_path / "outbox" / "a.sqlite3", ("host", "DEMO")))
+    run = Run.from_settings(settings, Home(tmp_path / "outbox" / "a.sqlite3", ("host", "DEMO")))
     run.open(api)
 
     run.leave(api, undelivered=0, is_finished=True)
@@ -426,8 +426,8 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
 
 def shared(path: Path, **settings: Any) -> Run:
     """Plan the run of a session that shares a key in this directory."""
-    place = Place(path / "outbox" / f"{len(list(path.iterdir()))}.sqlite3", ("host", "DEMO"))
-    return Run.from_settings(Settings(mode="testops", testops_project="DEMO", **settings), place)
+    home = Home(path / "outbox" / f"{len(list(path.iterdir()))}.sqlite3", ("host", "DEMO"))
+    return Run.from_settings(Settings(mode="testops", testops_project="DEMO", **settings), home)
 
 
 def test_a_key_is_shared_and_a_number_is_not_unless_it_is_to_be_completed(tmp_path: Path) -> None:
@@ -442,7 +442,7 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
     run.open(api)
     facts = json.loads(json.dumps(run.facts()))
 
-    again = Run.from_facts(facts, Place(tmp_path / "outbox" / "0.sqlite3", ("host", "DEMO")), 5.0)
+    again = Run.from_facts(facts, Home(tmp_path / "outbox" / "0.sqlite3", ("host", "DEMO")), 5.0)
     again.leave(api, undelivered=0, is_finished=True)
 
     assert again.sharing is not None
@@ -453,8 +453,8 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
 
 
 def test_a_key_that_cannot_be_shared_still_has_a_run_and_says_so(api: Api, backend: Backend) -> None:
-    place = Place(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO"))
-    run = Run.from_settings(Settings(testops_run_id="nightly"), place)
+    home = Home(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO"))
+    run = Run.from_settings(Settings(testops_run_id="nightly"), home)
 
     run.open(api)
     run.leave(api, undelivered=0, is_finished=True)
@@ -469,7 +469,7 @@ def test_a_number_that_cannot_be_shared_is_left_open(api: Api, backend: Backend)
     there = planned()
     there.open(api)
     settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "x"})
-    run = Run.from_settings(settings, Place(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO")))
+    run = Run.from_settings(settings, Home(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO")))
 
     run.open(api)
     run.leave(api, undelivered=0, is_finished=True)

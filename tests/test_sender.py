@@ -69,7 +69,7 @@ class Line:
         self.outbox = Outbox(path)
         self.run = Run.from_settings(self.settings)
         # What is sent is what most tests here are about; those that complete the run say so.
-        self.run.completes = False
+        self.run.stays_open = "it is not asked for"
         self.sender = Sender(self.api, self.outbox, self.run, self.settings)
 
     def start(self) -> Line:
@@ -86,7 +86,7 @@ class Line:
     def deliver(self, *frames: wire.AnyFrame, complete: bool = False) -> bool:
         """Put frames, and flush."""
         self.put(*frames)
-        self.run.completes = complete
+        self.run.stays_open = "" if complete else "it is not asked for"
         return self.sender.flush(DEADLINE)
 
 
@@ -593,7 +593,7 @@ def test_after_the_time_is_up_a_run_is_not_completed_behind_the_summarys_back(
     line = connect().start()
     backend.inject(RESULTS, late(backend))
     line.put(result())
-    line.run.completes = True
+    line.run.stays_open = ""
     line.sender.flush(0.1)
 
     backend.released.set()
@@ -885,7 +885,7 @@ def test_a_server_that_hangs_while_the_run_is_completed_is_left_when_the_time_is
     line.put(result())
     began = time.monotonic()
 
-    line.run.completes = True
+    line.run.stays_open = ""
     assert not line.sender.flush(0.3)
 
     assert time.monotonic() - began < 2

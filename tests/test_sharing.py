@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +17,8 @@ from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 from famacase_xdist import rebuilt
 from famacase_xdist.api import Api, RunRequest
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
-from famacase_xdist.locks import KeyLock, lock_kind
+from famacase_xdist.file_system import FLOCK, LEASE, lock_kind
+from famacase_xdist.locks import KeyLock
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.record import DIED, INTERRUPTED, LEFT, Member
 from famacase_xdist.sharing import KEPT_SECONDS, Sharing
@@ -44,6 +49,14 @@ def api(backend: Backend) -> Iterator[Api]:
     transport = HttpTransport(TOKEN, "reporter=test")
     yield Api(transport, backend.url, "DEMO", timeout=10)
     transport.close()
+
+
+@pytest.fixture(params=[FLOCK, LEASE])
+def state(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A state directory with each kind of lock."""
+    (tmp_path / "runs").mkdir(parents=True)
+    (tmp_path / "runs" / "locks").write_text(request.param)
+    return tmp_path
 
 
 def request(title: str = "Nightly") -> RunRequest:
@@ -165,6 +178,69 @@ def test_a_server_that_cannot_say_whether_the_run_is_there_makes_no_new_one(
     assert len(backend.requests(RUNS)) == 1
 
 
+def test_a_run_that_is_completed_by_hand_is_followed_by_another(tmp_path: Path, api: Api, backend: Backend) -> None:
+    first = join(session(tmp_path, "a", shard=(1, 2)), api)
+    api.complete_run(first)
+    second = session(tmp_path, "b", shard=(2, 2))
+
+    new = join(second, api)
+
+    assert new != first
+    assert second.continues == first
+    made = backend.store.run(int(str(new)))
+    assert made is not None
+    assert f"Continues run {first}" in str(made.description)
+
+
+def test_a_request_that_the_server_refused_is_not_the_keys_for_ever(tmp_path: Path, api: Api, backend: Backend) -> None:
+    backend.inject(RUNS, answer(422))
+    with pytest.raises(Refused):
+        session(tmp_path, "a").join(request("Bad"), api, lambda: False)
+
+    session(tmp_path, "b").join(request("Good"), api, lambda: False)
+
+    assert [run.title for run in backend.store.runs()] == ["Good"]
+
+
+def test_a_disk_that_is_full_once_the_run_is_there_makes_no_second_run(
+    tmp_path: Path, api: Api, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = session(tmp_path, "a")
+    create = api.create_run
+
+    def create_and_fill(plan: RunRequest) -> object:
+        run_id = create(plan)
+        monkeypatch.setattr(first, "_write", full)
+        return run_id
+
+    def full(record: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(api, "create_run", create_and_fill)
+    run_id = join(first, api)
+
+    assert [run.id for run in backend.store.runs()] == [run_id]
+    monkeypatch.undo()
+    assert join(session(tmp_path, "b"), api) == run_id
+    assert len(backend.store.runs()) == 1
+
+
+@pytest.mark.parametrize("request_", ['{"title": "t"}', '["t"]', '{"title": "t", "tags": [], "odd": 1}'])
+def test_a_damaged_request_is_named_and_not_sent(request_: str, tmp_path: Path, api: Api, backend: Backend) -> None:
+    first = session(tmp_path, "a")
+    backend.inject(RUNS, answer(503))
+    with pytest.raises(Refused):
+        join(first, api)
+    record = first._directory / "record.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps({**content, "request": json.loads(request_)}))
+    backend.seen.clear()
+
+    with pytest.raises(SharingError, match="damaged"):
+        join(session(tmp_path, "b"), api)
+    assert backend.requests(RUNS) == []
+
+
 # Waiting
 
 
@@ -174,7 +250,7 @@ def test_who_waits_too_long_is_told_for_whom(tmp_path: Path, api: Api) -> None:
 
     with (
         KeyLock(first._directory, lock_kind(tmp_path / "runs")).hold(1),
-        pytest.raises(LockTimeout, match=rf"run key 'nightly': waited 0.1 s for pid {os.getpid()} on ") as caught,
+        pytest.raises(LockTimeout, match=rf"run key 'nightly': waited 0 s for pid {os.getpid()} on ") as caught,
     ):
         join(session(tmp_path, "b", lock_timeout=0.1), api)
     assert not caught.value.retryable
@@ -191,8 +267,8 @@ def test_who_is_told_to_give_up_does_not_wait(tmp_path: Path, api: Api) -> None:
 # Leaving
 
 
-def test_the_last_one_completes_the_run_and_only_he(tmp_path: Path, api: Api, backend: Backend) -> None:
-    sessions = [session(tmp_path, name) for name in "abc"]
+def test_the_last_one_completes_the_run_and_only_he(state: Path, api: Api, backend: Backend) -> None:
+    sessions = [session(state, name) for name in "abc"]
     (run_id, *_) = [join(each, api) for each in sessions]
 
     said = [leave(each, run_id, api) for each in sessions]
@@ -286,7 +362,8 @@ def test_an_outbox_that_is_being_resent_keeps_the_run_open(tmp_path: Path, api: 
     die(dead)
     outbox = outbox_of(tmp_path, "dead", 0)
     try:
-        assert leave(last, run_id, api) == [f"the session of pid {os.getpid()} on ci-1 died"]
+        (reason,) = leave(last, run_id, api)
+        assert reason.endswith(" died, and its results are being sent")
     finally:
         outbox.close()
 
@@ -304,7 +381,7 @@ def test_to_look_for_a_dead_sessions_outbox_makes_none(tmp_path: Path, api: Api)
 def test_a_shard_that_was_interrupted_is_waited_for(tmp_path: Path, api: Api, backend: Backend) -> None:
     first = session(tmp_path, "first", shard=(1, 1))
     run_id = join(first, api)
-    assert leave(first, run_id, api, state=INTERRUPTED) == ["shard 1/1 was interrupted"]
+    assert leave(first, run_id, api, state=INTERRUPTED) == ["shard 1/1 did not run all of its tests"]
 
     again = session(tmp_path, "again", shard=(1, 1))
     assert join(again, api) == run_id
@@ -361,7 +438,7 @@ def test_who_comes_back_to_a_completed_run_is_told_so(tmp_path: Path, api: Api, 
     die(slept)
     assert leave(last, run_id, api) == []
 
-    assert leave(slept, run_id, api) == ["another session has completed it"]
+    assert leave(slept, run_id, api) == ["completed by another session"]
     later = session(tmp_path, "later")
     join(later, api)
     assert leave(slept, run_id, api) == ["its run key has gone on without it (famacase-xdist run complete)"]
@@ -428,8 +505,8 @@ def age(sharing: Sharing, seconds: float) -> None:
     os.utime(sharing._directory / "record.json", (then, then))
 
 
-def test_keys_that_nobody_used_for_a_week_are_swept(tmp_path: Path, api: Api) -> None:
-    stale, fresh, lively = (session(tmp_path, name, key=name) for name in ("stale", "fresh", "lively"))
+def test_keys_that_nobody_used_for_a_week_are_swept(state: Path, api: Api) -> None:
+    stale, fresh, lively = (session(state, name, key=name) for name in ("stale", "fresh", "lively"))
     for each in (stale, fresh):
         leave(each, join(each, api), api)
     join(lively, api)
@@ -437,11 +514,48 @@ def test_keys_that_nobody_used_for_a_week_are_swept(tmp_path: Path, api: Api) ->
     age(lively, KEPT_SECONDS + 60)
     age(fresh, KEPT_SECONDS - 3600)
 
-    join(session(tmp_path, "new", key="new"), api)
+    join(session(state, "new", key="new"), api)
 
     assert not stale._directory.exists()
     assert (fresh._directory / "record.json").exists()
     assert (lively._directory / "record.json").exists()
+
+
+def test_what_a_killed_sweeper_left_is_swept_too(state: Path, api: Api) -> None:
+    half = state / "runs" / "0123"
+    (half / "leases").mkdir(parents=True)
+    (half / "lock").touch()
+    # The lease of a machine that is gone, and not a word more since.
+    marker = "4711\ngone-host\n" if (state / "runs" / "locks").read_text() == LEASE else ""
+    (half / "leases" / "dead").write_text(marker)
+    then = time.time() - KEPT_SECONDS - 60
+    for path in (half / "leases" / "dead", half / "lock", half):
+        os.utime(path, (then, then))
+
+    join(session(state, "new", key="new"), api)
+
+    assert not half.exists()
+
+
+def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another machine's lease only that nobody refreshes it tells, and only to who has looked before."""
+    monkeypatch.setattr("famacase_xdist.locks.LEASE_SECONDS", 0.5)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "locks").write_text(LEASE)
+    code = (
+        "import os, pathlib, socket, sys\nsocket.gethostname = lambda: 'other'\n"
+        "from famacase_xdist import locks\nlocks.LEASE_SECONDS = 0.5\n"
+        "lease = locks.Lease(pathlib.Path(sys.argv[1]), 'lease')\nlease.hold()\nos._exit(0)\n"
+    )
+    dead, last = session(tmp_path, "dead"), session(tmp_path, "last")
+    run_id = join(dead, api)
+    dead._leases["dead"].drop()
+    outbox_of(tmp_path, "dead", 0).close()
+    subprocess.run([sys.executable, "-c", code, str(dead._directory / "leases" / "dead")], check=True)
+    join(last, api)
+    threading.Event().wait(0.7)
+
+    assert leave(last, run_id, api) == []
 
 
 def test_who_leaves_a_key_that_was_swept_is_told(tmp_path: Path, api: Api, backend: Backend) -> None:

@@ -26,6 +26,9 @@ SUITE = f"""
     def test_one(number):
         if os.environ.get("DEATH") and number >= int(os.environ["DEATH"]):
             os._exit(3)
+        assert os.environ.get("FAIL") != str(number)
+        if os.environ.get("EXIT") == str(number):
+            pytest.exit("enough", returncode=7)
 """
 KEY = {"FAMACASE_TESTOPS_RUN_ID": "nightly"}
 
@@ -208,13 +211,45 @@ def test_a_shard_that_is_cancelled_is_waited_for(jobs: Suite, backend: Backend) 
         assert process.poll() is None
     os.kill(process.pid, signal.SIGTERM)
     first = ended(process)
-    assert "(not completed: shard 1/1 was interrupted)" in first.stdout, first.text
+    assert "(not completed: shard 1/1 did not run all of its tests)" in first.stdout, first.text
     (jobs.path / "test_wait.py").unlink()
 
     again = jobs.run("-p", "no:xdist", **shard(1, 1))
 
     assert "(completed)" in again.stdout
     assert len(backend.store.runs()) == len(backend.requests(COMPLETE)) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "env", "status"),
+    [
+        (("-p", "no:xdist", "not_there.py"), {}, 4),
+        (("-p", "no:xdist", "-x"), {"FAIL": "3"}, 1),
+        (("-p", "no:xdist"), {"EXIT": "3"}, 7),
+        (("-n2", "--max-worker-restart=0"), {"DEATH": "3"}, 1),
+    ],
+    ids=["usage error", "-x", "pytest.exit", "crashes without restart"],
+)
+def test_a_shard_that_left_tests_undone_is_waited_for(
+    args: tuple[str, ...], env: dict[str, str], status: int, jobs: Suite, backend: Backend
+) -> None:
+    ran = jobs.run(*args, **env, **shard(1, 1))
+
+    assert ran.status == status, ran.text
+    assert "(not completed: shard 1/1 did not run all of its tests)" in ran.stdout, ran.text
+    assert backend.requests(COMPLETE) == []
+
+
+def test_a_shard_that_ran_out_of_time_still_says_what_it_leaves_behind(jobs: Suite, backend: Backend) -> None:
+    backend.inject(RESULTS, answer(503, retry_after="30"), times=float("inf"))
+    first = jobs.run("-p", "no:xdist", FAMACASE_FLUSH_TIMEOUT="2", **shard(1, 2))
+    words = f"{TESTS // 2} results of shard 1/2 are undelivered (famacase-xdist resend)"
+    assert f"(not completed: {words}; shard 2/2 has not come)" in first.stdout, first.text
+    backend.faults.clear()
+
+    second = jobs.run("-p", "no:xdist", **shard(2, 2))
+
+    assert f"(not completed: {words})" in second.stdout, second.text
 
 
 def test_a_completed_key_gets_a_new_run_that_names_the_one_before(jobs: Suite, backend: Backend) -> None:

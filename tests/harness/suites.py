@@ -22,7 +22,7 @@ MODES = {
 NOT_INHERITED = (
     *("FAMACASE_", "QASE_", "PYTEST_", "TOX_", "COV_"),
     *("GITHUB_", "GITEA_", "FORGEJO_", "GITLAB_", "CI_", "CIRCLE", "BUILDKITE", "JENKINS_", "BUILD_", "BITBUCKET_"),
-    *("SYSTEM_", "TF_BUILD", "GIT_"),
+    *("SYSTEM_", "TF_BUILD", "GIT_", "ACT", "JOB_NAME", "BRANCH_NAME", "CHANGE_"),
 )
 
 

@@ -1,0 +1,77 @@
+"""Which lock works in a directory: the file system that holds it decides, and the first user decides for all.
+
+On one machine, and on file systems that carry it between machines, it is flock: the system drops it with the process,
+however that ends, and nobody has to compare clocks or pids. Where flock stays on the machine or is missing, it is a
+lease. All users of a directory need the same kind, so the first one writes it into the file ``locks``, and whoever
+knows better may write ``flock`` or ``lease`` there before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from pathlib import Path
+
+from .errors import SharingError
+
+FLOCK, LEASE = "flock", "lease"
+#: File systems that several machines may mount and whose flock the others do not see; fuse.* are too.
+_SHARED_WITHOUT_FLOCK = frozenset(
+    {"9p", "afs", "beegfs", "cifs", "davfs", "fuse", "lustre", "prl_fs", "smb2", "smb3", "smbfs", "vboxsf", "virtiofs"}
+)
+#: The one of FUSE that is a container's own disk.
+_LOCAL_FUSE = "fuse.fuse-overlayfs"
+_MOUNTS = Path("/proc/self/mountinfo")
+
+
+def lock_kind(directory: Path) -> str:
+    """Give the kind of lock that all users of a directory use, `FLOCK` or `LEASE`.
+
+    Raises:
+        SharingError: The file ``locks`` names no kind, or flock where this machine's flock reaches nobody else.
+        OSError: The directory cannot be used.
+    """
+    path = directory / "locks"
+    fitting, file_system = fitting_kind(directory)
+    with contextlib.suppress(FileExistsError), path.open("x") as file:
+        file.write(fitting)
+    # Empty: its maker is between creating and writing it, and comes to the same answer.
+    said = path.read_text(errors="replace").strip() or fitting
+    if said not in (FLOCK, LEASE):
+        raise SharingError(f"{path} says {said!r}; allowed is {FLOCK} or {LEASE}")
+    if said == FLOCK and fitting == LEASE:
+        raise SharingError(f"{path} says {FLOCK}, which does not leave this machine on {file_system}; write {LEASE}")
+    return said
+
+
+def fitting_kind(directory: Path, mounts: Path = _MOUNTS) -> tuple[str, str]:
+    """Give the kind that fits a directory's file system, and the name of that file system."""
+    name, options = _file_system(directory.resolve(), mounts)
+    if name in ("nfs", "nfs4"):
+        is_local = bool({"nolock", "local_lock=all", "local_lock=flock"} & set(options))
+        return (LEASE if is_local else FLOCK), name
+    is_lease = name in _SHARED_WITHOUT_FLOCK or (name.startswith("fuse.") and name != _LOCAL_FUSE)
+    return (LEASE if is_lease else FLOCK), name
+
+
+def _file_system(path: Path, mounts: Path) -> tuple[str, list[str]]:
+    """Find type and options of the mount that holds a path; no name where the system has no such list."""
+    found: tuple[str, list[str]] = ("", [])
+    depth = 0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in mounts.read_text().splitlines():
+            before, _, after = line.partition(" - ")
+            place = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), before.split()[4]))
+            # A later mount hides an earlier one at the same place.
+            if path.is_relative_to(place) and len(place.parts) >= depth:
+                depth = len(place.parts)
+                name, _, *options = after.split()
+                found = name, [*",".join(options).split(","), *before.split()[5].split(",")]
+    return found
+
+
+def is_lease(state: Path) -> bool:
+    """Whether the locks of a state directory are leases; nothing is written."""
+    with contextlib.suppress(OSError):
+        return (state / "runs" / "locks").read_text(errors="replace").strip() == LEASE
+    return fitting_kind(state)[0] == LEASE
