@@ -22,6 +22,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from .errors import LockTimeout, SharingError
+from .log import log
 
 FLOCK, LEASE = "flock", "lease"
 #: Seconds without a refresh after which a lease may be taken.
@@ -124,7 +125,8 @@ class KeyLock:
             lock.release()
 
     def _acquire(self, timeout: float, give_up: Callable[[], bool]) -> BaseFileLock:
-        deadline = time.monotonic() + timeout
+        since = time.monotonic()
+        deadline = since + timeout
         self._is_waiting = True
         try:
             while True:
@@ -133,6 +135,7 @@ class KeyLock:
                 left = max(0.0, deadline - time.monotonic())
                 try:
                     lock.acquire(timeout=left, poll_interval=POLL, cancel_check=give_up)
+                    log.debug("lock %s after %d ms", self._directory, 1000 * (time.monotonic() - since))
                     return lock
                 except FileNotFoundError:
                     if not left:

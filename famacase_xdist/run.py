@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import ci
 from .api import Api, RunRequest
 from .errors import DeliveryError, Refused, SharingError
+from .log import log
 from .record import DIED, INTERRUPTED, LEFT, Member, request_of
 from .settings import Settings
 from .values import reference_of, run_id_of
@@ -65,6 +66,7 @@ class Run:
         completes: Whether this session may complete it.
         id: The server's id, an opaque JSON value; None until `open` succeeded.
         url: The address of the run's page; empty until then.
+        public_url: The link that anybody may follow; empty where none was asked for, or given.
         completed: Whether this session completed it.
         why_open: Why it did not; empty before `leave`.
         is_owed: Whether this session has still to leave it.
@@ -79,6 +81,7 @@ class Run:
     completes: bool = True
     id: object = None
     url: str = ""
+    public_url: str = ""
     completed: bool = False
     why_open: str = ""
     is_owed: bool = True
@@ -140,6 +143,7 @@ class Run:
             self.id = self._own(api) if self.sharing is None else self._shared(self.sharing, api, give_up)
             self.url = api.run_url(self.id)
             self.trouble = ""
+            log.info("run %s is open: %s", self.id, self.url)
         except DeliveryError as error:
             self.trouble = str(error)
             raise
@@ -199,6 +203,7 @@ class Run:
             if not reasons:
                 api.complete_run(self.id)
         self.completed = not reasons
+        log.info("run %s is left: %s", self.id, "; ".join(reasons) or "completed")
         self.why_open = "; ".join(reasons)
         self.is_owed = False
 
@@ -241,6 +246,7 @@ def planned_request(settings: Settings, environ: Mapping[str, str] = os.environ)
         key=str(uuid.uuid4()),
         tags=settings.testops_run_tags,
         environment=settings.environment,
+        plan=settings.testops_plan_id,
     )
 
 
