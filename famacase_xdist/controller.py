@@ -249,6 +249,8 @@ class Controller:
         if self._delivery is None or self._outcome is None:
             return [f"nothing was reported: {self._problem}"]
         lines = list(summary.section(self._delivery.run, self._ledger, self._outcome, self._settings))
+        if self._recording is not None and self._recording.trouble:
+            lines.append(f"problem: no log file: {self._recording.trouble}")
         if self._settings.mode == "embedded" and self._delivery.run.is_open:
             cwd = Path(self._config.invocation_params.dir)
             lines.append(summary.embedded_hint(self._delivery.run, self._database, cwd))

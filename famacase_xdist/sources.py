@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OWN_FILE = "famacase.config.json"
 UPSTREAM_FILE = "qase.config.json"
 #: How like a setting a variable's name must be to be called a misspelled one; 1 is the same.
-LIKENESS = 0.8
+LIKENESS = 0.75
 #: Settings whose value is never repeated in a message.
 SECRETS = frozenset({"reporter_token", "testops_api_token"})
 
