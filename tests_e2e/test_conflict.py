@@ -23,7 +23,10 @@ PLUGIN = """
             trace("reported")
 
     def pytest_addoption(parser):
-        parser.getgroup("famacase").addoption("--famacase-mode", dest="famacase_mode", default=None)
+        try:
+            parser.getgroup("famacase").addoption("--famacase-mode", dest="famacase_mode", default=None)
+        except ValueError:
+            pass
 
     def pytest_configure(config):
         trace("configured")
@@ -71,7 +74,7 @@ def test_the_other_reporter_is_kept_out_and_it_is_said(args: tuple[str, ...], ri
 @pytest.mark.parametrize(
     "loading",
     [
-        {"args": "-p famacase.pytest.plugin"},
+        {"args": "-p famacase_xdist.plugin -p famacase.pytest.plugin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         {"args": "-p famacase_xdist.plugin -p famacase_pytest", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         {"args": "", "PYTEST_PLUGINS": "famacase.pytest.plugin"},
         {"args": "", "conftest": "pytest_plugins = ['famacase.pytest.plugin']"},
