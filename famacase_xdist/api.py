@@ -71,6 +71,13 @@ class Api:
         found = _list(self._call("GET", f"/environments?{urlencode({'slug': slug})}") or [])
         return _member(found[0], "id") if found else None
 
+    def plan_cases(self, plan_id: int) -> list[int]:
+        """Give the case ids of a test plan."""
+        cases = _list(_member(self._call("GET", f"/plans/{plan_id}/cases"), "case_ids"))
+        if not all(type(each) is int for each in cases):
+            raise NoAnswer("the plan's case ids are no numbers; is the address right?", cause="answer")
+        return cases
+
     def create_run(self, request: RunRequest) -> object:
         """Create a run and give its id."""
         body: dict[str, Any] = {"title": request.title, "description": request.description, "is_autotest": True}
@@ -110,6 +117,11 @@ class Api:
     def complete_run(self, run_id: object) -> None:
         """Mark a run as complete."""
         self._call("POST", f"{self._run(run_id)}/complete")
+
+    def publish_run(self, run_id: object) -> str:
+        """Make a run's page public and give its link."""
+        answer = self._call("POST", f"{self._run(run_id)}/public", body=wire.to_json({"status": True}))
+        return str(_member(answer, "url"))
 
     def _run(self, run_id: object) -> str:
         return f"/runs/{quote(str(run_id), safe='')}"

@@ -140,6 +140,20 @@ def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
     raise SystemExit(0 if is_clean else 1)
 
 
+@main.command("doctor")
+@click.option("--format", "form", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
+def examine(form: str) -> None:
+    """Say whether reporting would work in this directory, and what is in its way.
+
+    Reads what pytest would read here, less its command line. Exits with 1 if reporting would not work.
+    """
+    from famacase_xdist import doctor
+
+    report = doctor.examine()
+    click.echo(report.formatted(form))
+    raise SystemExit(0 if report.is_ok else 1)
+
+
 main.add_command(run_commands.run)
 
 

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import recorder, resend, summary
+from . import conflicts, plan, recorder, resend, selection, summary
 from .channel import DirectSink
-from .delivery import Delivery, Outcome, Server
+from .delivery import Delivery, Outcome, Server, state_dir
 from .errors import FamacaseError
 from .ledger import Began, Crashed, Ledger, NotCollected, Received, Reported
+from .log import Recording, log
 from .settings import Settings
+from .sources import described
 from .termination import Termination
+from .transport import TokenAuth
 from .worker import WORKERINPUT
 
 if TYPE_CHECKING:
@@ -61,6 +64,8 @@ class Controller:
         self._server: EmbeddedServer | None = None
         self._delivery: Delivery | None = None
         self._outcome: Outcome | None = None
+        self._cases: frozenset[int] | None = None
+        self._recording: Recording | None = None
         self._problem = ""
         self._leftovers = ""
         self._channels: list[Any] = []
@@ -80,9 +85,17 @@ class Controller:
         except FamacaseError as error:
             self._problem = str(error)
             self._stop_server()
+            if self._settings.testops_plan_id is not None:
+                self._is_said = True
+                if self._recording is not None and self._is_log_shown:
+                    for line in self._recording.section():
+                        self._say(line)
+                raise pytest.UsageError(f"famacase: {plan.refusal(self._settings, error)}") from None
             return
         self._termination.watch()
         if not self._is_distributed:
+            if self._selection is not None:
+                selection.install(self._config, self._selection)
             sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
             recorder.install(self._config, self._settings, sink, MAIN)
 
@@ -94,9 +107,32 @@ class Controller:
             self._server = EmbeddedServer(self._database, self._settings.project)
             self._server.start()
             server = Server(self._server.url, self._server.token, self._database)
+        self._record(server)
+        if self._settings.testops_plan_id is not None:
+            # Before the run is made, and before a worker starts: all have to select the same tests.
+            self._cases = plan.load(self._settings, server, self._say)
         delivery = Delivery(self._settings, server, self._ledger, is_immediate=not self._is_distributed)
+        if self._recording is not None and self._settings.logging_file:
+            self._recording.write_to(state_dir(self._settings) / "log" / f"{delivery.session}.log")
         delivery.start(self._say)
         return delivery
+
+    def _record(self, server: Server) -> None:
+        """Listen to what we do, where DEBUG or LOGGING_FILE asks for that."""
+        if self._settings.debug or self._settings.logging_file:
+            self._recording = Recording(TokenAuth(server.token).masked)
+            self._recording.start()
+            for name, (value, source) in described(self._settings).items():
+                log.info("setting %s = %s (%s)", name, value, source)
+
+    @property
+    def _is_log_shown(self) -> bool:
+        return self._settings.debug and self._settings.logging_console is not False
+
+    @property
+    def _selection(self) -> str | None:
+        """What tells a process which tests to run; None for all."""
+        return None if self._cases is None else selection.given(self._settings.project, self._cases)
 
     def _say(self, line: str) -> None:
         """Say something before the header."""
@@ -110,7 +146,8 @@ class Controller:
             lines = [f"famacase: nothing is reported: {self._problem}"]
         else:
             lines = [self._header_line(self._delivery)]
-        return [*lines, *filter(None, [self._leftovers])]
+        lines += summary.notes(self._settings, self._cases)
+        return [*lines, *filter(None, [conflicts.header_line(self._config), self._leftovers])]
 
     def _header_line(self, delivery: Delivery) -> str:
         return summary.header_line(self._settings.project, delivery.run, is_on_disk=delivery.is_on_disk)
@@ -123,7 +160,11 @@ class Controller:
         channel = node.gateway.newchannel()
         channel.setcallback(partial(self._receive, node.gateway.id))
         self._channels.append(channel)
-        node.workerinput[WORKERINPUT] = {"channel": channel, "settings": json.dumps(self._settings.for_worker())}
+        node.workerinput[WORKERINPUT] = {
+            "channel": channel,
+            "settings": json.dumps(self._settings.for_worker()),
+            "selection": self._selection,
+        }
 
     def _receive(self, worker: str, message: object) -> None:
         """Take a worker's message. Runs on execnet's receiver thread, so it only enqueues and never raises."""
@@ -185,6 +226,10 @@ class Controller:
         terminalreporter.section("Famacase")
         for line in self._said():
             terminalreporter.write_line(line)
+        if self._recording is not None and self._is_log_shown:
+            terminalreporter.section("Famacase log")
+            for line in self._recording.section():
+                terminalreporter.write_line(line)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
@@ -193,6 +238,9 @@ class Controller:
         recorder.uninstall(self._config)
         for line in self._said():
             self._say(line)
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.stop()
 
     def _said(self) -> list[str]:
         """Give the lines of the summary, once."""
@@ -202,6 +250,8 @@ class Controller:
         if self._delivery is None or self._outcome is None:
             return [f"nothing was reported: {self._problem}"]
         lines = list(summary.section(self._delivery.run, self._ledger, self._outcome, self._settings))
+        if self._recording is not None and self._recording.trouble:
+            lines.append(f"problem: no log file: {self._recording.trouble}")
         if self._settings.mode == "embedded" and self._delivery.run.is_open:
             cwd = Path(self._config.invocation_params.dir)
             lines.append(summary.embedded_hint(self._delivery.run, self._database, cwd))

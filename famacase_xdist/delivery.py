@@ -86,7 +86,9 @@ class Delivery:
         self._ledger = ledger
         self._mask = Mask(server.token)
         path = new_outbox_path(settings)
-        self.run = Run.from_settings(settings, Home(path, server.scope(settings.project)))
+        home = Home(path, server.scope(settings.project))
+        self.session = home.session
+        self.run = Run.from_settings(settings, home)
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, settings.project, timeout=settings.timeout)
         self._outbox, self._problems = _open_outbox(path)
@@ -146,8 +148,9 @@ class Delivery:
         if waiting:
             causes[self._sender.trouble or "there was no time left"] += waiting
         elif self._sender.trouble or not self._sender.is_idle:
+            unfinished = "the run could not be completed" if self.run.is_owed else "the run has no public link"
             reason = f"waiting for {holder}" if (holder := self.run.waits_for) else "there was no time left"
-            self._problems.append(self._sender.trouble or f"the run could not be completed: {reason}")
+            self._problems.append(self._sender.trouble or f"{unfinished}: {reason}")
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         self._problems += self.run.notes

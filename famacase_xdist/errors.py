@@ -5,6 +5,7 @@
     FamacaseError
     ├── SettingsError       a setting is missing or has a value that is not allowed
     ├── OutboxError         the file that holds undelivered results cannot be used
+    ├── PlanError           the test plan is not there, or has no cases
     ├── SharingError        a run key cannot be shared: the state directory cannot be used
     ├── ServerStartError    the embedded server did not start (server/process.py)
     └── DeliveryError       a request to Famacase did not succeed
@@ -29,6 +30,10 @@ class SettingsError(FamacaseError):
 
 class OutboxError(FamacaseError):
     """The outbox file cannot be opened, read or written."""
+
+
+class PlanError(FamacaseError):
+    """The test plan is not there, or has no cases: which tests are to run is not known."""
 
 
 class SharingError(FamacaseError):

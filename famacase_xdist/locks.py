@@ -19,6 +19,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from .errors import LockTimeout
 from .file_system import LEASE
+from .log import log
 
 #: Seconds without a refresh after which a lease may be taken.
 LEASE_SECONDS = 30.0
@@ -76,6 +77,7 @@ class KeyLock:
                 left = max(0.0, begun + timeout - time.monotonic())
                 try:
                     lock.acquire(timeout=left, poll_interval=POLL, cancel_check=give_up)
+                    log.debug("lock %s after %d ms", self._directory, 1000 * (time.monotonic() - begun))
                     return lock
                 except FileNotFoundError:
                     if not left:

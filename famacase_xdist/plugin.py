@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ import pytest
 if TYPE_CHECKING:
     from argparse import Namespace
 
-#: How upstream is known: its entry point, the module that a conftest may name, and the plugins it registers.
-_UPSTREAM = ("qase_pytest", "qase.pytest.conftest", "qase-pytest", "qase-pytest-bdd")
 #: One of our settings in the text of an ini file; the package's own name is not one.
 _IN_FILE = re.compile(rb"famacase_(?!xdist|pytest\b)[a-z]|--famacase-")
 
@@ -31,11 +30,15 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
         _decide(config, parser.parse_known_args(args))
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Keep upstream out again: ``-p qase_pytest`` takes it in after our options were added."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
+    """Keep upstream out again: ``-p qase_pytest``, or a conftest, takes it in after our options were added."""
     if _is_named(early_config):
         _decide(early_config, early_config.known_args_namespace)
+    result = yield
+    if _is_named(early_config):
+        _decide(early_config, early_config.known_args_namespace)
+    return result
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -47,11 +50,20 @@ def pytest_configure(config: pytest.Config) -> None:
         _configure_controller(config)
 
 
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say which variable may be a misspelled one of ours, also where nothing turns us on."""
+    if not any(name.startswith("FAMACASE_") for name in os.environ):
+        return []
+    from . import sources
+
+    return [f"famacase: {line}" for line in sources.misspelled(os.environ)]
+
+
 def _configure_worker(config: pytest.Config) -> None:
     if "famacase" in config.workerinput:  # type: ignore[attr-defined]
-        from . import markers, worker
+        from . import conflicts, markers, worker
 
-        _evict(config.pluginmanager)
+        conflicts.evict(config)
         markers.add(config)
         worker.configure(config)
 
@@ -68,9 +80,9 @@ def _configure_controller(config: pytest.Config) -> None:
         settings.check_complete()
     except SettingsError as error:
         raise pytest.UsageError(f"famacase: {error}") from None
-    from . import controller, markers
+    from . import conflicts, controller, markers
 
-    _evict(config.pluginmanager)
+    conflicts.evict(config)
     markers.add(config)
     if not config.option.collectonly:
         controller.configure(config, settings)
@@ -78,7 +90,7 @@ def _configure_controller(config: pytest.Config) -> None:
 
 def _decide(config: pytest.Config, options: Namespace) -> None:
     """Keep upstream out if we are active; what is wrong with a setting is said later, in `pytest_configure`."""
-    from . import sources
+    from . import conflicts, sources
     from .errors import SettingsError
 
     try:
@@ -86,12 +98,7 @@ def _decide(config: pytest.Config, options: Namespace) -> None:
     except SettingsError:
         is_active = True
     if is_active:
-        _evict(config.pluginmanager)
-
-
-def _evict(pluginmanager: pytest.PytestPluginManager) -> None:
-    for name in _UPSTREAM:
-        pluginmanager.set_blocked(name)
+        conflicts.evict(config)
 
 
 def _is_named(config: pytest.Config) -> bool:

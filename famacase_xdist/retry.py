@@ -9,6 +9,7 @@ from tenacity.stop import stop_base
 from tenacity.wait import wait_random_exponential
 
 from .errors import DeliveryError
+from .log import log
 
 #: Longest wait between two tries in seconds; a server that asks for more gets six times as much at most.
 MAX_WAIT = 10.0
@@ -16,19 +17,35 @@ MAX_WAIT = 10.0
 _jitter = wait_random_exponential(multiplier=0.5, max=MAX_WAIT)
 
 
-def retrying(attempts: int, *, sleep: Callable[[float], None] = nap.sleep, give_up: stop_base = stop_never) -> Retrying:
+def retrying(
+    attempts: int,
+    *,
+    sleep: Callable[[float], None] = nap.sleep,
+    give_up: stop_base = stop_never,
+    before_sleep: Callable[[RetryCallState], None] = lambda state: None,
+) -> Retrying:
     """Give what makes a call, and makes it again where that may help: full jitter, Retry-After honoured.
 
     Args:
         attempts: Tries in all; the last one's error is raised.
         sleep: Waits between two tries.
         give_up: What ends the tries before that.
+        before_sleep: Told of a try that failed.
     """
+
+    def failed(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        log.info(
+            "try %d of %d failed, again in %.1f s: %s", state.attempt_number, attempts, state.upcoming_sleep, error
+        )
+        before_sleep(state)
+
     return Retrying(
         retry=retry_if_exception(lambda error: isinstance(error, DeliveryError) and error.retryable),
         stop=stop_after_attempt(attempts) | give_up,
         wait=_wait_seconds,
         sleep=sleep,
+        before_sleep=failed,
         reraise=True,
     )
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from . import ci
 from .api import Api, RunRequest
 from .errors import DeliveryError, Refused, SharingError
+from .log import log
 from .record import DIED, INTERRUPTED, LEFT, Member
 from .settings import Settings
 from .values import run_id_of
@@ -63,6 +64,7 @@ class Run:
         stays_open: Why this session may not complete it; empty where it may.
         id: The server's id, an opaque JSON value; None until `open` succeeded.
         url: The address of the run's page; empty until then.
+        public_url: The link that anybody may follow; empty where none was asked for, or given.
         completed: Whether this session completed it.
         why_open: Why it did not; empty before `leave`.
         is_owed: Whether this session has still to leave it.
@@ -77,6 +79,7 @@ class Run:
     stays_open: str = ""
     id: object = None
     url: str = ""
+    public_url: str = ""
     completed: bool = False
     why_open: str = ""
     is_owed: bool = True
@@ -139,6 +142,7 @@ class Run:
             self.id = self._own(api) if self.sharing is None else self._shared(self.sharing, api, give_up)
             self.url = api.run_url(self.id)
             self.trouble = ""
+            log.info("run %s is open: %s", self.id, self.url)
         except DeliveryError as error:
             self.trouble = str(error)
             raise
@@ -197,6 +201,7 @@ class Run:
             if not reasons:
                 api.complete_run(self.id)
         self.completed = not reasons
+        log.info("run %s is left: %s", self.id, "; ".join(reasons) or "completed")
         self.why_open = "; ".join(reasons)
         self.is_owed = False
 
@@ -237,6 +242,7 @@ def planned_request(settings: Settings, environ: Mapping[str, str] = os.environ)
         key=str(uuid.uuid4()),
         tags=settings.testops_run_tags,
         environment=settings.environment,
+        plan=settings.testops_plan_id,
     )
 
 

@@ -18,6 +18,7 @@ from tenacity import stop_when_event_set as stop_when_set
 from . import wire
 from .api import Api
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
+from .log import log
 from .outbox import Outbox, Queued
 from .retry import MAX_WAIT, retrying
 from .run import Run
@@ -167,6 +168,15 @@ class Sender:
             self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, is_finished=self._is_finished))
         except FamacaseError as error:
             self.trouble = self.trouble or f"the run could not be completed: {error}"
+        else:
+            if self._settings.testops_show_public_report_link and self._run.is_open and not self.halted:
+                self._publish()
+
+    def _publish(self) -> None:
+        try:
+            self._run.public_url = self._retry(lambda: self._api.publish_run(self._run.id))
+        except FamacaseError as error:
+            self._run.notes.append(f"the run has no public link: {error}")
 
     def _open(self) -> None:
         self._retry(lambda: self._run.open(self._api, self._abandoned.is_set))
@@ -203,12 +213,14 @@ class Sender:
             if error.status in FATAL or error.retryable:
                 raise
             if len(batch) == 1:
+                log.info("a result is refused: %s [%s]", error, batch[0].head.nodeid)
                 self._outbox.refuse(batch[0], str(error))
                 return
             half = len(batch) // 2
             self._send(batch[:half])
             self._send(batch[half:])
         else:
+            log.info("a batch of %d results is delivered", len(batch))
             self._outbox.acknowledge(batch)
             self.delivered.update(each.head.status for each in batch)
 
@@ -228,10 +240,12 @@ class Sender:
         return patiently(call)
 
     def _rest(self, error: FamacaseError) -> None:
+        log.info("the server gets a rest of %g s: %s", REST, error)
         self.trouble = str(error)
         with self._changed:
             self._rest_until = time.monotonic() + REST
 
     def _halt(self, reason: str) -> None:
+        log.info("nothing is sent any more: %s", reason)
         self.trouble = reason
         self.halted = True

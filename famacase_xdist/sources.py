@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 OWN_FILE = "famacase.config.json"
 UPSTREAM_FILE = "qase.config.json"
+#: How like a setting a variable's name must be to be called a misspelled one; 1 is the same.
+LIKENESS = 0.75
 #: Settings whose value is never repeated in a message.
 SECRETS = frozenset({"reporter_token", "testops_api_token"})
 
@@ -170,6 +172,35 @@ class Sources:
             return self._config.getini(f"famacase_{row.name}")
         except (TypeError, ValueError) as error:
             raise SettingsError(f"famacase_{row.name}: {error}") from None
+
+
+def misspelled(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each variable that is none of ours, but so like one that it may be meant for us."""
+    names = {f"FAMACASE_{row.name.upper()}" for row in SETTINGS}
+    for name in sorted(environ):
+        # The server's own, which `famacase-xdist serve` reads, is close to one of these.
+        if not name.startswith("FAMACASE_") or name in names or name == "FAMACASE_SERVER_TOKEN":
+            continue
+        tail = name.removeprefix("FAMACASE_")
+        close = difflib.get_close_matches(tail, [row.name.upper() for row in SETTINGS], n=1, cutoff=LIKENESS)
+        if close:
+            yield f"{name} is not a setting; did you mean FAMACASE_{close[0]}?"
+
+
+def described(settings: Settings) -> dict[str, tuple[str, str]]:
+    """Give the text and the source of each value that is set; tokens are masked."""
+    return {
+        name: ("***" if name in SECRETS else str(_shown(getattr(settings, name))), source)
+        for name, source in settings.sources.items()
+    }
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, tuple):
+        return ("/" if value and isinstance(value[0], int) else ", ").join(map(str, value))
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={each}" for key, each in value.items())
+    return value
 
 
 def _parse(row: Setting, found: Found) -> Any:

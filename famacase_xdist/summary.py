@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 
 from .delivery import Outcome
@@ -12,6 +12,7 @@ from .ledger import Ledger
 from .record import COMPLETED_ELSEWHERE
 from .run import Run
 from .settings import Settings
+from .table import SETTINGS
 
 
 def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
@@ -24,10 +25,27 @@ def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
     return f"famacase: project {project}, no run yet: {reason}; {kept}"
 
 
+def notes(settings: Settings, cases: Sized | None) -> Iterator[str]:
+    """Give the lines of the header that the settings ask for."""
+    if cases is not None:
+        yield f"famacase: test plan {settings.testops_plan_id}: only tests of its {len(cases)} cases are run"
+    if idle := idle_line(settings):
+        yield f"famacase: {idle}"
+
+
+def idle_line(settings: Settings) -> str:
+    """Name what is set and has no effect; empty where nothing is."""
+    idle = [settings.sources.get(row.name, row.name) for row in SETTINGS if row.is_idle and getattr(settings, row.name)]
+    them = "them" if len(idle) > 1 else "it"
+    return f"Famacase has no call for {', '.join(idle)}: nothing comes of {them}" if idle else ""
+
+
 def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:
     """Give the lines of the section at the end."""
     if run.is_open:
         yield f"run {run.id}: {run.url} ({completion(run.completed, run.why_open)})"
+        if run.public_url:
+            yield f"public link: {run.public_url}"
         if run.continues is not None:
             yield f"it continues run {run.continues}, which was completed before"
     else:

@@ -45,6 +45,7 @@ class Setting:
         qase_flag: Upstream's flag where it differs from the name.
         qase_dest: Upstream's argparse destination where it differs from its flag.
         worker: Whether workers need it; a secret never does.
+        is_idle: Whether it has no effect, because Famacase has no call for it; that is said where it is set.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Setting:
     qase_flag: str = ""
     qase_dest: str = ""
     worker: bool = False
+    is_idle: bool = False
 
     @property
     def flag(self) -> str:
@@ -122,7 +124,13 @@ SETTINGS: tuple[Setting, ...] = (
         qase=True,
     ),
     Setting(
-        "testops_defect", parse_bool, f"upstream's: defects for failures; {NO_CALL}", "testops.defect", False, qase=True
+        "testops_defect",
+        parse_bool,
+        f"upstream's: defects for failures; {NO_CALL}",
+        "testops.defect",
+        False,
+        qase=True,
+        is_idle=True,
     ),
     Setting(
         "testops_configurations_values",
@@ -131,6 +139,7 @@ SETTINGS: tuple[Setting, ...] = (
         "testops.configurations.values",
         {},
         qase=True,
+        is_idle=True,
     ),
     Setting(
         "testops_configurations_create_if_not_exists",
@@ -139,6 +148,7 @@ SETTINGS: tuple[Setting, ...] = (
         "testops.configurations.createIfNotExists",
         False,
         qase=True,
+        is_idle=True,
     ),
     Setting(
         "testops_run_external_link_type",
@@ -146,6 +156,7 @@ SETTINGS: tuple[Setting, ...] = (
         f"upstream's: jiraCloud, jiraServer; {NO_CALL}",
         "testops.run.externalLink.type",
         qase=True,
+        is_idle=True,
     ),
     Setting(
         "testops_run_external_link_url",
@@ -153,6 +164,7 @@ SETTINGS: tuple[Setting, ...] = (
         f"upstream's; {NO_CALL}",
         "testops.run.externalLink.link",
         qase=True,
+        is_idle=True,
     ),
     Setting("environment", parse_text, "slug of the environment", "environment", qase=True),
     Setting("root_suite", parse_text, "suite in front of all suites", "rootSuite", qase=True, worker=True),
@@ -176,7 +188,12 @@ SETTINGS: tuple[Setting, ...] = (
         worker=True,
     ),
     Setting(
-        "execution_plan_path", parse_text, "upstream's; without effect there and here", "executionPlan.path", qase=True
+        "execution_plan_path",
+        parse_text,
+        "upstream's; without effect there and here",
+        "executionPlan.path",
+        qase=True,
+        is_idle=True,
     ),
     Setting("report_driver", choice("local"), "where mode report writes: local", "report.driver", "local", qase=True),
     Setting(
@@ -199,8 +216,8 @@ SETTINGS: tuple[Setting, ...] = (
         qase_flag="--qase-report-connection-local-format",
         qase_dest="qase_report_connection_local_format",
     ),
-    Setting("logging_console", parse_bool, "log to the terminal", "logging.console", qase=True),
-    Setting("logging_file", parse_bool, "log to a file", "logging.file", qase=True),
+    Setting("logging_console", parse_bool, "show DEBUG's log at the end; false: do not", "logging.console", qase=True),
+    Setting("logging_file", parse_bool, "write the log into the state directory", "logging.file", qase=True),
     Setting(
         "pytest_capture_logs",
         parse_bool,

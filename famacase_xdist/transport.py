@@ -18,6 +18,7 @@ import requests
 from requests.auth import AuthBase
 
 from .errors import NoAnswer, Refused
+from .log import log
 
 
 class Readable(Protocol):
@@ -118,12 +119,16 @@ class HttpTransport:
         """Send one request; see `Transport.send`."""
         data, media_type = (_multipart(files)) if files else (body, "application/json")
         own = {"Content-Type": media_type} if data is not None else {}
+        since = time.monotonic()
         try:
             answer = self._session().request(
                 method, url, data=data, headers={**own, **(headers or {})}, timeout=timeout, allow_redirects=False
             )
         except (requests.RequestException, OSError, ValueError) as error:
-            raise _no_answer(error) from None
+            mapped = _no_answer(error)
+            log.debug("%s %s: %s, %d ms", method, url, mapped, 1000 * (time.monotonic() - since))
+            raise mapped from None
+        log.debug("%s %s: %d, %d ms", method, url, answer.status_code, 1000 * (time.monotonic() - since))
         if not 200 <= answer.status_code < 300:
             words = self._auth.masked(_words(answer))
             raise Refused(words, status=answer.status_code, retry_after=_retry_after(answer))

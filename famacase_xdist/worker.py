@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from . import recorder
+from . import recorder, selection
 from .channel import ChannelSink
 from .settings import Settings
 
@@ -22,6 +22,8 @@ class Worker:
         self._config = config
         self._sink = ChannelSink(given["channel"])
         settings = Settings.from_controller(json.loads(given["settings"]))
+        if given.get("selection") is not None:
+            selection.install(config, given["selection"])
         recorder.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]
 
     @pytest.hookimpl(trylast=True)

@@ -207,6 +207,68 @@ def test_files_may_hold_json_values_of_their_own_type(configure: Configure, tmp_
     assert settings.environment == "upstream"
 
 
+UPSTREAMS_SHAPES: list[tuple[dict[str, Any], str, object]] = [
+    ({"testops": {"statusFilter": ["passed", "skipped"]}}, "testops_status_filter", ("passed", "skipped")),
+    ({"testops": {"statusFilter": "passed, skipped"}}, "testops_status_filter", ("passed", "skipped")),
+    ({"profilers": ["network", {"name": "db"}]}, "profilers", ("network", "db")),
+    ({"profilers": [{"name": "network", "excludeHosts": ["example.com"]}]}, "profilers", ("network",)),
+    (
+        {"testops": {"configurations": {"values": [{"name": "os", "value": "linux"}, {"name": "db", "value": "pg"}]}}},
+        "testops_configurations_values",
+        {"os": "linux", "db": "pg"},
+    ),
+    (
+        {"testops": {"run": {"externalLink": {"type": "jiraCloud", "link": "SHOP-1"}}}},
+        "testops_run_external_link_type",
+        "jiraCloud",
+    ),
+    (
+        {"testops": {"run": {"externalLink": {"type": "jiraCloud", "link": "SHOP-1"}}}},
+        "testops_run_external_link_url",
+        "SHOP-1",
+    ),
+    ({"testops": {"run": {"tags": [" a ", "b"]}}}, "testops_run_tags", ("a", "b")),
+    ({"excludeParams": ["a", "b"]}, "exclude_params", ("a", "b")),
+    ({"statusMapping": {"invalid": "failed"}}, "status_mapping", {"invalid": "failed"}),
+    ({"testops": {"plan": {"id": 7}}}, "testops_plan_id", 7),
+    ({"logging": {"console": False, "file": True}}, "logging_console", False),
+    ({"debug": True}, "debug", True),
+    ({"executionPlan": {"path": "plan.json"}}, "execution_plan_path", "plan.json"),
+]
+
+
+@pytest.mark.parametrize("file", ["qase.config.json", "famacase.config.json"])
+@pytest.mark.parametrize(("content", "name", "value"), UPSTREAMS_SHAPES, ids=[str(row[0]) for row in UPSTREAMS_SHAPES])
+def test_a_file_may_have_upstreams_shapes(
+    content: dict[str, Any], name: str, value: object, file: str, configure: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / file).write_text(json.dumps(content))
+
+    assert getattr(configure({}).settings(), name) == value
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"testops": {"statusFilter": ["pass"]}}, "testops.statusFilter in qase.config.json: ['pass'] is not allowed"),
+        ({"profilers": [{"nme": "db"}]}, "profilers in qase.config.json: [{'nme': 'db'}] is not allowed; allowed is"),
+        (
+            {"testops": {"configurations": {"values": [{"name": "os"}]}}},
+            "testops.configurations.values in qase.config.json: [{'name': 'os'}] is not allowed; allowed is name=value",
+        ),
+    ],
+    ids=str,
+)
+def test_a_bad_value_in_upstreams_shape_is_named(
+    content: dict[str, Any], said: str, configure: Configure, tmp_path: Path
+) -> None:
+    (tmp_path / "qase.config.json").write_text(json.dumps(content))
+
+    with pytest.raises(SettingsError) as caught:
+        configure({}).settings()
+    assert said in str(caught.value)
+
+
 def test_the_ini_option_of_the_command_line_is_a_source(configure: Configure) -> None:
     configure({})
 

@@ -1,0 +1,76 @@
+"""Keeps out who else would report the same tests: qase-pytest, whose place we take, and famacasepytest."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+from types import ModuleType
+
+import pytest
+
+#: How upstream is known: its entry point, the module that a conftest may name, and the plugins it registers.
+_UPSTREAM = ("qase_pytest", "qase.pytest.conftest", "qase-pytest", "qase-pytest-bdd")
+#: The same of the other client of Famacase, which has a copy of upstream in it.
+RIVAL = "famacasepytest"
+RIVAL_PLUGIN = "famacase_pytest"
+_RIVALS = (RIVAL_PLUGIN, RIVAL, "famacase-pytest", "famacase.pytest.plugin")
+_RIVAL_PACKAGES = ("famacase", RIVAL)
+
+#: Whether its user has kept the rival out himself, with ``-p no:famacase_pytest``.
+_IS_KNOWN = pytest.StashKey[bool]()
+_WAS_THERE = pytest.StashKey[bool]()
+
+
+def evict(config: pytest.Config) -> None:
+    """Unregister and block them; called as early as hooks allow, and again where more plugins may have come."""
+    manager = config.pluginmanager
+    config.stash.setdefault(_IS_KNOWN, manager.is_blocked(RIVAL_PLUGIN))
+    found = [name for name, plugin in manager.list_name_plugin() if plugin is not None and _is_rival(name, plugin)]
+    if found:
+        config.stash[_WAS_THERE] = True
+    for name in (*_UPSTREAM, *_RIVALS, *found):
+        manager.set_blocked(name)
+
+
+def _is_rival(name: str, plugin: object) -> bool:
+    module = plugin.__name__ if isinstance(plugin, ModuleType) else type(plugin).__module__
+    return name in _RIVALS or module.partition(".")[0] in _RIVAL_PACKAGES
+
+
+def installed() -> list[str]:
+    """Name the distributions that would report the same tests."""
+    found = {RIVAL} if _is_installed(RIVAL) else set()
+    for entry_point in importlib.metadata.entry_points(group="pytest11", name=RIVAL_PLUGIN):
+        found.add(entry_point.dist.name.lower() if entry_point.dist else RIVAL)
+    return sorted(found)
+
+
+def _is_installed(name: str) -> bool:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return bool(importlib.metadata.distribution(name))
+    return False
+
+
+def header_line(config: pytest.Config) -> str:
+    """Say whom we kept out and what to remove; empty where nobody else would have reported."""
+    if config.stash.get(_IS_KNOWN, True):
+        return ""
+    is_loaded = config.stash.get(_WAS_THERE, False)
+    names = installed() if is_loaded or not _is_autoload_off(config) else []
+    if not names and not is_loaded:
+        return ""
+    return f"famacase: {advice(names or [RIVAL])}; it is kept out of this session"
+
+
+def advice(names: list[str]) -> str:
+    """Say what is wrong with two reporters, and which to remove."""
+    return (
+        f"{' and '.join(names)} would report the same tests a second time;"
+        f" remove it and keep famacase-xdist: pip uninstall {' '.join(names)}"
+    )
+
+
+def _is_autoload_off(config: pytest.Config) -> bool:
+    is_off = getattr(config.known_args_namespace, "disable_plugin_autoload", False)
+    return bool(is_off or os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD"))

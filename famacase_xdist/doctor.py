@@ -1,0 +1,277 @@
+"""What ``famacase-xdist doctor`` finds: whether reporting would work in this directory, and what is in its way."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from . import conflicts, file_system, resend
+from .api import Api
+from .delivery import client_header, state_dir
+from .errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
+from .findings import OK, PROBLEM, WARNING, Report
+from .settings import Settings
+from .sources import Directory, Sources, described, misspelled
+from .summary import idle_line, resend_command
+from .transport import HttpTransport
+from .values import run_id_of
+
+PACKAGES = (
+    *("famacase-xdist", "pytest", "pytest-xdist", "execnet"),
+    *("qase-pytest", "qase-python-commons", "requests", "filelock"),
+)
+
+
+def examine(environ: Mapping[str, str] = os.environ) -> Report:
+    """Look at everything; never raises, and asks the server once, for at most ``TIMEOUT`` seconds."""
+    report = Report()
+    steps: list[Callable[[], None]] = [
+        lambda: _versions(report),
+        lambda: _conflicts(report),
+        lambda: _settings_and_what_they_name(report, environ),
+    ]
+    for step in steps:
+        _guarded(report, step)
+    return report
+
+
+def _guarded(report: Report, step: Callable[[], None]) -> None:
+    try:
+        step()
+    except Exception as error:
+        report.add(PROBLEM, "doctor", f"internal error: {error!r}")
+
+
+def _versions(report: Report) -> None:
+    for name in PACKAGES:
+        try:
+            report.versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            report.versions[name] = "not installed"
+    report.versions |= {"python": platform.python_version(), "platform": platform.platform()}
+    report.add(OK, "versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))
+
+
+def _conflicts(report: Report) -> None:
+    if names := conflicts.installed():
+        report.add(WARNING, "plugins", conflicts.advice(names))
+    else:
+        report.add(OK, "plugins", "no other one would report the same tests")
+
+
+def _settings_and_what_they_name(report: Report, environ: Mapping[str, str]) -> None:
+    for line in misspelled(environ):
+        report.add(WARNING, "settings", line)
+    try:
+        sources = _sources(report, environ)
+        mode, settings = sources.mode(), sources.settings()
+    except SettingsError as error:
+        for line in str(error).splitlines():
+            report.add(PROBLEM, "settings", line)
+        return
+    report.secret = settings.token if len(settings.token) > 3 else ""
+    report.settings = described(settings)
+    for name, (value, source) in report.settings.items():
+        report.add(OK, "setting", f"{name.upper()} = {value} (from {source})")
+    if line := idle_line(settings):
+        report.add(WARNING, "settings", line)
+    _mode(report, mode)
+    for check in (_server, _run, _state, _leftovers):
+        _guarded(report, lambda check=check: check(report, settings))  # type: ignore[misc]
+
+
+def _mode(report: Report, mode: str) -> None:
+    if mode == "off":
+        report.add(PROBLEM, "mode", "nothing is reported: FAMACASE_MODE=testops turns reporting on")
+    elif mode == "embedded" and importlib.util.find_spec("uvicorn") is None:
+        report.add(PROBLEM, "mode", "embedded needs the extra: pip install 'famacase-xdist[server]'")
+    else:
+        report.add(OK, "mode", mode)
+
+
+class _Caught:
+    """Takes pytest's configuration before pytest does anything with it."""
+
+    config: pytest.Config | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> int:
+        self.config = config
+        return 0
+
+
+def _sources(report: Report, environ: Mapping[str, str]) -> Sources:
+    """Read what pytest would read here, less its command line and the conftest files."""
+    caught = _Caught()
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            # Our modules are loaded already, of which pytest warns.
+            pytest.main(["--noconftest", "-W", "ignore"], plugins=[caught])
+        except (Exception, SystemExit) as error:
+            said.write(f"\n{error!r}")
+    config = caught.config
+    if config is None:
+        words = said.getvalue().strip().splitlines() or ["it does not start"]
+        report.add(WARNING, "pytest", f"its ini file was not read: {words[-1]}")
+    elif not config.pluginmanager.hasplugin("famacase_xdist.plugin"):
+        report.add(PROBLEM, "pytest", "it does not load famacase-xdist here (plugin autoload is off, or -p no:)")
+    elif hasattr(config.option, "famacase_mode"):
+        return Sources(config, config.option, environ)
+    return Sources(Directory(Path.cwd()), SimpleNamespace(), environ)
+
+
+def _server(report: Report, settings: Settings) -> None:
+    if settings.mode == "embedded":
+        report.add(OK, "server", "mode embedded starts its own")
+        return
+    try:
+        settings.check_reachable("reporting")
+    except SettingsError as error:
+        report.add(PROBLEM, "server", error)
+        return
+    # In a thread: looking up a name, or a server that drips, knows no timeout.
+    thread = threading.Thread(
+        target=_guarded, args=(report, lambda: _ask(report, settings)), name="famacase-doctor", daemon=True
+    )
+    thread.start()
+    thread.join(settings.timeout)
+    if thread.is_alive():
+        report.add(PROBLEM, "server", f"{settings.host} did not answer all within {settings.timeout:g} s")
+
+
+def _ask(report: Report, settings: Settings) -> None:
+    with contextlib.closing(HttpTransport(settings.token, client_header())) as transport:
+        api = Api(transport, settings.host, settings.project, timeout=settings.timeout)
+        if _is_open(report, api):
+            _named(report, "plan", lambda: _plan(api, settings.testops_plan_id))
+            _named(report, "environment", lambda: _environment(api, settings.environment))
+            _named(report, "run", lambda: _joined(api, run_id_of(settings.testops_run_id or "")))
+
+
+def _is_open(report: Report, api: Api) -> bool:
+    """Whether the server can be reached, takes the token and has the project."""
+    since = time.monotonic()
+    refusal: Refused | None = None
+    try:
+        api.check_project()
+    except NoAnswer as error:
+        report.add(PROBLEM, "token" if error.cause == "token" else "server", f"{api.host}: {error}")
+        return False
+    except Refused as error:
+        refusal = error
+    if refusal is None or refusal.status in (401, 403, 404):
+        report.add(OK, "server", f"{api.host} answered in {1000 * (time.monotonic() - since):.0f} ms")
+    if refusal is None:
+        report.add(OK, "token", "it is accepted")
+        report.add(OK, "project", f"{api.project} is there")
+        return True
+    check = {401: "token", 403: "token", 404: "project"}.get(refusal.status, "server")
+    report.add(PROBLEM, check, refusal)
+    return False
+
+
+def _named(report: Report, check: str, ask: Callable[[], tuple[str, str]]) -> None:
+    """Look for something that a setting names."""
+    try:
+        level, text = ask()
+    except FamacaseError as error:
+        level, text = PROBLEM, str(error)
+    if text:
+        report.add(level, check, text)
+
+
+def _plan(api: Api, plan_id: int | None) -> tuple[str, str]:
+    if plan_id is None:
+        return OK, ""
+    try:
+        count = len(api.plan_cases(plan_id))
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return PROBLEM, f"there is no test plan {plan_id} in project {api.project}"
+    return (OK, f"test plan {plan_id} has {count} cases") if count else (PROBLEM, f"test plan {plan_id} has no cases")
+
+
+def _environment(api: Api, slug: str | None) -> tuple[str, str]:
+    if slug is None:
+        return OK, ""
+    if api.environment_id(slug) is None:
+        return WARNING, f"there is no environment {slug} in project {api.project}: runs are made without one"
+    return OK, f"{slug} is there"
+
+
+def _joined(api: Api, run_id: object) -> tuple[str, str]:
+    if run_id is None:
+        return OK, ""
+    try:
+        api.check_run(run_id)
+    except Refused as error:
+        if error.status != 404:
+            raise
+        return PROBLEM, f"there is no run {run_id} in project {api.project}"
+    return OK, f"run {run_id} is there"
+
+
+def _run(report: Report, settings: Settings) -> None:
+    shard = "shard {} of {}".format(*settings.shard) if settings.shard else ""
+    reference = settings.testops_run_id
+    if reference is None and shard:
+        report.add(WARNING, "run", f"{shard} makes a run of its own: FAMACASE_TESTOPS_RUN_ID names none to share")
+    elif reference is None:
+        report.add(OK, "run", "each session makes its own")
+    else:
+        kind = "run key" if run_id_of(reference) is None else "run"
+        report.add(OK, "run", ", ".join(filter(None, [f"{kind} {reference}", shard])))
+
+
+def _state(report: Report, settings: Settings) -> None:
+    directory = state_dir(settings)
+    if (reason := _unwritable(directory)) is not None:
+        is_shared = settings.testops_run_id is not None and run_id_of(settings.testops_run_id) is None
+        text = f"{directory}: {reason}; undelivered results would be lost, and a run key cannot be shared"
+        report.add(PROBLEM if is_shared else WARNING, "state", text)
+        return
+    kind, name = file_system.fitting_kind(directory)
+    runs = directory / "runs"
+    try:
+        if (runs / "locks").exists():
+            kind = file_system.lock_kind(runs)
+    except (SharingError, OSError) as error:
+        report.add(PROBLEM, "state", error)
+        return
+    on = f" on {name}" if name else ""
+    report.add(OK, "state", f"{directory} can be written; a run key's lock is {kind}{on}")
+
+
+def _unwritable(directory: Path) -> str | None:
+    """Give the reason why a directory cannot be written, or made where it is not there; nothing is left behind."""
+    try:
+        if directory.exists():
+            with tempfile.TemporaryFile(dir=directory):
+                return None
+    except OSError as error:
+        return error.strerror or str(error)
+    parent = next(each for each in directory.absolute().parents if each.exists())
+    return None if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) else f"{parent} cannot be written"
+
+
+def _leftovers(report: Report, settings: Settings) -> None:
+    found = [each for each in resend.leftovers(settings) if each.results or each.problem]
+    for each in found:
+        what = f"left alone: {each.problem}" if each.problem else f"{each.results} results were not delivered"
+        report.add(WARNING, "outbox", f"{each.path.name}: {what}; to send them: {resend_command(settings)}")
+    if not found:
+        report.add(OK, "outbox", "nothing is left of earlier sessions")

@@ -1,0 +1,61 @@
+"""The test plan: which cases it has, asked once, by the controller, before anybody collects a test."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from tenacity import RetryCallState
+
+from .api import Api
+from .delivery import Server, client_header
+from .errors import PlanError, Refused
+from .log import log
+from .retry import retrying
+from .settings import Settings
+from .transport import HttpTransport
+
+
+def load(settings: Settings, server: Server, say: Callable[[str], None]) -> frozenset[int]:
+    """Load the case ids of the plan that the settings name, as patiently as every request is made.
+
+    Args:
+        settings: With a plan.
+        server: Who has it.
+        say: Told why it takes long.
+
+    Raises:
+        PlanError: It has no cases, or is not there.
+        DeliveryError: It could not be loaded.
+    """
+    plan_id = settings.testops_plan_id
+    assert plan_id is not None
+    with contextlib.closing(HttpTransport(server.token, client_header())) as transport:
+        api = Api(transport, server.host, settings.project, timeout=settings.timeout)
+        cases = _asked(api, plan_id, settings.retry_attempts, say)
+    if not cases:
+        raise PlanError("it has no cases")
+    log.info("test plan %s has %d cases", plan_id, len(cases))
+    return cases
+
+
+def _asked(api: Api, plan_id: int, attempts: int, say: Callable[[str], None]) -> frozenset[int]:
+    def waiting(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        say(f"waiting for test plan {plan_id}: {error}")
+
+    patiently = retrying(attempts, before_sleep=waiting)
+    try:
+        return frozenset(patiently(lambda: api.plan_cases(plan_id)))
+    except Refused as error:
+        if error.status != 404:
+            raise
+        # Or is it the project that is not there?
+        patiently(api.check_project)
+        raise PlanError(f"there is no such plan in project {api.project}") from None
+
+
+def refusal(settings: Settings, reason: object) -> str:
+    """Say that no test is run, because nobody knows which ones, and what to do about it."""
+    source = settings.sources.get("testops_plan_id", "FAMACASE_TESTOPS_PLAN_ID")
+    return f"test plan {settings.testops_plan_id} ({source}): {reason}; no test is run, for without it all would be"
