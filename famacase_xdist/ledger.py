@@ -11,7 +11,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -109,11 +109,13 @@ class Ledger:
     Attributes:
         collected: Tests that were collected.
         received: Results that were kept, by status; crashed and rebuilt ones count.
+        filtered: Results that were left out, because the status filter names their status.
         ignored: Tests that are not reported.
         crashed: Results of tests that took their worker with them.
         rebuilt: Results made from pytest's reports because the recorder's never came.
         not_collected: Modules that could not be collected.
         unreadable: Messages that were no frames.
+        notes: Lines for the summary, each once.
     """
 
     def __init__(
@@ -122,16 +124,22 @@ class Ledger:
         collection_errors: bool = True,
         keep_nodeids: bool = False,
         status_mapping: Mapping[str, str] | None = None,
+        status_filter: Collection[str] = (),
+        root_suite: str | None = None,
     ) -> None:
         self.collected = 0
         self.received: Counter[str] = Counter()
+        self.filtered = 0
         self.ignored = 0
         self.crashed = 0
         self.rebuilt = 0
         self.not_collected = 0
         self.unreadable = 0
+        self.notes: dict[str, None] = {}
         self._collection_errors = collection_errors
         self._status_mapping = status_mapping or {}
+        self._status_filter = frozenset(status_filter)
+        self._root_suite = root_suite
         self._is_each = False
         self._open: dict[tuple[str, str], _Open] = {}
         self._attempts_before: Counter[tuple[str, str]] = Counter()
@@ -209,6 +217,9 @@ class Ledger:
             self._drop_settled(event.worker, head.nodeid)
             yield self._count(result)
             return
+        if isinstance(head, wire.NoteHead):
+            self.notes[head.text] = None
+            return
         if isinstance(head, wire.BegunHead):
             self._opened(event.worker, head.nodeid).described = frame.body
         elif isinstance(head, wire.IgnoredHead):
@@ -253,17 +264,19 @@ class Ledger:
                 attempt=attempt,
                 stacktrace=event.stacktrace,
                 seconds=time.monotonic() - open_.since,
-            )
+            ),
+            open_.described,
         )
 
-    def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.Frame[wire.ResultHead]:
+    def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.AnyFrame:
         worker, nodeid = key
         self.rebuilt += 1
         attempt = self._attempts_before[self._test(worker, nodeid)] + max(1, open_.attempts)
         self._end(nodeid)
         self._finished += attempt == 1
         return self._made(
-            rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt)
+            rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt),
+            open_.described,
         )
 
     def _test(self, worker: str, nodeid: str) -> tuple[str, str]:
@@ -280,13 +293,18 @@ class Ledger:
         content["execution"].update(attempt_index=attempt, is_rerun=True)
         return wire.Frame(dataclasses.replace(frame.head, attempt=attempt), wire.to_json(content))
 
-    def _made(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
-        """Take a result that no recorder made; the status mapping applies to it too."""
-        return self._count(rebuilt.mapped(frame, self._status_mapping))
+    def _made(self, frame: wire.Frame[wire.ResultHead], described: bytes = b"") -> wire.AnyFrame:
+        """Take a result that no recorder made; status mapping and root suite are for it too."""
+        root_suite = None if described else self._root_suite
+        return self._count(rebuilt.rooted(rebuilt.mapped(frame, self._status_mapping), root_suite))
 
-    def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
-        self.received[frame.head.status] += 1
+    def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
+        """Count a result, and give what is kept of it: of a filtered one, only that the test is over."""
         self._ran(frame.head.nodeid)
+        if frame.head.status in self._status_filter:
+            self.filtered += 1
+            return wire.Frame(wire.IgnoredHead(frame.head.nodeid))
+        self.received[frame.head.status] += 1
         return frame
 
     def _ran(self, nodeid: str) -> None:

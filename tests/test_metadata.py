@@ -12,6 +12,7 @@ from qase.commons.utils import QaseUtils
 from xdist.remote import WorkerInteractor
 
 from famacase_xdist import metadata
+from famacase_xdist.markers import Marks
 
 MODULE = r'''
 import enum
@@ -441,7 +442,7 @@ def test_what_was_parametrized_together_is_a_group(
 def test_a_title_is_the_one_given_or_the_name_without_params(
     name: str, title: str, items: dict[str, pytest.Item]
 ) -> None:
-    assert metadata.title_of(items[name]) == title
+    assert metadata.title_of(items[name], Marks(items[name])) == title
 
 
 def _signature(item: pytest.Item) -> str:
