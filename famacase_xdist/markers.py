@@ -139,13 +139,15 @@ class Marks:
                 if line not in said:
                     said.add(line)
                     yield line
-            yield from self._shared(node, mark, said)
+        for name in ("qase_title", "qase_id"):
+            yield from self._shared(name, said)
 
-    def _shared(self, node: Any, mark: pytest.Mark, said: set[str]) -> Iterator[str]:
+    def _shared(self, name: str, said: set[str]) -> Iterator[str]:
         """Say that a title or an id stands where several tests get it."""
-        if node is self._item or mark.name not in ("qase_title", "qase_id") or not mark.kwargs:
+        node, mark = next(((node, mark) for node, mark in self._all(name) if mark.kwargs), (self._item, None))
+        if mark is None or node is self._item:
             return
-        line = f"{_written(mark)} of {node.nodeid} goes to each test in it: mark the test it is meant for"
+        line = f"{_written(mark)} of {node.nodeid} goes to each test in it: mark the test that it is meant for"
         if line not in said:
             said.add(line)  # before the search, which is made once
             if _has_others(node, self._item):
@@ -233,13 +235,13 @@ def _complaints(node: Any, mark: pytest.Mark) -> Iterator[str]:
     where = node.nodeid.split("[", 1)[0]
     if mark.args and not mark.kwargs and mark.name not in _BARE:
         decorator = f"@qase.{mark.name.removeprefix('qase_')}(...)"
-        yield f"{_written(mark)} of {where} is left out, its value has no name: write {decorator}"
+        yield f"{_written(mark)} of {where} is left out: write {decorator}"
     argument = {"qase_id": "id", "qase_project_id": "testops_ids"}.get(mark.name)
     for value in _ids_in(mark.kwargs.get(argument))[1] if argument else ():
-        yield f"{_written(mark)} of {where}: {_shown(value)} is left out, it is no case's number"
+        yield f"{_written(mark)} of {where}: {_shown(value)} is left out: it is not the number of a case"
     for entry in _listed(mark.kwargs.get("fields")) if mark.name == "qase_fields" else ():
         if not _is_pair(entry):
-            yield f"{_written(mark)} of {where}: {_shown(entry)} is left out, a field is (name, value)"
+            yield f"{_written(mark)} of {where}: {_shown(entry)} is left out: a field is (name, value)"
 
 
 def _written(mark: pytest.Mark) -> str:
@@ -247,8 +249,8 @@ def _written(mark: pytest.Mark) -> str:
     name = mark.name.removeprefix("qase_")
     if mark.args:
         return f"@pytest.mark.{mark.name}({', '.join(map(_shown, mark.args))})"
-    values = mark.kwargs.get("fields", ()) if name == "fields" else mark.kwargs.values()
-    return f"@qase.{name}({', '.join(map(_shown, _listed(values)))})"
+    values = _listed(mark.kwargs.get("fields")) if name == "fields" else mark.kwargs.values()
+    return f"@qase.{name}({', '.join(map(_shown, values))})"
 
 
 def _shown(value: object) -> str:
