@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -141,7 +141,7 @@ class Ledger:
         self._status_filter = frozenset(status_filter)
         self._root_suite = root_suite
         self._is_each = False
-        self._open: dict[tuple[str, str], _Open] = {}
+        self._open: defaultdict[tuple[str, str], _Open] = defaultdict(_Open)
         self._attempts_before: Counter[tuple[str, str]] = Counter()
         self._begun: Counter[str] = Counter()
         self._ended_early: Counter[str] = Counter()
@@ -213,7 +213,7 @@ class Ledger:
             self._end(head.nodeid)
             result = self._numbered(event.worker, wire.Frame(head, frame.body))
             self._finished += result.head.attempt == 1
-            self._opened(event.worker, head.nodeid).results += 1
+            self._open[event.worker, head.nodeid].results += 1
             self._drop_settled(event.worker, head.nodeid)
             yield self._count(result)
             return
@@ -221,10 +221,10 @@ class Ledger:
             self.notes[head.text] = None
             return
         if isinstance(head, wire.BegunHead):
-            self._opened(event.worker, head.nodeid).described = frame.body
+            self._open[event.worker, head.nodeid].described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
-            self._ignore(self._opened(event.worker, head.nodeid), head.nodeid)
+            self._ignore(self._open[event.worker, head.nodeid], head.nodeid)
         yield frame
 
     def _ignore(self, open_: _Open, nodeid: str) -> None:
@@ -235,7 +235,7 @@ class Ledger:
             self._ran(nodeid)
 
     def _report(self, worker: str, report: pytest.TestReport) -> None:
-        open_ = self._opened(worker, report.nodeid)
+        open_ = self._open[worker, report.nodeid]
         open_.report(report)
         self._drop_settled(worker, report.nodeid)
 
@@ -299,20 +299,18 @@ class Ledger:
         return self._count(rebuilt.rooted(rebuilt.mapped(frame, self._status_mapping), root_suite))
 
     def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
-        """Count a result, and give what is kept of it: of a filtered one, only that the test is over."""
+        """Count a result, and give what is kept of it."""
         self._ran(frame.head.nodeid)
-        if frame.head.status in self._status_filter:
+        kept = rebuilt.filtered(frame, self._status_filter)
+        if kept is frame:
+            self.received[frame.head.status] += 1
+        else:
             self.filtered += 1
-            return wire.Frame(wire.IgnoredHead(frame.head.nodeid))
-        self.received[frame.head.status] += 1
-        return frame
+        return kept
 
     def _ran(self, nodeid: str) -> None:
         if self._nodeids is not None:
             self._nodeids.pop(nodeid, None)
-
-    def _opened(self, worker: str, nodeid: str) -> _Open:
-        return self._open.setdefault((worker, nodeid), _Open())
 
     def _drop_settled(self, worker: str, nodeid: str) -> None:
         if self._open[worker, nodeid].is_settled:

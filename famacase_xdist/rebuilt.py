@@ -6,7 +6,7 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -143,6 +143,11 @@ def rooted(frame: wire.Frame[wire.ResultHead], root_suite: str | None) -> wire.F
     content = json.loads(frame.body)
     content["relations"]["suite"]["data"].insert(0, suite_entry(root_suite))
     return wire.Frame(frame.head, wire.to_json(content))
+
+
+def filtered(frame: wire.Frame[wire.ResultHead], statuses: Collection[str]) -> wire.AnyFrame:
+    """Give what is kept of a result: where the status filter names its status, only that the test is over."""
+    return wire.Frame(wire.IgnoredHead(frame.head.nodeid)) if frame.head.status in statuses else frame
 
 
 def _is_assertion(report: pytest.TestReport) -> bool:

@@ -434,7 +434,7 @@ def write_killers(suite: Suite, *names: str) -> None:
 
 @pytest.mark.timeout(300)  # a process for each
 def test_what_kills_a_session_of_upstream_is_reported(tmp_path: Path, suite: Suite, backend: Backend) -> None:
-    suites = {name: empty_suite(tmp_path / name) for name in KILLERS}
+    suites = {name: empty_suite(tmp_path / "upstream" / name) for name in KILLERS}
     for name, each in suites.items():
         write_killers(each, name)
     env = {"QASE_MODE": "report", "PATH": "/nonexistent", "FAMACASE_STATE_DIR": ""}
