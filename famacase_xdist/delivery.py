@@ -65,6 +65,7 @@ class Outcome:
         causes: Why, and how many for each reason.
         problems: What else went wrong, a line each.
         outbox: The file that holds what was not delivered; None where nothing is left, or all was in memory.
+        notes: What the tests' own marks give reason to say, a line each.
     """
 
     delivered: Counter[str]
@@ -72,6 +73,7 @@ class Outcome:
     causes: Counter[str]
     problems: tuple[str, ...]
     outbox: Path | None
+    notes: tuple[str, ...] = ()
 
 
 class Delivery:
@@ -158,7 +160,8 @@ class Delivery:
         self._transport.close()
         self._outbox.close(delete=is_done)
         kept = None if is_done or self._outbox.trouble else self._outbox.path
-        return Outcome(self._sender.delivered, undelivered, causes, tuple(self._problems), kept)
+        notes = tuple(map(self._mask.text, self._ledger.notes))
+        return Outcome(self._sender.delivered, undelivered, causes, tuple(self._problems), kept, notes)
 
     def _store(self, events: Sequence[Event]) -> None:
         """Enter events into the books and keep what comes of them; one thread at a time."""

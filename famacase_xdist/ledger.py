@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -109,11 +109,13 @@ class Ledger:
     Attributes:
         collected: Tests that were collected.
         received: Results that were kept, by status; crashed and rebuilt ones count.
+        filtered: Results that were left out, because the status filter names their status.
         ignored: Tests that are not reported.
         crashed: Results of tests that took their worker with them.
         rebuilt: Results made from pytest's reports because the recorder's never came.
         not_collected: Modules that could not be collected.
         unreadable: Messages that were no frames.
+        notes: Lines for the summary, each once.
     """
 
     def __init__(
@@ -122,18 +124,24 @@ class Ledger:
         collection_errors: bool = True,
         keep_nodeids: bool = False,
         status_mapping: Mapping[str, str] | None = None,
+        status_filter: Collection[str] = (),
+        root_suite: str | None = None,
     ) -> None:
         self.collected = 0
         self.received: Counter[str] = Counter()
+        self.filtered = 0
         self.ignored = 0
         self.crashed = 0
         self.rebuilt = 0
         self.not_collected = 0
         self.unreadable = 0
+        self.notes: dict[str, None] = {}
         self._collection_errors = collection_errors
         self._status_mapping = status_mapping or {}
+        self._status_filter = frozenset(status_filter)
+        self._root_suite = root_suite
         self._is_each = False
-        self._open: dict[tuple[str, str], _Open] = {}
+        self._open: defaultdict[tuple[str, str], _Open] = defaultdict(_Open)
         self._attempts_before: Counter[tuple[str, str]] = Counter()
         self._begun: Counter[str] = Counter()
         self._ended_early: Counter[str] = Counter()
@@ -205,15 +213,18 @@ class Ledger:
             self._end(head.nodeid)
             result = self._numbered(event.worker, wire.Frame(head, frame.body))
             self._finished += result.head.attempt == 1
-            self._opened(event.worker, head.nodeid).results += 1
+            self._open[event.worker, head.nodeid].results += 1
             self._drop_settled(event.worker, head.nodeid)
             yield self._count(result)
             return
+        if isinstance(head, wire.NoteHead):
+            self.notes[head.text] = None
+            return
         if isinstance(head, wire.BegunHead):
-            self._opened(event.worker, head.nodeid).described = frame.body
+            self._open[event.worker, head.nodeid].described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
-            self._ignore(self._opened(event.worker, head.nodeid), head.nodeid)
+            self._ignore(self._open[event.worker, head.nodeid], head.nodeid)
         yield frame
 
     def _ignore(self, open_: _Open, nodeid: str) -> None:
@@ -224,7 +235,7 @@ class Ledger:
             self._ran(nodeid)
 
     def _report(self, worker: str, report: pytest.TestReport) -> None:
-        open_ = self._opened(worker, report.nodeid)
+        open_ = self._open[worker, report.nodeid]
         open_.report(report)
         self._drop_settled(worker, report.nodeid)
 
@@ -253,17 +264,19 @@ class Ledger:
                 attempt=attempt,
                 stacktrace=event.stacktrace,
                 seconds=time.monotonic() - open_.since,
-            )
+            ),
+            open_.described,
         )
 
-    def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.Frame[wire.ResultHead]:
+    def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.AnyFrame:
         worker, nodeid = key
         self.rebuilt += 1
         attempt = self._attempts_before[self._test(worker, nodeid)] + max(1, open_.attempts)
         self._end(nodeid)
         self._finished += attempt == 1
         return self._made(
-            rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt)
+            rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt),
+            open_.described,
         )
 
     def _test(self, worker: str, nodeid: str) -> tuple[str, str]:
@@ -280,21 +293,24 @@ class Ledger:
         content["execution"].update(attempt_index=attempt, is_rerun=True)
         return wire.Frame(dataclasses.replace(frame.head, attempt=attempt), wire.to_json(content))
 
-    def _made(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
-        """Take a result that no recorder made; the status mapping applies to it too."""
-        return self._count(rebuilt.mapped(frame, self._status_mapping))
+    def _made(self, frame: wire.Frame[wire.ResultHead], described: bytes = b"") -> wire.AnyFrame:
+        """Take a result that no recorder made; status mapping and root suite are for it too."""
+        root_suite = None if described else self._root_suite
+        return self._count(rebuilt.rooted(rebuilt.mapped(frame, self._status_mapping), root_suite))
 
-    def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
-        self.received[frame.head.status] += 1
+    def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
+        """Count a result, and give what is kept of it."""
         self._ran(frame.head.nodeid)
-        return frame
+        kept = rebuilt.filtered(frame, self._status_filter)
+        if kept is frame:
+            self.received[frame.head.status] += 1
+        else:
+            self.filtered += 1
+        return kept
 
     def _ran(self, nodeid: str) -> None:
         if self._nodeids is not None:
             self._nodeids.pop(nodeid, None)
-
-    def _opened(self, worker: str, nodeid: str) -> _Open:
-        return self._open.setdefault((worker, nodeid), _Open())
 
     def _drop_settled(self, worker: str, nodeid: str) -> None:
         if self._open[worker, nodeid].is_settled:

@@ -1,8 +1,19 @@
-"""Upstream's markers, registered by us while upstream is kept out, so that --strict-markers knows them."""
+"""Upstream's markers: their names for --strict-markers, and what those of one test say together.
+
+The closest mark wins, field by field: that of a `pytest.param`, then of the function, of each class from the inside
+out, of the module. A class's own marks are closer than those of its bases, which pytest itself puts first.
+"""
 
 from __future__ import annotations
 
+import operator
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
 import pytest
+
+from .wire import text_of
 
 #: Name and meaning of each marker that upstream's decorators set.
 MARKERS = {
@@ -24,9 +35,235 @@ MARKERS = {
     "qase_ignore_parameters": "params of the test that are not reported",
     "qase_parametrize_ignore": "params of the test that are not reported",
 }
+#: Marks that set a field of their own name. Upstream's order where one function has several marks for one field.
+_FIELD_MARKS = (
+    *("qase_author", "qase_fields", "qase_description", "qase_preconditions", "qase_postconditions"),
+    *("qase_layer", "qase_severity", "qase_priority"),
+)
+#: Marks that mean something without any argument.
+_BARE = ("qase_ignore", "qase_muted")
+#: A piece of a suite's title: all up to a dot that no backslash escapes.
+_SUITE = re.compile(r"(?:\\\.|[^.])+")
+#: Digits of the largest id that is passed on; a server keeps 64 bits.
+_MOST_DIGITS = 18
 
 
 def add(config: pytest.Config) -> None:
     """Register the markers."""
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+class _Level(NamedTuple):
+    """Marks that are equally close to a test, in pytest's order, and the node that has them."""
+
+    node: pytest.Item | pytest.Collector | Any
+    marks: list[pytest.Mark]
+
+
+class Marks:
+    """Upstream's marks of one item. What cannot be made sense of is left out; `notes` says so."""
+
+    def __init__(self, item: pytest.Item) -> None:
+        self._item = item
+        self._levels = list(_levels(item))
+
+    @property
+    def title(self) -> str:
+        """The title that was given; empty where none was."""
+        title = self._closest("qase_title", "title")
+        return "" if title is None else text_of(title)
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether a failure of the test is not to count."""
+        return any(mark.name == "qase_muted" for _, mark in self._all())
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags of the test and of all around it."""
+        values = (value for _, mark in self._all("qase_tags") for value in _listed(mark.kwargs.get("tags")))
+        return list(dict.fromkeys(text_of(value) for value in values if value))
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """The fields by name; tags and muted are fields too, as upstream has it."""
+        fields: dict[str, object] = {}
+        for level in self._levels:
+            for name in _FIELD_MARKS:
+                for mark in level.marks:
+                    if mark.name == name:
+                        _add_missing(fields, _fields_in(mark))
+        if tags := self.tags:
+            given = [tag.strip() for tag in text_of(fields.get("tags", "")).split(",")]
+            fields["tags"] = ",".join(dict.fromkeys(tag for tag in [*given, *tags] if tag))
+        if self.is_muted:
+            fields["muted"] = "true"
+        return fields
+
+    @property
+    def ids(self) -> list[int] | None:
+        """The ids of the test's cases; None where there is none, or each project has its own."""
+        return None if self.project_ids else _ids_in(self._closest("qase_id", "id"))[0] or None
+
+    @property
+    def project_ids(self) -> dict[str, list[int]]:
+        """The ids of the test's cases by project, for reports to several."""
+        ids: dict[str, list[int]] = {}
+        for _, mark in self._all("qase_project_id"):
+            code, (found, _) = mark.kwargs.get("project_code"), _ids_in(mark.kwargs.get("testops_ids"))
+            if code and found:
+                ids.setdefault(text_of(code), found)
+        return ids
+
+    @property
+    def suites(self) -> list[str]:
+        r"""The suites that were given, outermost first: a dot parts two, ``\.`` is a dot of the title."""
+        title = self._closest("qase_suite", "title")
+        return [] if title is None else [piece.replace("\\.", ".") for piece in _SUITE.findall(text_of(title))]
+
+    @property
+    def suite_description(self) -> str | None:
+        """What was said of the innermost suite."""
+        description = self._closest("qase_suite", "description")
+        return None if description is None else text_of(description)
+
+    def notes(self, said: set[str]) -> Iterator[str]:
+        """Say what is left out and what is surely not meant, a line each.
+
+        Args:
+            said: The lines that were said before, which are not said again; grows.
+        """
+        for node, mark in self._all():
+            for line in _complaints(node, mark):
+                if line not in said:
+                    said.add(line)
+                    yield line
+        for name in ("qase_title", "qase_id"):
+            yield from self._shared(name, said)
+
+    def _shared(self, name: str, said: set[str]) -> Iterator[str]:
+        """Say that a title or an id stands where several tests get it."""
+        node, mark = next(((node, mark) for node, mark in self._all(name) if mark.kwargs), (self._item, None))
+        if mark is None or node is self._item:
+            return
+        line = f"{_written(mark)} of {node.nodeid} goes to each test in it: mark the test that it is meant for"
+        if line not in said:
+            said.add(line)  # before the search, which is made once
+            if _has_others(node, self._item):
+                yield line
+
+    def _all(self, name: str = "") -> Iterator[tuple[Any, pytest.Mark]]:
+        for level in self._levels:
+            yield from ((level.node, mark) for mark in level.marks if mark.name == (name or mark.name))
+
+    def _closest(self, name: str, argument: str) -> Any:
+        return next((mark.kwargs[argument] for _, mark in self._all(name) if argument in mark.kwargs), None)
+
+
+def _levels(item: pytest.Item) -> Iterator[_Level]:
+    for node in item.iter_parents():
+        distances = _distances(node)
+        marks: dict[int, list[pytest.Mark]] = {}
+        for mark in node.own_markers:
+            if mark.name in MARKERS:
+                marks.setdefault(distances.get(id(mark), 0), []).append(mark)
+        yield from (_Level(node, marks[distance]) for distance in sorted(marks))
+
+
+def _distances(node: Any) -> dict[int, int]:
+    """Give how far marks are that pytest puts on one node: a param's are closer, those of base classes farther."""
+    if isinstance(node, pytest.Class):
+        given = ((distance, vars(base).get("pytestmark", ())) for distance, base in enumerate(node.obj.__mro__))
+        return {id(getattr(mark, "mark", mark)): distance for distance, marks in given for mark in _listed(marks)}
+    return {id(mark): -1 for mark in getattr(getattr(node, "callspec", None), "marks", ())}
+
+
+def _listed(value: Any) -> Iterable[Any]:
+    """Give the values of a list, or the one that stands alone."""
+    if value is None:
+        return ()
+    return value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+
+
+def _fields_in(mark: pytest.Mark) -> Iterator[tuple[str, object]]:
+    if mark.name == "qase_fields":
+        yield from ((text_of(entry[0]), entry[1]) for entry in _listed(mark.kwargs.get("fields")) if _is_pair(entry))
+    else:
+        name = mark.name.removeprefix("qase_")
+        yield name, mark.kwargs.get(name)
+
+
+def _add_missing(fields: dict[str, object], others: Iterable[tuple[str, object]]) -> None:
+    """Add fields that a closer mark has not set; a value of None is none."""
+    for name, value in others:
+        if value is not None:
+            fields.setdefault(name, value)
+
+
+def _is_pair(entry: object) -> bool:
+    return isinstance(entry, (tuple, list)) and len(entry) == 2
+
+
+def _ids_in(value: Any) -> tuple[list[int], list[object]]:
+    """Give the ids, and what is none."""
+    values = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else _listed(value)
+    ids, others = [], []
+    for each in values:
+        number = _id_of(each)
+        if number:
+            ids.append(number)
+        else:
+            others.append(each)
+    return list(dict.fromkeys(ids)), others
+
+
+def _id_of(value: object) -> int | None:
+    """Give a case's id, which is a positive number or the text of one."""
+    if isinstance(value, str):
+        text = value.strip()
+        value = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    return number if number is not None and 0 < number < 10**_MOST_DIGITS else None
+
+
+def _complaints(node: Any, mark: pytest.Mark) -> Iterator[str]:
+    """Say what of a mark is left out."""
+    where = node.nodeid.split("[", 1)[0]
+    if mark.args and not mark.kwargs and mark.name not in _BARE:
+        decorator = f"@qase.{mark.name.removeprefix('qase_')}(...)"
+        yield f"{_written(mark)} of {where} is left out: write {decorator}"
+    argument = {"qase_id": "id", "qase_project_id": "testops_ids"}.get(mark.name)
+    for value in _ids_in(mark.kwargs.get(argument))[1] if argument else ():
+        yield f"{_written(mark)} of {where}: {_shown(value)} is left out: it is not the number of a case"
+    for entry in _listed(mark.kwargs.get("fields")) if mark.name == "qase_fields" else ():
+        if not _is_pair(entry):
+            yield f"{_written(mark)} of {where}: {_shown(entry)} is left out: a field is (name, value)"
+
+
+def _written(mark: pytest.Mark) -> str:
+    """Give a mark about as it is written in the test."""
+    name = mark.name.removeprefix("qase_")
+    if mark.args:
+        return f"@pytest.mark.{mark.name}({', '.join(map(_shown, mark.args))})"
+    values = _listed(mark.kwargs.get("fields")) if name == "fields" else mark.kwargs.values()
+    return f"@qase.{name}({', '.join(map(_shown, values))})"
+
+
+def _shown(value: object) -> str:
+    """Give a short text of a value; nothing that differs between processes, such as an address."""
+    text = repr(value) if type(value) in (str, int, float, bool) else None
+    if isinstance(value, (list, tuple)):
+        text = f"[{', '.join(map(_shown, value))}]"
+    text = text or f"<{type(value).__name__}>"
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _has_others(node: Any, item: pytest.Item) -> bool:
+    """Whether other tests than this one, with other params or not, are below a node."""
+    inside, own = f"{node.nodeid}::", item.nodeid.split("[", 1)[0]
+    nodeids = (other.nodeid.split("[", 1)[0] for other in item.session.items)
+    return any(nodeid.startswith(inside) and nodeid != own for nodeid in nodeids)

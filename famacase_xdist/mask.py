@@ -65,10 +65,11 @@ class Mask:
 
     def _head(self, head: wire.Head) -> wire.Head:
         texts = {name: value for name in head.__slots__ if isinstance(value := getattr(head, name), str)}
-        masked: dict[str, Any] = {name: self._text(value) for name, value in texts.items()}
+        masked: dict[str, Any] = {name: self.text(value) for name, value in texts.items()}
         return head if masked == texts else dataclasses.replace(head, **masked)
 
-    def _text(self, text: str) -> str:
+    def text(self, text: str) -> str:
+        """Give a text with the secret replaced."""
         for form in self._forms:
             text = text.replace(form, "*" * len(form))
         return text

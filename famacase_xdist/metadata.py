@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from .markers import Marks
 from .wire import text_of
 
 _PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
@@ -18,11 +19,14 @@ _HIDDEN = getattr(pytest, "HIDDEN_PARAM", object())
 _ESCAPE = re.compile(r"\\(?:[\\tnr]|x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8})")
 
 
-def title_of(item: pytest.Item) -> str:
+def title_of(item: pytest.Item, marks: Marks) -> str:
     """Give the title that the test was marked with, else its name without params."""
-    marker = item.get_closest_marker("qase_title")
-    title = marker.kwargs.get("title") if marker else None
-    return text_of(title or getattr(item, "originalname", None) or item.name)
+    return marks.title or text_of(getattr(item, "originalname", None) or item.name)
+
+
+def suites_of(item: pytest.Item, marks: Marks) -> list[str]:
+    """Give the suites that the test was marked with, else those of its path."""
+    return marks.suites or path_of(nodeid_of(item))[0]
 
 
 def nodeid_of(item: pytest.Item) -> str:

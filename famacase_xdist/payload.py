@@ -6,7 +6,7 @@ suites, an untested step is sent as skipped, and each type of step has its actio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .settings import Settings
@@ -36,7 +36,7 @@ def result_payload(result: Any, settings: Settings, attach: Attach) -> dict[str,
             for name, value in _texts(result.params).items()
             if name not in settings.exclude_params
         },
-        "param_groups": [[text_of(name) for name in group] for group in result.param_groups or ()],
+        "param_groups": _groups(result.param_groups or (), settings.exclude_params),
         "attachments": _attached(result.attachments, attach),
         "steps": [step_payload(step, attach) for step in result.steps],
         "message": None if result.message is None else text_of(result.message),
@@ -126,12 +126,21 @@ def _attached(attachments: Iterable[Any], attach: Attach) -> list[dict[str, Any]
     return [entry for attachment in attachments if (entry := attach(attachment)) is not None]
 
 
+def _groups(groups: Iterable[Iterable[object]], excluded: Sequence[str]) -> list[list[str]]:
+    """Give the param groups; one that an excluded param belongs to is none, as with an ignored one."""
+    named = [[text_of(name) for name in group] for group in groups]
+    return [names for names in named if not set(names).intersection(excluded)]
+
+
 def _suites(relations: Any, root_suite: str | None) -> list[dict[str, Any]]:
     data = relations.suite.data if relations is not None and relations.suite is not None else ()
-    titles = [text_of(suite.title) for suite in data]
-    if titles and root_suite:
-        titles.insert(0, root_suite)
-    return [{"title": title, "description": None} for title in titles]
+    suites = [suite_entry(suite.title, getattr(suite, "description", None)) for suite in data]
+    return [suite_entry(root_suite), *suites] if suites and root_suite else suites
+
+
+def suite_entry(title: object, description: object = None) -> dict[str, Any]:
+    """Give one suite's entry in the relations."""
+    return {"title": text_of(title), "description": None if description is None else text_of(description)}
 
 
 def _texts(values: Any) -> dict[str, str]:

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from . import metadata, wire
+from .payload import suite_entry
 from .verdict import FAILED, INVALID, PASSED, SKIPPED, skip_reason
 
 UNTESTED = "untested"
@@ -65,7 +66,7 @@ def described_by(nodeid: str) -> dict[str, Any]:
         **_BLANK,
         "title": name,
         "signature": "::".join(part.lower().replace(" ", "_") for part in nodeid.split("/")),
-        "relations": {"suite": {"data": [{"title": title, "description": None} for title in suites]}},
+        "relations": {"suite": {"data": [suite_entry(title) for title in suites]}},
     }
 
 
@@ -133,6 +134,20 @@ def mapped(frame: wire.Frame[wire.ResultHead], mapping: Mapping[str, str]) -> wi
     content = json.loads(frame.body)
     content["execution"]["status"] = status
     return wire.Frame(dataclasses.replace(frame.head, status=status), wire.to_json(content))
+
+
+def rooted(frame: wire.Frame[wire.ResultHead], root_suite: str | None) -> wire.Frame[wire.ResultHead]:
+    """Put the root suite, if there is one, in front of the suites, as a recorder does."""
+    if not root_suite:
+        return frame
+    content = json.loads(frame.body)
+    content["relations"]["suite"]["data"].insert(0, suite_entry(root_suite))
+    return wire.Frame(frame.head, wire.to_json(content))
+
+
+def filtered(frame: wire.Frame[wire.ResultHead], statuses: Collection[str]) -> wire.AnyFrame:
+    """Give what is kept of a result: where the status filter names its status, only that the test is over."""
+    return wire.Frame(wire.IgnoredHead(frame.head.nodeid)) if frame.head.status in statuses else frame
 
 
 def _is_assertion(report: pytest.TestReport) -> bool:

@@ -6,7 +6,7 @@ find while we are active.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,7 @@ from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 from . import metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
+from .markers import Marks
 from .settings import Settings
 from .verdict import FAILED, INVALID, SKIPPED, Verdict
 
@@ -78,6 +79,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._attempt = 0
         self._nodeid = ""
         self._is_muted = False
+        self._noted: set[str] = set()
         self._verdict = Verdict()
         self.failures = 0
 
@@ -131,6 +133,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._is_muted = item.get_closest_marker("qase_muted") is not None
         self._verdict = Verdict()
         self.runtime.result = self._described(item)
+        with self._guarded():
+            self._note(item)
         if self._says_more_than_nodeid(item):
             description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
             self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
@@ -141,27 +145,22 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def _described(self, item: pytest.Item) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
-        result = self.runtime.result = Result(title=metadata.title_of(item), signature="")
-        for describe in (
-            self._set_fields,
-            self._set_tags,
-            self._set_author,
-            self._set_muted,
-            self._set_testops_ids,
-            self._set_suite,
-        ):
-            describe(item)
+        marks = Marks(item)
+        result = self.runtime.result = Result(title=metadata.title_of(item, marks), signature="")
+        result.fields.update(marks.fields)
+        result.tags = marks.tags
+        result.testops_ids = marks.ids
+        result.testops_project_mapping = marks.project_ids or None
+        result.relations = _relation(metadata.suites_of(item, marks), marks.suite_description)
         result.params, result.param_groups = metadata.params_of(item)
         result.signature = metadata.signature_of(metadata.nodeid_of(item), result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
 
-    def _get_suite(self, item: pytest.Item) -> None:
-        """Make the suites of a test that has no @qase.suite; upstream leaves inner classes out."""
-        relation = Relation()
-        for title in metadata.path_of(metadata.nodeid_of(item))[0]:
-            relation.add_suite(SuiteData(title=title))
-        self.runtime.result.relations = relation
+    def _note(self, item: pytest.Item) -> None:
+        """Say what of the test's marks cannot be meant, once in a process."""
+        for line in Marks(item).notes(self._noted):
+            self._sink.send(wire.encode(wire.NoteHead(line)))
 
     def _take(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
         self._verdict.add(report, call, self._settings)
@@ -224,3 +223,13 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             yield
         except Exception:
             self.failures += 1
+
+
+def _relation(titles: Iterable[str], description: str | None) -> Relation:
+    """Make upstream's model of a test's suites; only the innermost was described, which upstream forgets."""
+    relation = Relation()
+    for title in titles:
+        relation.add_suite(SuiteData(title=title))
+    if description is not None and relation.suite.data:
+        relation.suite.data[-1].description = description
+    return relation

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import rebuilt
+from . import rebuilt, wire
 from .api import Api
 from .delivery import Server, client_header, outbox_dir, state_dir
 from .errors import FamacaseError, OutboxError, SettingsError
@@ -165,8 +165,7 @@ class _Resend:
 
     def run(self, progress: Progress) -> Resent:
         """Deliver all that is there."""
-        died = [rebuilt.result(nodeid, INVALID, DIED, described=body) for nodeid, body in self._outbox.running()]
-        self._outbox.put([rebuilt.mapped(frame, self._settings.status_mapping) for frame in died])
+        self._outbox.put([self._died(nodeid, body) for nodeid, body in self._outbox.running()])
         self._outbox.forgive()
         total = self._outbox.undelivered()
         self._sender.notify(total)
@@ -188,6 +187,15 @@ class _Resend:
             self._run.why_open,
             problem,
         )
+
+    def _died(self, nodeid: str, described: bytes) -> wire.AnyFrame:
+        """Make the result of a test that its session ended with; the settings for results are for it too."""
+        frame = rebuilt.mapped(
+            rebuilt.result(nodeid, INVALID, DIED, described=described), self._settings.status_mapping
+        )
+        if not described:
+            frame = rebuilt.rooted(frame, self._settings.root_suite)
+        return rebuilt.filtered(frame, self._settings.testops_status_filter)
 
     @property
     def _sent(self) -> int:

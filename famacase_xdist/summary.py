@@ -14,6 +14,9 @@ from .run import Run
 from .settings import Settings
 from .table import SETTINGS
 
+#: Lines about marks that cannot be meant; a suite may have many of them.
+MOST_NOTES = 20
+
 
 def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
     """Name project and run, or say why there is none yet."""
@@ -53,6 +56,10 @@ def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> I
     yield _books(ledger, outcome)
     for reason, count in outcome.causes.most_common() if settings.undelivered != "ignore" else ():
         yield f"undelivered {count}: {reason}"
+    for note in outcome.notes[:MOST_NOTES]:
+        yield f"note: {note}"
+    if len(outcome.notes) > MOST_NOTES:
+        yield f"note: {len(outcome.notes) - MOST_NOTES} more of this kind"
     for problem in outcome.problems:
         yield f"problem: {problem}"
     if outcome.outbox is not None:
@@ -96,6 +103,7 @@ def _books(ledger: Ledger, outcome: Outcome) -> str:
         f"not run {ledger.not_run}",
     ]
     rare = {
+        "filtered": ledger.filtered,
         "ignored": ledger.ignored,
         "crashed": ledger.crashed,
         "rebuilt from pytest's reports": ledger.rebuilt,

@@ -7,7 +7,7 @@ A message is one `bytes` frame, because execnet refuses enums, paths, `str` subc
 A *result*'s body is the JSON that goes to the server, untouched on its way; its attachments stand in it as
 references until the server has given them an id. An attachment's content travels ahead of the results that name
 it, in *pieces* that a *content* frame closes. A *begun* frame describes a test that starts, for the case that
-nobody will hear of it again; an *ignored* one says that no result will follow.
+nobody will hear of it again; an *ignored* one says that no result will follow. A *note* is a line for the summary.
 """
 
 from __future__ import annotations
@@ -78,7 +78,14 @@ class IgnoredHead:
     nodeid: str
 
 
-Head = ResultHead | PieceHead | ContentHead | BegunHead | IgnoredHead
+@dataclass(frozen=True, slots=True)
+class NoteHead:
+    """A line for the summary; whoever has the books keeps it."""
+
+    text: str
+
+
+Head = ResultHead | PieceHead | ContentHead | BegunHead | IgnoredHead | NoteHead
 
 _KINDS: Mapping[bytes, type[Head]] = {
     b"R": ResultHead,
@@ -86,6 +93,7 @@ _KINDS: Mapping[bytes, type[Head]] = {
     b"C": ContentHead,
     b"B": BegunHead,
     b"I": IgnoredHead,
+    b"N": NoteHead,
 }
 _KIND_OF = {head: kind for kind, head in _KINDS.items()}
 

@@ -174,3 +174,7 @@ def test_a_secret_of_four_characters_is_looked_for() -> None:
 @pytest.mark.parametrize("show", [repr, str, lambda mask: f"{mask}"], ids=["repr", "str", "format"])
 def test_a_mask_does_not_show_its_secret(show: Any) -> None:
     assert SECRET not in show(Mask(SECRET))
+
+
+def test_a_line_that_is_no_frame_is_cleaned_too() -> None:
+    assert Mask("secret").text("the secret is secret") == "the ****** is ******"

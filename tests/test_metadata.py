@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from harness.collecting import collected
 from qase.commons.utils import QaseUtils
 from xdist.remote import WorkerInteractor
 
 from famacase_xdist import metadata
+from famacase_xdist.markers import Marks
 
 MODULE = r'''
 import enum
@@ -252,30 +253,6 @@ def test_at_without_group(mail): pass
 """
 
 
-class _Collector:
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        self.items = list(session.items)
-
-
-def collected(directory: Path, *args: str) -> list[pytest.Item]:
-    """Collect a directory in this process, with none of the plugins that change items or report them."""
-    (directory / "pytest.ini").write_text("[pytest]\n")
-    collector = _Collector()
-    absent = (
-        "famacase_xdist.plugin",
-        "qase_pytest",
-        "xdist",
-        "rerunfailures",
-        "timeout",
-        "cacheprovider",
-        "faulthandler",
-    )
-    without = [arg for name in absent for arg in ("-p", f"no:{name}")]
-    status = pytest.main(["--collect-only", "-q", "-W", "ignore", *without, *args, str(directory)], plugins=[collector])
-    assert status == 0
-    return collector.items
-
-
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, pytest.Item]]:
     """The items of `MODULE` by name."""
@@ -441,7 +418,7 @@ def test_what_was_parametrized_together_is_a_group(
 def test_a_title_is_the_one_given_or_the_name_without_params(
     name: str, title: str, items: dict[str, pytest.Item]
 ) -> None:
-    assert metadata.title_of(items[name]) == title
+    assert metadata.title_of(items[name], Marks(items[name])) == title
 
 
 def _signature(item: pytest.Item) -> str:
@@ -496,13 +473,10 @@ class _Marked:
 
     def __init__(self, nodeid: str, *groups: str) -> None:
         self.nodeid = nodeid
-        self.marks = [pytest.mark.xdist_group(group).mark for group in groups]
+        self.marks = [SimpleNamespace(name="xdist_group", args=(group,), kwargs={}) for group in groups]
 
-    def iter_markers(self, name: str) -> Iterator[pytest.Mark]:
+    def iter_markers(self, name: str) -> Iterator[SimpleNamespace]:
         return (mark for mark in self.marks if mark.name == name)
-
-    def get_closest_marker(self, name: str) -> pytest.Mark | None:
-        return next(self.iter_markers(name), None)
 
 
 @pytest.mark.parametrize(

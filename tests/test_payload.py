@@ -173,6 +173,12 @@ def test_excluded_params_are_left_out() -> None:
     assert sent(finished(params={"token": "x", "user": "ada"}), settings)["params"] == {"user": "ada"}
 
 
+def test_a_group_with_an_excluded_param_is_none() -> None:
+    result = finished(params={"a": "1", "b": "2", "c": "3"}, param_groups=[["a", "b"], ["c", "d"]])
+
+    assert sent(result, Settings(exclude_params=("b",)))["param_groups"] == [["c", "d"]]
+
+
 def _in_suites(*titles: str) -> Relation:
     relation = Relation()
     for title in titles:

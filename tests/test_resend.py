@@ -327,6 +327,24 @@ def test_a_test_that_was_running_when_its_session_died_is_invalid_and_says_so(
     assert (resent.delivered, resent.left) == (2, 0)
 
 
+def test_a_test_that_was_running_is_below_the_root_suite(leave: Leave, settings: Settings, backend: Backend) -> None:
+    leave(begun("test_plain"))
+
+    send(dataclasses.replace(settings, root_suite="Root"))
+
+    (result,) = backend.results()
+    assert result["relations"]["suite"]["data"][0]["title"] == "Root"
+
+
+def test_a_test_that_was_running_is_filtered_as_any_other(leave: Leave, settings: Settings, backend: Backend) -> None:
+    leave(begun("test_plain"))
+
+    resent = send(dataclasses.replace(settings, testops_status_filter=("invalid",)))
+
+    assert backend.results() == []
+    assert (resent.delivered, resent.left) == (0, 0)
+
+
 def test_a_test_that_was_running_is_one_result_however_often_it_is_sent(
     leave: Leave, settings: Settings, backend: Backend
 ) -> None:

@@ -52,11 +52,12 @@ def section(
     causes: dict[str, int] | None = None,
     problems: tuple[str, ...] = (),
     outbox: Path | None = None,
+    notes: tuple[str, ...] = (),
     **settings: Any,
 ) -> list[str]:
     """Give the lines of the section."""
     found = Counter(causes or {})
-    outcome = Outcome(Counter(delivered or {}), found.total(), found, problems, outbox)
+    outcome = Outcome(Counter(delivered or {}), found.total(), found, problems, outbox, notes)
     return list(summary.section(run or run_with(), ledger or Ledger(), outcome, Settings(**settings)))
 
 
@@ -115,6 +116,7 @@ def test_what_never_began_is_counted() -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
+        ("filtered", "filtered 4"),
         ("ignored", "ignored 4"),
         ("crashed", "crashed 4"),
         ("rebuilt", "rebuilt from pytest's reports 4"),
@@ -146,6 +148,17 @@ def test_causes_are_said_unless_they_are_to_be_ignored(undelivered: str, count: 
 
 def test_each_problem_has_a_line() -> None:
     assert section(problems=("one", "two"))[2:] == ["problem: one", "problem: two"]
+
+
+def test_each_note_has_a_line() -> None:
+    assert section(notes=("one", "two"), problems=("three",))[2:] == ["note: one", "note: two", "problem: three"]
+
+
+def test_many_notes_do_not_flood_the_terminal() -> None:
+    lines = section(notes=tuple(map(str, range(22))))[2:]
+
+    assert lines[-2:] == ["note: 19", "note: 2 more of this kind"]
+    assert len(lines) == 21
 
 
 def test_what_was_kept_is_said_with_the_command_that_sends_it() -> None:
