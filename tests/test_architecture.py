@@ -30,6 +30,8 @@ FLOORS = {
     "fixtures": 3,
     "metadata": 3,
     "verdict": 3,
+    "policy": 3,
+    "steps": 3,
     "attachments": 3,
     "uploads": 3,
     "ledger": 3,
@@ -60,6 +62,7 @@ FLOORS = {
     "sources": 1,
     "markers": 1,
     "errors": 0,
+    "decorators": 0,
     "__init__": 0,
 }
 #: The server stands apart from the floors; these start it, or say how to.
@@ -70,6 +73,8 @@ WORKER_SIDE = (
     "recorder",
     "metadata",
     "verdict",
+    "policy",
+    "steps",
     "attachments",
     "payload",
     "wire",
