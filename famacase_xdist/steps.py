@@ -77,12 +77,13 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
     def add_subtest(self, name: str, status: str, start: float, stop: float) -> Step:
         """Add a subtest that has ended as a step around those that began in it.
 
-        Without a `start`, as for unittest, nobody knows how long it took.
+        Without a `start`, as for unittest, or with one in the future, as under a frozen clock, nobody knows how long
+        it took.
         """
         subtest = Step(StepType.TEXT, None, StepTextData(action=name), parent_id=self.step_id)
         subtest.execution.status = status
         subtest.execution.end_time = subtest.execution.start_time
-        if start:
+        if 0 < start <= subtest.execution.start_time:
             for step in self.steps.values():
                 if step.parent_id == subtest.parent_id and step.execution.start_time >= start:
                     step.parent_id = subtest.id

@@ -5,15 +5,12 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
 from .settings import Settings
 from .wire import text_of
-
-if TYPE_CHECKING:
-    from doctest import DocTestFailure
 
 PASSED, FAILED, INVALID, SKIPPED, BLOCKED = "passed", "failed", "invalid", "skipped", "blocked"
 
@@ -125,28 +122,32 @@ def _failure(report: pytest.TestReport, call: pytest.CallInfo[None] | None) -> s
 
 def _is_unmet(error: BaseException) -> bool:
     """Whether an expectation of the test was not met; a doctest's assertion is the output that it shows."""
-    return isinstance(error, AssertionError) or any(True for _ in _doctest_failures(error))
+    in_doctest = _doctest_failures(error)
+    return isinstance(error, AssertionError) or (bool(in_doctest) and all(hasattr(each, "got") for each in in_doctest))
 
 
-def _doctest_failures(error: BaseException) -> Iterator[DocTestFailure]:
-    """Give what a doctest got and did not want; under --doctest-continue-on-failure there may be several."""
+def _doctest_failures(error: BaseException) -> list[Any]:
+    """Give what went wrong in a doctest; under --doctest-continue-on-failure that may be several."""
     doctest = sys.modules.get("doctest")  # pytest imports it where there are any
     failures = getattr(error, "failures", [error])
-    for each in failures if doctest is not None and isinstance(failures, list) else []:
-        if isinstance(each, doctest.DocTestFailure):
-            yield each
+    if doctest is None or not isinstance(failures, list):
+        return []
+    return [each for each in failures if isinstance(each, (doctest.DocTestFailure, doctest.UnexpectedException))]
 
 
 def _reason(report: pytest.TestReport, error: BaseException | None) -> str:
     if error is None:
         return crash_line(report) or text_of(report.longrepr)
-    wrong = [_mismatch(each) for each in _doctest_failures(error)]
-    return "\n".join(text_of(line) for line in wrong or map(_exconly, _raised(error)))
+    lines = [_in_doctest(each) for each in _doctest_failures(error)]
+    return "\n".join(text_of(line) for line in lines or map(_exconly, _raised(error)))
 
 
-def _mismatch(failure: DocTestFailure) -> str:
-    source, want, got = (text_of(text).strip() for text in (failure.example.source, failure.example.want, failure.got))
-    return f"{source}: expected {want or 'nothing'}, got {got or 'nothing'}"
+def _in_doctest(failure: Any) -> str:
+    """Say what an example of a doctest came to; pytest's own line names only where the doctest stands."""
+    source, want = text_of(failure.example.source).strip(), text_of(failure.example.want).strip()
+    if hasattr(failure, "got"):
+        return f"{source}: expected {want or 'nothing'}, got {text_of(failure.got).strip() or 'nothing'}"
+    return f"{source}: {_exconly(failure.exc_info[1])}"
 
 
 def _raised(error: BaseException) -> Iterator[BaseException]:
@@ -159,6 +160,8 @@ def _raised(error: BaseException) -> Iterator[BaseException]:
 
 
 def _exconly(error: BaseException) -> str:
+    if error.__traceback__ is None:  # in a group may be one that nobody raised, which pytest does not take
+        return "".join(traceback.format_exception_only(error)).rstrip()
     return pytest.ExceptionInfo.from_exception(error).exconly()
 
 
