@@ -643,7 +643,7 @@ def test_a_module_that_is_skipped_is_one_result_for_all_workers_with_its_reason(
 def subtest(outcome: str) -> Reported:
     """Make the event of a subtest's report, of the shape that pytest 9 and pytest-subtests give it."""
     made = report("call", outcome)
-    made.context, made.head_line = SimpleNamespace(msg="m", kwargs={}), "test_a [m]"  # type: ignore[attr-defined]
+    made.context = SimpleNamespace(msg="m", kwargs={})  # type: ignore[attr-defined]
     return Reported("gw0", made)
 
 
