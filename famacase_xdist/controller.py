@@ -178,8 +178,8 @@ class Controller:
             self._delivery.put(event)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Take a module that could not be collected."""
-        if report.failed:
+        """Take a module that could not be collected, or was skipped as a whole."""
+        if not report.passed:
             self._enter(NotCollected(report))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -210,7 +210,9 @@ class Controller:
         node = getattr(report, "node", None)
         worker = MAIN if node is None else node.gateway.id
         if report.when == "???":  # type: ignore[comparison-overlap]  # xdist's mark
-            self._enter(Crashed(worker, report.nodeid, _exit_of(node), report.longreprtext))
+            # A worker that pytest.exit or Ctrl-C ended is no crash, though xdist says so: it has told all it knows.
+            if not hasattr(node, "workeroutput"):
+                self._enter(Crashed(worker, report.nodeid, _exit_of(node), report.longreprtext))
         else:
             self._enter(Reported(worker, report))
 

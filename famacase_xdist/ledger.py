@@ -55,7 +55,7 @@ class Crashed:
 
 @dataclass(frozen=True, slots=True)
 class NotCollected:
-    """A module that could not be collected."""
+    """A module that could not be collected, or was skipped as a whole."""
 
     report: pytest.CollectReport
 
@@ -187,10 +187,18 @@ class Ledger:
             yield from self._begin(event.nodeid)
         elif isinstance(event, Crashed):
             yield from self._crash(event)
-        elif self._collection_errors and event.report.nodeid not in self._failed_modules:
-            self._failed_modules.add(event.report.nodeid)
+        elif event.report.nodeid not in self._failed_modules:
+            yield from self._leave_out(event.report)
+
+    def _leave_out(self, report: pytest.CollectReport) -> Iterator[wire.AnyFrame]:
+        """Make the result of a module whose tests there are none of; every worker tells of it."""
+        if report.skipped:
+            self._failed_modules.add(report.nodeid)
+            yield self._made(rebuilt.collection_skip(report))
+        elif self._collection_errors:
+            self._failed_modules.add(report.nodeid)
             self.not_collected += 1
-            yield self._made(rebuilt.collection_error(event.report))
+            yield self._made(rebuilt.collection_error(report))
 
     def _begin(self, nodeid: str) -> Iterator[wire.AnyFrame]:
         """Note that a test runs, unless its result has overtaken the news."""

@@ -13,7 +13,17 @@ import pytest
 
 from . import metadata, wire
 from .payload import suite_entry
-from .verdict import FAILED, INVALID, PASSED, SKIPPED, skip_reason
+from .verdict import (
+    FAILED,
+    INVALID,
+    PASSED,
+    SKIPPED,
+    crash_line,
+    is_assertion,
+    skip_reason,
+    subtest_name,
+    xfail_reason,
+)
 
 UNTESTED = "untested"
 _BLANK: dict[str, Any] = {
@@ -77,6 +87,7 @@ def crash_message(nodeid: str, worker: str, exit: str, phase: str) -> str:
 
 def phase_after(reports: Sequence[pytest.TestReport]) -> str:
     """Give the phase that a test was in when these reports of it had come."""
+    reports = [report for report in reports if subtest_name(report) is None]
     if not reports:
         return "set-up"
     return "call" if reports[-1].when == "setup" and reports[-1].passed else "tear-down"
@@ -87,14 +98,15 @@ def from_reports(
 ) -> wire.Frame[wire.ResultHead]:
     """Make the result of a test of which pytest's own reports are all that came."""
     failed = next((report for report in reports if report.failed), None)
-    skipped = next((report for report in reports if report.skipped), None)
-    is_whole = failed or skipped or any(report.when == "call" for report in reports)
+    phases = [report for report in reports if subtest_name(report) is None]
+    skipped = next((report for report in phases if report.skipped), None)
     if failed is not None:
-        status = FAILED if failed.when == "call" and _is_assertion(failed) else INVALID
-        message = _crash_line(failed) or _last_line(failed.longreprtext)
+        status = FAILED if failed.when == "call" and is_assertion(failed) else INVALID
+        message = crash_line(failed) or _last_line(failed.longreprtext)
     elif skipped is not None:
-        status, message = SKIPPED, skip_reason(skipped)
-    elif is_whole:
+        status = SKIPPED
+        message = xfail_reason(skipped) if hasattr(skipped, "wasxfail") else skip_reason(skipped)
+    elif any(report.when == "call" for report in phases):
         status, message = PASSED, ""
     else:
         status, message = INVALID, f"the session ended while this test was in its {phase_after(reports)} on {thread}"
@@ -106,7 +118,7 @@ def from_reports(
         thread=thread,
         attempt=attempt,
         stacktrace=failed.longreprtext if failed else None,
-        seconds=sum(report.duration for report in reports),
+        seconds=sum(report.duration for report in phases),
     )
 
 
@@ -114,6 +126,11 @@ def collection_error(report: pytest.CollectReport) -> wire.Frame[wire.ResultHead
     """Make the result of a module that could not be collected."""
     text = report.longreprtext
     return result(report.nodeid or "collection", INVALID, f"collection error: {_last_line(text)}", stacktrace=text)
+
+
+def collection_skip(report: pytest.CollectReport) -> wire.Frame[wire.ResultHead]:
+    """Make the result of a module that was skipped as a whole."""
+    return result(report.nodeid or "collection", SKIPPED, skip_reason(report))
 
 
 def cut_off(nodeid: str) -> wire.Frame[wire.ResultHead]:
@@ -148,16 +165,6 @@ def rooted(frame: wire.Frame[wire.ResultHead], root_suite: str | None) -> wire.F
 def filtered(frame: wire.Frame[wire.ResultHead], statuses: Collection[str]) -> wire.AnyFrame:
     """Give what is kept of a result: where the status filter names its status, only that the test is over."""
     return wire.Frame(wire.IgnoredHead(frame.head.nodeid)) if frame.head.status in statuses else frame
-
-
-def _is_assertion(report: pytest.TestReport) -> bool:
-    return _crash_line(report).startswith(("AssertionError", "assert "))
-
-
-def _crash_line(report: pytest.TestReport) -> str:
-    """Give the first line of what pytest says of the exception; empty where it says it in another form."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    return str(getattr(crash, "message", "")).partition("\n")[0]
 
 
 def _last_line(text: str) -> str:

@@ -19,9 +19,12 @@ from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 from . import metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
+from .fixtures import BrokenFixtures
 from .markers import Marks
+from .policy import UpstreamPolicy
 from .settings import Settings
-from .verdict import FAILED, INVALID, SKIPPED, Verdict
+from .steps import Steps
+from .verdict import FAILED, INVALID, SKIPPED, Verdict, subtest_name
 
 _PREVIOUS = pytest.StashKey[Any]()
 NAME = "famacase-recorder"
@@ -33,6 +36,7 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
     config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
     QasePytestPluginSingleton._instance = recorder
     config.pluginmanager.register(recorder, NAME)
+    config.pluginmanager.register(recorder.fixtures, f"{NAME}-fixtures")
     # pytest-bdd refuses unknown hooks, so upstream's bridge is for where it is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
         from qase.pytest.bdd import QasePytestBddPlugin
@@ -53,7 +57,10 @@ class _Reporter:
 
     def __init__(self, settings: Settings) -> None:
         self.config = QaseConfig()
-        self.config.framework.pytest.set_capture_logs(settings.pytest_capture_logs)
+        of_pytest = self.config.framework.pytest
+        of_pytest.set_capture_logs(settings.pytest_capture_logs)
+        of_pytest.xfail_status.set_xfail(settings.pytest_xfail_status_xfail)
+        of_pytest.xfail_status.set_xpass(settings.pytest_xfail_status_xpass)
 
     def get_execution_plan(self) -> None:
         return None
@@ -72,6 +79,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def __init__(self, settings: Settings, sink: ResultSink, thread: str) -> None:
         super().__init__(_Reporter(settings))
+        self.runtime = Steps()
+        self.fixtures = BrokenFixtures()
         self._settings = settings
         self._sink = sink
         self._thread = thread
@@ -81,6 +90,9 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._is_muted = False
         self._noted: set[str] = set()
         self._verdict = Verdict()
+        self._reports: list[pytest.TestReport] = []
+        self._pending: tuple[pytest.TestReport, pytest.CallInfo[None]] | None = None
+        self._policy = UpstreamPolicy(_Reporter(settings)) if settings.status_policy == "upstream" else None
         self.failures = 0
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -89,6 +101,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._attempt = 0
         try:
             return (yield)
+        except BaseException as error:
+            # pytest.exit and Ctrl-C go through all of pytest; no other hook tells of them in time.
+            with self._guarded():
+                self._settle()
+                self._verdict.interrupt(error, str(item.path))
+            raise
         finally:
             self._finish()
 
@@ -109,8 +127,27 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         report = yield
         if self.runtime.result is not None:
             with self._guarded():
-                self._take(item, call, report)
+                self._settle()
+                self._reports.append(report)
+                self._pending = (report, call)
+            if self._policy is not None:
+                with self._guarded():
+                    self._policy.add(item, call, report)
         return report
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Learn whether the report that was just made is of a phase or of a subtest; only here it says so."""
+        if self.runtime.result is None or report.nodeid != self._nodeid:
+            return
+        with self._guarded():
+            if (name := subtest_name(report)) is not None:
+                self._take_subtest(name, report)
+            elif any(report is each for each in self._reports):  # some plugins log reports again, or late
+                self._settle()
+            else:
+                self._settle()
+                self._take(report, None)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logfinish(self) -> None:
@@ -132,6 +169,10 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             return
         self._is_muted = item.get_closest_marker("qase_muted") is not None
         self._verdict = Verdict()
+        self._reports.clear()
+        self._pending = None
+        if self._policy is not None:
+            self._policy.begin()
         self.runtime.result = self._described(item)
         with self._guarded():
             self._note(item)
@@ -162,20 +203,45 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         for line in Marks(item).notes(self._noted):
             self._sink.send(wire.encode(wire.NoteHead(line)))
 
-    def _take(self, item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
-        self._verdict.add(report, call, self._settings)
+    def _settle(self) -> None:
+        """Take the report that was made last for that of a phase: no subtest has claimed it."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self._take(*pending)
+
+    def _take(self, report: pytest.TestReport, call: pytest.CallInfo[None] | None) -> None:
+        error = call.excinfo.value if call and call.excinfo else None
+        note = ""
+        if error is not None and report.when == "setup" and report.failed:
+            note = self.fixtures.note_on(error, self._nodeid)
+        self._verdict.add(report, call, self._settings, note)
         if not report.passed:
-            self._close_steps(FAILED if report.failed else SKIPPED)
+            self.runtime.close_steps(FAILED if report.failed else SKIPPED)
         if self._settings.pytest_capture_logs and (report.when == "call" or (report.when == "setup" and report.failed)):
             self._attach_logs(report)
 
-    def _close_steps(self, status: str) -> None:
-        """End the steps that an exception left open: upstream does not see pytest's own exceptions."""
-        while (step := self.runtime.steps.get(self.runtime.step_id)) is not None:
-            self.runtime.finish_step(step.id, status)
+    def _take_subtest(self, name: str, report: pytest.TestReport) -> None:
+        """Report a subtest as a step."""
+        pending, self._pending = self._pending, None
+        call = pending[1] if pending else None
+        status = self._verdict.add_subtest(name, report, call, self._settings)
+        start, stop = (call.start, call.stop) if call else (0.0, 0.0)
+        if start < self.runtime.result.execution.start_time:  # unittest does not say, or the test froze the clock
+            start = 0.0
+        if start and not report.passed:
+            self.runtime.close_steps(FAILED if report.failed else SKIPPED, since=start)
+        outside = self.runtime.step_id
+        subtest = self.runtime.add_subtest(name, status, start, stop)
+        if self._settings.pytest_capture_logs:
+            self.runtime.step_id = subtest.id
+            self._attach_logs(report)
+            self.runtime.step_id = outside
 
     def _finish(self) -> None:
         """Send the running attempt, if there is one. A second call does nothing."""
+        if self.runtime.result is not None:
+            with self._guarded():
+                self._settle()
         result, self.runtime.result = self.runtime.result, None
         if result is None:
             return
@@ -185,13 +251,14 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self.runtime.clear()
 
     def _complete(self, result: Result) -> None:
-        self._close_steps(self._verdict.status or INVALID)
+        self.runtime.close_steps(self._verdict.status or INVALID)
         result.add_steps(list(self.runtime.steps.values()))
         result.muted = self._is_muted or result.muted
         result.message = self._verdict.message
         execution = result.execution
         execution.complete()
-        execution.status = self._verdict.final(self._settings, muted=result.muted)
+        upstream = self._policy.status if self._policy else None
+        execution.status = self._verdict.final(self._settings, muted=result.muted, upstream=upstream)
         execution.stacktrace = self._verdict.stacktrace
         execution.thread = self._thread
         execution.attempt_index = self._attempt

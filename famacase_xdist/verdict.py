@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -12,32 +15,66 @@ from .wire import text_of
 PASSED, FAILED, INVALID, SKIPPED, BLOCKED = "passed", "failed", "invalid", "skipped", "blocked"
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
+#: How pytest begins the message of a group that it makes of what several finalizers raised.
+_TEARDOWN_GROUP = "errors while tearing down"
 
 
-class _Phase(NamedTuple):
+class Phase(NamedTuple):
     """What one phase came to: pytest's own outcome, and what we report where this phase decides."""
 
     outcome: str
     status: str
     reason: str = ""
     stacktrace: str = ""
+    decides: bool = True
 
 
 class Verdict:
     """The verdict on one attempt; grows with each phase."""
 
     def __init__(self) -> None:
-        self._phases: list[_Phase] = []
+        self._phases: list[Phase] = []
+        self._is_over = False
+        self._is_interrupted = False
 
-    def add(self, report: pytest.TestReport, call: pytest.CallInfo[None], settings: Settings) -> None:
-        """Take one phase's report into account; a set-up or teardown that passed says nothing about the test."""
+    def add(
+        self, report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings, note: str = ""
+    ) -> None:
+        """Take one phase's report into account; a set-up or teardown that passed says nothing about the test.
+
+        Args:
+            report: What pytest says of the phase.
+            call: What it was made of; None where a plugin made it of nothing.
+            settings: What an xfail and an xpass are.
+            note: What else there is to say of an error.
+        """
+        self._is_over = self._is_over or report.when == "teardown"
         if report.when == "call" or not report.passed:
-            self._phases.append(_phase(report, call, settings))
+            phase = _phase(report, call, settings)
+            self._phases.append(phase._replace(reason="\n".join(filter(None, (phase.reason, note)))))
+
+    def add_subtest(
+        self, name: str, report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings
+    ) -> str:
+        """Take a subtest into account and give its status; only a failed one decides anything about the test."""
+        phase = _phase(report, call, settings)
+        if report.failed:
+            self._phases.append(phase._replace(reason=f"{name}: {phase.reason}"))
+        elif phase.reason:
+            self._phases.append(phase._replace(reason=f"{name}: {phase.reason}", stacktrace="", decides=False))
+        return phase.status
+
+    def interrupt(self, error: BaseException, path: str) -> None:
+        """Take in what ended the session in the middle of the test: pytest makes no report of that phase."""
+        if not self._is_over:
+            self._is_interrupted = True
+            self._phases.append(Phase("failed", INVALID, _interruption(error), _trace_from(error, path)))
 
     @property
     def status(self) -> str | None:
         """One of the server's statuses, from the first phase with the worst outcome; None until there is one."""
-        decisive = max(self._phases, key=lambda phase: _WEIGHT.get(phase.outcome, 0), default=None)
+        deciding = (phase for phase in self._phases if phase.decides)
+        decisive = max(deciding, key=lambda phase: _WEIGHT.get(phase.outcome, 0), default=None)
         return decisive.status if decisive else None
 
     @property
@@ -50,41 +87,128 @@ class Verdict:
         """What pytest itself says of every failure."""
         return "\n\n".join(phase.stacktrace for phase in self._phases if phase.stacktrace) or None
 
-    def final(self, settings: Settings, *, muted: bool) -> str:
-        """Give the status to report: a muted test that did not pass is blocked; the mapping comes last."""
-        status = self.status or INVALID
-        if muted and status != PASSED:
-            status = BLOCKED
+    def final(self, settings: Settings, *, muted: bool, upstream: str | None = None) -> str:
+        """Give the status to report: a muted test that did not pass is blocked; the mapping comes last.
+
+        `upstream` is the status that qase-pytest gives, where its policy is asked for; it knows no muted tests, and
+        never hears of a test that an interruption ended.
+        """
+        if upstream and not self._is_interrupted:
+            status = upstream
+        else:
+            status = self.status or INVALID
+            if muted and status != PASSED and settings.status_policy == "famacase":
+                status = BLOCKED
         return settings.status_mapping.get(status, status)
 
 
-def _phase(report: pytest.TestReport, call: pytest.CallInfo[None], settings: Settings) -> _Phase:
+def _phase(report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings) -> Phase:
+    error = call.excinfo.value if call and call.excinfo else None
     if report.failed:
-        return _Phase(report.outcome, _failure(report, call), _error(report, call), report.longreprtext)
+        return Phase(report.outcome, _failure(report, call), _reason(report, error), report.longreprtext)
     if hasattr(report, "wasxfail"):
         status = settings.pytest_xfail_status_xfail if report.skipped else settings.pytest_xfail_status_xpass
-        return _Phase(report.outcome, status, _xfail_reason(report), report.longreprtext)
+        return Phase(report.outcome, status, xfail_reason(report), report.longreprtext)
     if report.skipped:
-        return _Phase(report.outcome, SKIPPED, skip_reason(report))
-    return _Phase(report.outcome, PASSED)
+        return Phase(report.outcome, SKIPPED, skip_reason(report))
+    return Phase(report.outcome, PASSED)
 
 
-def _failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
+def _failure(report: pytest.TestReport, call: pytest.CallInfo[None] | None) -> str:
     """Tell failed from invalid. Without an exception it is pytest's own verdict: a strict xfail that passed."""
-    is_failure = call.excinfo is None or isinstance(call.excinfo.value, AssertionError)
+    is_failure = is_assertion(report) if call is None else call.excinfo is None or _is_unmet(call.excinfo.value)
     return FAILED if report.when == "call" and is_failure else INVALID
 
 
-def _error(report: pytest.TestReport, call: pytest.CallInfo[None]) -> str:
-    return text_of(call.excinfo.exconly() if call.excinfo else report.longrepr)
+def _is_unmet(error: BaseException) -> bool:
+    """Whether an expectation of the test was not met; a doctest's assertion is the output that it shows."""
+    in_doctest = _doctest_failures(error)
+    return isinstance(error, AssertionError) or (bool(in_doctest) and all(hasattr(each, "got") for each in in_doctest))
 
 
-def _xfail_reason(report: pytest.TestReport) -> str:
+def _doctest_failures(error: BaseException) -> list[Any]:
+    """Give what went wrong in a doctest; under --doctest-continue-on-failure that may be several."""
+    doctest = sys.modules.get("doctest")  # pytest imports it where there are any
+    failures = getattr(error, "failures", [error])
+    if doctest is None or not isinstance(failures, list):
+        return []
+    return [each for each in failures if isinstance(each, (doctest.DocTestFailure, doctest.UnexpectedException))]
+
+
+def _reason(report: pytest.TestReport, error: BaseException | None) -> str:
+    if error is None:
+        return crash_line(report) or text_of(report.longrepr)
+    lines = [_in_doctest(each) for each in _doctest_failures(error)]
+    return "\n".join(text_of(line) for line in lines or map(_exconly, _raised(error)))
+
+
+def _in_doctest(failure: Any) -> str:
+    """Say what an example of a doctest came to; pytest's own line names only where the doctest stands."""
+    source, want = text_of(failure.example.source).strip(), text_of(failure.example.want).strip()
+    if hasattr(failure, "got"):
+        return f"{source}: expected {want or 'nothing'}, got {text_of(failure.got).strip() or 'nothing'}"
+    return f"{source}: {_exconly(failure.exc_info[1])}"
+
+
+def _raised(error: BaseException) -> Iterator[BaseException]:
+    """Give the exceptions in the groups that pytest makes; a test's own group is one exception."""
+    if isinstance(error, BaseExceptionGroup) and error.message.startswith(_TEARDOWN_GROUP):
+        for each in error.exceptions:
+            yield from _raised(each)
+    else:
+        yield error
+
+
+def _exconly(error: BaseException) -> str:
+    if error.__traceback__ is None:  # in a group may be one that nobody raised, which pytest does not take
+        return "".join(traceback.format_exception_only(error)).rstrip()
+    return pytest.ExceptionInfo.from_exception(error).exconly()
+
+
+def _interruption(error: BaseException) -> str:
+    if isinstance(error, pytest.exit.Exception):
+        return f"pytest.exit: {text_of(error.msg)}"
+    if isinstance(error, KeyboardInterrupt):
+        return f"the session was interrupted while this test was running: {_exconly(error)}"
+    return text_of(_exconly(error))
+
+
+def _trace_from(error: BaseException, path: str) -> str:
+    """Give the traceback from the test's own file on; all of it where that is not in it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((number for number, frame in enumerate(frames) if frame.filename == path), 0)
+    return "".join((*traceback.format_list(frames[first:]), _exconly(error)))
+
+
+def subtest_name(report: Any) -> str | None:
+    """Give the name of a subtest, by its message and arguments, from its report; None for any other report.
+
+    The report's class is pytest's since version 9, before that of the plugin pytest-subtests.
+    """
+    context = getattr(report, "context", None)
+    if not (hasattr(context, "msg") and hasattr(context, "kwargs")):
+        return None
+    return f"subtest {text_of(report.head_line).removeprefix(f'{report.location[2]} ')}"
+
+
+def xfail_reason(report: pytest.TestReport) -> str:
+    """Give the reason of an xfail or an xpass."""
     return text_of(report.wasxfail).removeprefix("reason: ")
 
 
-def skip_reason(report: pytest.TestReport) -> str:
+def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     """Give the whole reason; pytest keeps path, line and "Skipped: reason"."""
     where = report.longrepr
     reason = where[2] if isinstance(where, tuple) and len(where) == 3 else report.longreprtext
     return text_of(reason).removeprefix("Skipped: ")
+
+
+def is_assertion(report: pytest.TestReport) -> bool:
+    """Whether pytest's report, all that there is, tells of an assertion."""
+    return crash_line(report).startswith(("AssertionError", "assert "))
+
+
+def crash_line(report: pytest.TestReport) -> str:
+    """Give the first line of what pytest says of the exception; empty where it says it in another form."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return text_of(getattr(crash, "message", "")).partition("\n")[0]

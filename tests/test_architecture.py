@@ -32,6 +32,8 @@ FLOORS = {
     "fixtures": 3,
     "metadata": 3,
     "verdict": 3,
+    "policy": 3,
+    "steps": 3,
     "attachments": 3,
     "uploads": 3,
     "ledger": 3,
@@ -67,6 +69,7 @@ FLOORS = {
     "conflicts": 1,
     "log": 0,
     "errors": 0,
+    "decorators": 0,
     "__init__": 0,
 }
 #: The server stands apart from the floors; these start it, or say how to.
@@ -77,6 +80,8 @@ WORKER_SIDE = (
     "recorder",
     "metadata",
     "verdict",
+    "policy",
+    "steps",
     "attachments",
     "payload",
     "wire",

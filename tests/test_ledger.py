@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -627,6 +628,51 @@ def test_collection_errors_are_left_out_where_so_set(broken_module: pytest.Colle
     books = Books(Ledger(collection_errors=False)).enter(NotCollected(broken_module)).close()
 
     assert (books.results, books.ledger.not_collected) == ([], 0)
+
+
+@pytest.mark.parametrize("collection_errors", [True, False])
+def test_a_module_that_is_skipped_is_one_result_for_all_workers_with_its_reason(collection_errors: bool) -> None:
+    skip = pytest.CollectReport("test_whole.py", "skipped", ("test_whole.py", 2, "Skipped: JIRA-9: not here"), None)  # type: ignore[arg-type]
+    books = Books(Ledger(collection_errors=collection_errors)).enter(*[NotCollected(skip)] * 2).close()
+
+    assert books.results == [("test_whole.py", "skipped", 1)]
+    assert books.content["message"] == "JIRA-9: not here"
+    assert books.ledger.not_collected == 0
+
+
+def subtest(outcome: str) -> Reported:
+    """Make the event of a subtest's report, of the shape that pytest 9 and pytest-subtests give it."""
+    made = report("call", outcome)
+    made.context = SimpleNamespace(msg="m", kwargs={})  # type: ignore[attr-defined]
+    return Reported("gw0", made)
+
+
+def test_a_worker_that_dies_after_a_subtest_died_in_the_call(books: Books) -> None:
+    books.enter(SETUP, subtest("passed"), crashed())
+
+    assert str(books.content["message"]).endswith("in its call")
+
+
+@pytest.mark.parametrize(("outcome", "status"), [("passed", "passed"), ("skipped", "passed"), ("failed", "invalid")])
+def test_a_rebuilt_result_follows_its_failed_subtests_only(outcome: str, status: str, books: Books) -> None:
+    books.enter(SETUP, subtest(outcome), CALL, TEARDOWN).close()
+
+    assert books.results == [(TEST, status, 1)]
+
+
+def test_subtests_alone_do_not_make_a_rebuilt_result_passed(books: Books) -> None:
+    books.enter(SETUP, subtest("passed")).close()
+
+    assert books.results == [(TEST, "invalid", 1)]
+
+
+def test_a_rebuilt_xfail_says_its_reason(books: Books) -> None:
+    xfail = report("call", "skipped")
+    xfail.wasxfail = "reason: known: bug"  # type: ignore[attr-defined]
+
+    books.enter(SETUP, Reported("gw0", xfail), TEARDOWN).close()
+
+    assert (books.results, books.content["message"]) == ([(TEST, "skipped", 1)], "known: bug")
 
 
 def test_tests_that_never_began_are_untested_where_asked_for() -> None:

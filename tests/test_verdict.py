@@ -6,8 +6,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from famacase_xdist.settings import Settings
+from famacase_xdist.values import STATUSES
 from famacase_xdist.verdict import Verdict
 
 MODULE = """
@@ -30,6 +33,16 @@ def leaking():
 def leaking_assert():
     yield
     assert False, "bad teardown"
+
+@pytest.fixture
+def leaking_too():
+    yield
+    raise ValueError("still open")
+
+@pytest.fixture
+def raising_group():
+    yield
+    raise ExceptionGroup("own", [KeyError("a"), KeyError("b")])
 
 @pytest.fixture
 def late_skip():
@@ -78,6 +91,8 @@ def test_setup_and_teardown_err(leaking, broken): pass
 def test_teardown_errs(leaking): pass
 
 def test_teardown_asserts(leaking_assert): pass
+
+def test_three_teardown_errors(leaking, leaking_too, raising_group): pass
 
 def test_fails_then_teardown_errs(leaking): assert False, "first"
 
@@ -142,6 +157,32 @@ def test_fails_then_teardown_xfails(leaking): assert False, "first"
 
 def test_xfail_in_body_then_teardown_errs(leaking): pytest.xfail("not: yet")
 
+def in_doctest(error=None):
+    '''
+    >>> in_doctest()
+    3
+    '''
+    if error: raise error
+    return 2
+
+def raises_in_doctest():
+    '''
+    >>> in_doctest(RuntimeError("boom: it says"))
+    '''
+
+def mixed_in_doctest():
+    '''
+    >>> print("a")
+    b
+    >>> in_doctest(OSError("late"))
+    '''
+
+def passes_in_doctest():
+    '''
+    >>> 1
+    1
+    '''
+
 class Unit(unittest.TestCase):
     def test_unit_fails(self): self.fail("u: fail")
 
@@ -188,7 +229,9 @@ def phases(tmp_path_factory: pytest.TempPathFactory) -> Phases:
     without = [arg for name in absent for arg in ("-p", f"no:{name}")]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTEST_ADDOPTS", raising=False)
-        pytest.main(["-q", "-W", "ignore", "--tb=short", "--timeout=0", *without, str(directory)], plugins=[recorded])
+        doctests = ("--doctest-modules", "--doctest-continue-on-failure")
+        options = ["-q", "-W", "ignore", "--tb=short", "--timeout=0", *doctests, *without]
+        pytest.main([*options, str(directory)], plugins=[recorded])
     return recorded.of
 
 
@@ -217,6 +260,11 @@ OUTCOMES: list[tuple[str, str, str | None]] = [
     ("test_setup_and_teardown_err", "invalid", "OSError: no database\nOSError: cannot close"),
     ("test_teardown_errs", "invalid", "OSError: cannot close"),
     ("test_teardown_asserts", "invalid", "AssertionError: bad teardown\nassert False"),
+    (
+        "test_three_teardown_errors",
+        "invalid",
+        "OSError: cannot close\nValueError: still open\nExceptionGroup: own (2 sub-exceptions)",
+    ),
     ("test_fails_then_teardown_errs", "failed", "AssertionError: first\nassert False\nOSError: cannot close"),
     (
         "test_errs_then_teardown_asserts",
@@ -245,6 +293,18 @@ OUTCOMES: list[tuple[str, str, str | None]] = [
     ("test_xpass_then_teardown_errs", "skipped", "known: bug"),
     ("test_fails_then_teardown_xfails", "failed", "AssertionError: first\nassert False\nknown: bug"),
     ("test_xfail_in_body_then_teardown_errs", "invalid", "not: yet\nOSError: cannot close"),
+    ("test_outcomes.in_doctest", "failed", "in_doctest(): expected 3, got 2"),
+    (
+        "test_outcomes.raises_in_doctest",
+        "invalid",
+        'in_doctest(RuntimeError("boom: it says")): RuntimeError: boom: it says',
+    ),
+    (
+        "test_outcomes.mixed_in_doctest",
+        "invalid",
+        'print("a"): expected b, got a\nin_doctest(OSError("late")): OSError: late',
+    ),
+    ("test_outcomes.passes_in_doctest", "passed", None),
     ("test_unit_fails", "failed", "AssertionError: u: fail"),
     ("test_unit_skips", "skipped", "u: skip"),
     ("test_unit_skip_decorator", "skipped", "u: skip"),
@@ -398,3 +458,157 @@ def test_a_report_that_another_plugin_failed_without_an_exception_says_its_text(
     verdict.add(report, call, DEFAULT)
 
     assert (verdict.status, verdict.message) == ("failed", "a snapshot differs")
+
+
+@pytest.mark.parametrize(
+    ("text", "status"),
+    [("killed by signal 9", "invalid"), ("AssertionError: in another process", "invalid")],
+)
+def test_a_report_that_no_call_made_is_invalid(text: str, status: str, request: pytest.FixtureRequest) -> None:
+    report = pytest.TestReport(request.node.nodeid, ("", 0, ""), {}, "failed", text, "call")
+    verdict = Verdict()
+
+    verdict.add(report, None, DEFAULT)
+
+    assert (verdict.status, verdict.message) == (status, text)
+
+
+INTERRUPTED = "the session was interrupted while this test was running"
+ENDS: list[tuple[BaseException, str]] = [
+    (pytest.exit.Exception("enough: here"), "pytest.exit: enough: here"),
+    (KeyboardInterrupt(), f"{INTERRUPTED}: KeyboardInterrupt"),
+    (KeyboardInterrupt("SIGTERM"), f"{INTERRUPTED}: KeyboardInterrupt: SIGTERM"),
+    (RuntimeError("of another plugin"), "RuntimeError: of another plugin"),
+]
+
+
+@pytest.mark.parametrize(("error", "message"), ENDS, ids=[type(error).__name__ for error, _ in ENDS])
+def test_a_test_that_an_interruption_ends_is_invalid_and_says_how(error: BaseException, message: str) -> None:
+    try:
+        raise error
+    except BaseException as raised:
+        verdict = Verdict()
+        verdict.interrupt(raised, __file__)
+
+    assert (verdict.final(DEFAULT, muted=False), verdict.message) == ("invalid", message)
+    assert verdict.final(Settings(status_policy="upstream"), muted=False, upstream="passed") == "invalid"
+    assert verdict.stacktrace is not None
+    assert "raise error" in verdict.stacktrace
+
+
+def test_an_interruption_after_the_teardown_changes_nothing(phases: Phases) -> None:
+    verdict = verdict_on(phases, "test_passes")
+    verdict.interrupt(KeyboardInterrupt(), "")
+
+    assert (verdict.final(DEFAULT, muted=False), verdict.message) == ("passed", None)
+
+
+def test_a_failed_test_that_is_then_interrupted_stays_failed_and_tells_both(phases: Phases) -> None:
+    verdict = Verdict()
+    for report, call in phases["test_fails"][:2]:
+        verdict.add(report, call, DEFAULT)
+    verdict.interrupt(pytest.exit.Exception("enough"), "")
+
+    assert verdict.final(DEFAULT, muted=False) == "failed"
+    assert verdict.message == "AssertionError: one: two\nassert 1 == 2\npytest.exit: enough"
+
+
+@pytest.mark.parametrize("status", ["passed", "failed", "skipped"])
+def test_upstreams_policy_takes_its_status_and_knows_no_blocked(status: str, phases: Phases) -> None:
+    settings = Settings(status_policy="upstream", status_mapping={"failed": "disabled"})
+    verdict = verdict_on(phases, "test_errs", settings)
+
+    reported = verdict.final(settings, muted=True, upstream=status)
+
+    assert reported == ("disabled" if status == "failed" else status)
+
+
+def test_upstreams_policy_has_ours_where_upstream_says_nothing(phases: Phases) -> None:
+    settings = Settings(status_policy="upstream")
+
+    assert verdict_on(phases, "test_errs", settings).final(settings, muted=True) == "invalid"
+
+
+def subtest_of(phases: Phases, name: str, when: str = "call") -> tuple[pytest.TestReport, pytest.CallInfo[None]]:
+    """Take the report of a test's phase for that of a subtest."""
+    return next((report, call) for report, call in phases[name] if report.when == when)
+
+
+@pytest.mark.parametrize(
+    ("subtests", "status", "message"),
+    [
+        (["test_passes"], "passed", None),
+        (["test_skip_in_body"], "passed", "subtest 0: JIRA-2: in the body"),
+        (["test_xfail_in_body"], "passed", "subtest 0: not: yet"),
+        (["test_fails"], "failed", "subtest 0: AssertionError: one: two\nassert 1 == 2"),
+        (["test_errs"], "invalid", "subtest 0: RuntimeError: boom"),
+        (
+            ["test_skip_in_body", "test_errs", "test_passes", "test_fails"],
+            "invalid",
+            "subtest 0: JIRA-2: in the body\nsubtest 1: RuntimeError: boom\n"
+            "subtest 3: AssertionError: one: two\nassert 1 == 2",
+        ),
+    ],
+)
+def test_a_failed_subtest_fails_its_test_and_a_skipped_one_does_not_skip_it(
+    subtests: list[str], status: str, message: str | None, phases: Phases
+) -> None:
+    verdict = Verdict()
+    for number, name in enumerate(subtests):
+        verdict.add_subtest(f"subtest {number}", *subtest_of(phases, name), DEFAULT)
+    for report, call in phases["test_passes"]:
+        verdict.add(report, call, DEFAULT)
+
+    assert (verdict.final(DEFAULT, muted=False), verdict.message) == (status, message)
+
+
+def test_subtests_do_not_make_a_test_passed_whose_call_never_ended(phases: Phases) -> None:
+    verdict = Verdict()
+
+    verdict.add_subtest("subtest", *subtest_of(phases, "test_passes"), DEFAULT)
+    verdict.add_subtest("subtest", *subtest_of(phases, "test_skip_in_body"), DEFAULT)
+
+    assert verdict.final(DEFAULT, muted=False) == "invalid"
+
+
+SOME_STATUS = st.sampled_from(STATUSES)
+
+
+@settings(deadline=None)
+@given(
+    names=st.lists(st.sampled_from([row[0] for row in OUTCOMES]), max_size=3),
+    policy=st.sampled_from(["famacase", "upstream"]),
+    mapping=st.dictionaries(SOME_STATUS, SOME_STATUS),
+    xfail=SOME_STATUS,
+    xpass=SOME_STATUS,
+    muted=st.booleans(),
+    upstream=st.none() | SOME_STATUS,
+    is_interrupted=st.booleans(),
+)
+def test_whatever_happens_the_status_is_one_of_the_servers(
+    phases: Phases,
+    names: list[str],
+    policy: str,
+    mapping: dict[str, str],
+    xfail: str,
+    xpass: str,
+    muted: bool,
+    upstream: str | None,
+    is_interrupted: bool,
+) -> None:
+    chosen = Settings(
+        status_policy=policy,
+        status_mapping=mapping,
+        pytest_xfail_status_xfail=xfail,
+        pytest_xfail_status_xpass=xpass,
+    )
+    verdict = Verdict()
+    for name in names:
+        verdict.add_subtest(name, *subtest_of(phases, name, phases[name][0][0].when), chosen)
+        for report, call in phases[name]:
+            verdict.add(report, call, chosen)
+    if is_interrupted:
+        verdict.interrupt(KeyboardInterrupt(), "")
+
+    given_by_upstream = upstream if policy == "upstream" else None
+    assert verdict.final(chosen, muted=muted, upstream=given_by_upstream) in STATUSES

@@ -1,0 +1,104 @@
+"""The steps of the running test: upstream's runtime, whose open step belongs to a context, not to the process.
+
+Upstream keeps one open step, so that steps of threads and of asyncio's tasks nest into each other, and what an
+exception of pytest leaves open swallows all that follows.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from qase.commons.models.runtime import Runtime
+from qase.commons.models.step import Step, StepTextData, StepType
+
+_OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
+_RUNNING = "untested"  # upstream's status of a step that has not ended
+
+
+class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
+    """Result and steps of the running test; a step nests into the one that is open where it begins."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        self._outer: str | None = None
+        super().__init__()
+
+    def clear(self) -> None:
+        """Forget the test; the next one runs on this thread."""
+        self._thread = threading.get_ident()
+        self._outer = None
+        super().clear()
+
+    @property
+    def step_id(self) -> str | None:
+        """The open step. A thread that has none of its own is in the one of the thread that runs the test."""
+        open_ = _OPEN.get()
+        if open_ in self.steps:  # else it is of an earlier test: threads and tasks may outlive one
+            return open_
+        return None if threading.get_ident() == self._thread else self._outer
+
+    @step_id.setter
+    def step_id(self, value: str | None) -> None:
+        _OPEN.set(value)
+        # In an event loop, several are open at a time and none of them is the thread's.
+        if threading.get_ident() == self._thread and not _is_in_event_loop():
+            self._outer = value
+
+    def finish_step(self, id: str, status: str, data: Any = None) -> None:
+        """End a step; one of a test that is over already is left alone, where upstream raises in the next test."""
+        if id not in self.steps:
+            return
+        open_ = self.step_id
+        super().finish_step(id, status, data)
+        if id not in self._upwards(open_):
+            self.step_id = open_  # a generator or another task ended one that was not open here
+
+    def close_steps(self, status: str, since: float = 0.0) -> None:
+        """End the steps that an exception left open; only those that began since then."""
+        for step in self.steps.values():
+            execution = step.execution
+            if not execution.end_time and execution.start_time >= since:
+                if execution.status == _RUNNING:
+                    execution.set_status(status)
+                execution.complete()
+        still_open = (each for each in self._upwards(self.step_id) if not self.steps[each].execution.end_time)
+        self.step_id = next(still_open, None)
+
+    def _upwards(self, id: str | None) -> Iterator[str]:
+        """Give a step's id and those of all that it is nested in."""
+        while id is not None and id in self.steps:
+            yield id
+            id = self.steps[id].parent_id
+
+    def add_subtest(self, name: str, status: str, start: float, stop: float) -> Step:
+        """Add a subtest that has ended as a step around those that began in it.
+
+        Without a `start`, as for unittest, or with one in the future, as under a frozen clock, nobody knows how long
+        it took.
+        """
+        subtest = Step(StepType.TEXT, None, StepTextData(action=name), parent_id=self.step_id)
+        subtest.execution.status = status
+        subtest.execution.end_time = subtest.execution.start_time
+        if 0 < start <= subtest.execution.start_time:
+            for step in self.steps.values():
+                if step.parent_id == subtest.parent_id and step.execution.start_time >= start:
+                    step.parent_id = subtest.id
+            subtest.execution.start_time, subtest.execution.end_time = start, stop
+            subtest.execution.duration = int((stop - start) * 1000)
+        self.steps[subtest.id] = subtest
+        return subtest
+
+
+def _is_in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")  # who has a loop has imported it
+    if asyncio is None:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
