@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
@@ -22,6 +22,9 @@ from .channel import ResultSink
 from .settings import Settings
 from .verdict import FAILED, INVALID, SKIPPED, Verdict
 
+if TYPE_CHECKING:
+    from .bdd import Scenarios
+
 _PREVIOUS = pytest.StashKey[Any]()
 NAME = "famacase-recorder"
 
@@ -32,11 +35,12 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
     config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
     QasePytestPluginSingleton._instance = recorder
     config.pluginmanager.register(recorder, NAME)
-    # pytest-bdd refuses unknown hooks, so upstream's bridge is for where it is loaded.
+    # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
-        from qase.pytest.bdd import QasePytestBddPlugin
+        from .bdd import Scenarios
 
-        config.pluginmanager.register(QasePytestBddPlugin(recorder), f"{NAME}-bdd")
+        recorder.scenarios = Scenarios(config, recorder.runtime, recorder._guarded, recorder.drop)
+        config.pluginmanager.register(recorder.scenarios, f"{NAME}-bdd")
     return recorder
 
 
@@ -80,6 +84,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._is_muted = False
         self._verdict = Verdict()
         self.failures = 0
+        self.scenarios: Scenarios | None = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -122,16 +127,24 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         for file in files:
             self.runtime.add_attachment(attached(file))
 
+    def drop(self) -> None:
+        """Drop the running attempt; no result will come of it."""
+        self.runtime.clear()
+        self._sink.send(wire.encode(wire.IgnoredHead(self._nodeid)))
+
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
         self._nodeid = item.nodeid
         if item.get_closest_marker("qase_ignore"):
-            self._sink.send(wire.encode(wire.IgnoredHead(self._nodeid)))
+            self.drop()
             return
         self._is_muted = item.get_closest_marker("qase_muted") is not None
         self._verdict = Verdict()
         self.runtime.result = self._described(item)
-        if self._says_more_than_nodeid(item):
+        is_scenario = self.scenarios is not None and self.scenarios.describe(item, self.runtime.result)
+        if getattr(self.runtime.result, "ignore", False):
+            self.drop()
+        elif is_scenario or self._says_more_than_nodeid(item):
             description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
             self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
 
