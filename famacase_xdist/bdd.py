@@ -149,6 +149,7 @@ def _describe(result: Result, scenario: Any, feature: Any, of_examples: Iterable
     suites = [node.name for node in nodes[:-1] if node.name]
     existing = result.relations.suite.data if result.relations is not None else ()
     result.relations = _relation([*suites, *(suite.title for suite in existing)])
+    result.tags = list(result.tags)
     result.ignore = False
     for tags in (*(node.tags for node in nodes), of_examples):
         _tag(result, sorted(tags))

@@ -16,7 +16,7 @@ from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
-from . import metadata, payload, wire
+from . import artifacts, metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
 from .settings import Settings
@@ -35,6 +35,15 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
     config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
     QasePytestPluginSingleton._instance = recorder
     config.pluginmanager.register(recorder, NAME)
+    if settings.profilers:
+        from .profilers import Profilers
+
+        hosts = settings.profiler_network_exclude_hosts
+        profilers = Profilers(recorder.runtime, settings.profilers, hosts, recorder._guarded)
+        config.pluginmanager.register(profilers, f"{NAME}-profilers")
+    if artifacts.are_made(config):
+        kept = artifacts.Artifacts(config, recorder.runtime, recorder.add_attachments, recorder._guarded)
+        config.pluginmanager.register(kept, f"{NAME}-artifacts")
     # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
         from .bdd import Scenarios
@@ -62,7 +71,7 @@ class _Reporter:
         return None
 
     def setup_profilers(self, runtime: object) -> None:
-        return None
+        """Do nothing: `install` sets up those of `profilers`."""
 
 
 class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types

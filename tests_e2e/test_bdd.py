@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from typing import Any
 
 import pytest
@@ -314,4 +315,89 @@ def check_what_steps_hold(result: dict[str, Any], backend: Backend) -> None:
     assert file.content == b"receipt"
 
 
+def test_what_upstream_makes_of_the_same_file(shop: Suite) -> None:
+    """The reasons for a bridge of our own; when one of these fails, upstream has mended it."""
+    ran = shop.run(*UPSTREAM, QASE_MODE="report")
+
+    results = [json.loads(path.read_text()) for path in shop.path.glob("build/qase-report/results/*.json")]
+    found = by_title(results)
+    cart = ("Given a cart", "passed")
+    assert [told(step) for step in found["Is elsewhere"]["steps"]] == [
+        cart,
+        ("When I add 1 books", "passed"),
+        ("When I add 1 books", "skipped"),  # a phantom, for the background is counted twice
+    ], ran.text
+    assert [told(step) for step in found["Fails in the middle"]["steps"]] == [
+        cart,
+        ("When I add 2 books", "passed"),
+        ("And it breaks", "failed"),
+        ("And it breaks", "skipped"),  # the failed step again
+        ("Then I have 2 books", "skipped"),
+        ("And I have 2 books", "skipped"),
+    ]
+    assert [told(step) for step in found["Has an unknown step"]["steps"]] == [
+        cart,
+        ("When nobody knows this", "invalid"),
+        ("Given a cart", "skipped"),
+        ("When nobody knows this", "skipped"),
+        ("Then I have 2 books", "skipped"),
+    ]
+    assert told(found["Fails within a step of its own"]["steps"][1])[2] == ("gives up", "untested")
+    assert found["Buys books"]["tags"] == ["smoke"]  # of the feature: nothing
+    assert "severity" not in found["Buys books"]["fields"]
+    assert suites(found["Gets a discount"]) == ["Shopping", "test_shop"]  # of the rule: nothing
+    assert found["Gets a discount"]["tags"] == []
+    assert found["Adds 100"]["testops_ids"] is None  # of the examples: nothing
+    assert found["Has one column"]["params"] == {"_pytest_bdd_example": "1"}
+    assert found["Is muted"]["execution"]["status"] == "failed"
+    assert found["test_is_skipped"]["testops_ids"] is None  # of a scenario that does not begin: nothing
+    assert found["test_broken"]["testops_ids"] is None
+
+
+def test_an_ignored_scenario_ends_upstreams_session(shop: Suite) -> None:
+    shop.write("ignored.feature", IGNORED)
+    shop.write("test_shop.py", IGNORED_MODULE)
+
+    ran = shop.run(*UPSTREAM, QASE_MODE="report")
+
+    assert "INTERNALERROR> AttributeError: 'NoneType' object has no attribute 'execution'" in ran.text
+    assert "3 passed" not in ran.stdout
+
+
+def test_a_scenario_that_only_its_hooks_tell_of_is_described_by_them(shop: Suite, backend: Backend) -> None:
+    """Another pytest-bdd may keep its scenarios elsewhere."""
+    shop.write("ignored.feature", IGNORED)
+    shop.write("test_ignored.py", IGNORED_MODULE)
+    shop.write("conftest.py", f"{textwrap.dedent(STEPS)}\n{textwrap.dedent(FORGETTING)}")
+
+    ran = shop.run("-pno:xdist", "-k", "not broken and (buys or adds or ignored or discount)", **backend.environment())
+
+    found = by_title(backend.results())
+    assert set(found) == {"Buys books", "Adds 1", "Adds 100", "Gets a discount", "Is reported after it"}, ran.text
+    assert found["Buys books"]["testops_ids"] == [11, 12]
+    assert found["Adds 100"]["params"] == {"count": "100", "currency": "US-D"}
+    assert found["Adds 100"]["testops_ids"] == [15]
+    assert suites(found["Gets a discount"]) == ["Shopping", "Members pay less", "test_shop"]
+
+
+def test_the_worker_dies_in_a_scenario(shop: Suite, backend: Backend) -> None:
+    shop.write("shop.feature", "Feature: Shop\n  @qase.id=7\n  Scenario: Ends the process\n    When the light goes out\n")
+    shop.write("test_shop.py", "from pytest_bdd import scenarios\nscenarios('shop.feature')\n")
+    shop.write("conftest.py", "import os\nfrom pytest_bdd import when\nwhen('the light goes out')(lambda: os._exit(3))\n")
+
+    ran = shop.run("-n2", **backend.environment())
+
+    (result,) = backend.results()
+    assert (result["title"], result["testops_ids"]) == ("Ends the process", [7]), ran.text
+    assert result["execution"]["status"] == "invalid"
+    assert suites(result) == ["Shop", "test_shop"]
+
+
+UPSTREAM = ("-pno:famacase_xdist.plugin",)
+FORGETTING = """
+    def pytest_collection_modifyitems():
+        from pytest_bdd.scenario import scenario_wrapper_template_registry as registry
+        assert len(registry) > 0
+        registry.clear()
+"""
 MARKERS = "\n".join(["shop", "smoke", "members", "wholesale", "nothing", "qase.id=15"])
