@@ -52,7 +52,9 @@ class Scenarios:
         self._waiting: list[Any] = []
         self._step_id = ""
         # Tags of an Examples table become markers without any hook.
-        config.addinivalue_line("filterwarnings", r"ignore:Unknown pytest\.mark\.qase\.:pytest.PytestUnknownMarkWarning")
+        config.addinivalue_line(
+            "filterwarnings", r"ignore:Unknown pytest\.mark\.qase\.:pytest.PytestUnknownMarkWarning"
+        )
 
     def describe(self, item: pytest.Item, result: Result) -> bool:
         """Put what the feature file says into a test's new result; tells whether the test is a scenario.
@@ -200,7 +202,7 @@ def _tags_of_examples(item: pytest.Item) -> list[str]:
 
 
 def _template_of(item: pytest.Item) -> Any:
-    """Give a test's scenario as pytest-bdd parsed it; None where that is kept elsewhere, then its hooks tell us later."""
+    """Give a scenario as pytest-bdd parsed it; None where that is kept elsewhere, then the hooks tell of it later."""
     function = getattr(item, "function", None)
     registry = getattr(sys.modules.get("pytest_bdd.scenario"), "scenario_wrapper_template_registry", None)
     try:

@@ -165,7 +165,7 @@ class Sleep:
         def sleeping(seconds: float) -> None:
             if not self._steps.are_taken:
                 return sleep(seconds)  # type: ignore[no-any-return]
-            with self._steps.one(StepType.SLEEP, StepSleepData(duration=seconds)):  # type: ignore[arg-type]
+            with self._steps.one(StepType.SLEEP, StepSleepData(duration=seconds)):
                 return sleep(seconds)  # type: ignore[no-any-return]
 
         return sleeping
@@ -222,7 +222,7 @@ class Network:
         sent = body if isinstance(body, (str, bytes)) else None
         headers = _texts(getattr(request, "headers", None))
         method = text_of(getattr(request, "method", ""))
-        return self._steps.one(StepType.REQUEST, StepRequestData(sent, headers, method, url))  # type: ignore[arg-type]
+        return self._steps.one(StepType.REQUEST, StepRequestData(sent, headers, method, url))
 
 
 def _answer(step: Step, status: int, headers: Any, body: Callable[[], Any] | None) -> None:
@@ -279,8 +279,8 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
             query=text_of(query),
             database_type=database_type,
             execution_time=execution_time,
-            rows_affected=rows_affected,  # type: ignore[arg-type]
-            connection_info=connection_info,  # type: ignore[arg-type]
+            rows_affected=rows_affected,
+            connection_info=connection_info,
         )
         with self._steps.one(StepType.DB_QUERY, data) as step:
             step.execution.start_time -= execution_time

@@ -181,7 +181,6 @@ IGNORED_MODULE = """
 
 @pytest.fixture
 def shop(suite: Suite) -> Suite:
-    suite.plugins = ("pytest-bdd",)
     suite.write("shop.feature", FEATURE)
     suite.write("conftest.py", STEPS)
     suite.write("test_shop.py", MODULE)
@@ -303,7 +302,11 @@ def check_what_tags_say(found: dict[str, dict[str, Any]]) -> None:
 
 def check_what_steps_hold(result: dict[str, Any], backend: Backend) -> None:
     given, when, table, note = result["steps"]
-    times = [time for step in (given, when, table, note) for time in (step["execution"][k] for k in ("start_time", "end_time"))]
+    times = [
+        time
+        for step in (given, when, table, note)
+        for time in (step["execution"][k] for k in ("start_time", "end_time"))
+    ]
     assert times == sorted(times)
     assert {step["step_type"] for step in result["steps"]} == {"gherkin"}
     assert (given["data"]["keyword"], given["data"]["name"], given["data"]["line"]) == ("Given", "a cart", "6")
@@ -381,9 +384,13 @@ def test_a_scenario_that_only_its_hooks_tell_of_is_described_by_them(shop: Suite
 
 
 def test_the_worker_dies_in_a_scenario(shop: Suite, backend: Backend) -> None:
-    shop.write("shop.feature", "Feature: Shop\n  @qase.id=7\n  Scenario: Ends the process\n    When the light goes out\n")
+    shop.write(
+        "shop.feature", "Feature: Shop\n  @qase.id=7\n  Scenario: Ends the process\n    When the light goes out\n"
+    )
     shop.write("test_shop.py", "from pytest_bdd import scenarios\nscenarios('shop.feature')\n")
-    shop.write("conftest.py", "import os\nfrom pytest_bdd import when\nwhen('the light goes out')(lambda: os._exit(3))\n")
+    shop.write(
+        "conftest.py", "import os\nfrom pytest_bdd import when\nwhen('the light goes out')(lambda: os._exit(3))\n"
+    )
 
     ran = shop.run("-n2", **backend.environment())
 

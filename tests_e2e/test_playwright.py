@@ -84,7 +84,11 @@ def test_what_is_kept_of_a_failure_is_attached_to_its_attempt(
     args: tuple[str, ...], shop: Suite, backend: Backend
 ) -> None:
     ran = shop.run(
-        *args, "--tracing=retain-on-failure", "--video=retain-on-failure", "--screenshot=only-on-failure", "--output=kept"
+        *args,
+        "--tracing=retain-on-failure",
+        "--video=retain-on-failure",
+        "--screenshot=only-on-failure",
+        "--output=kept",
     )
 
     assert attached(backend) == {
@@ -94,7 +98,9 @@ def test_what_is_kept_of_a_failure_is_attached_to_its_attempt(
         ("test_flaky", 2): [],
         ("test_without_page", 1): [],
     }, ran.text
-    contents = {name_of(entry): content_of(entry, backend) for result in backend.results() for entry in result["attachments"]}
+    contents = {
+        name_of(entry): content_of(entry, backend) for result in backend.results() for entry in result["attachments"]
+    }
     assert contents["video.webm"] == b"a film"
     assert contents["trace.zip"].startswith(b"PK")
     assert contents["test-failed-1.png"].startswith(b"\x89PNG")

@@ -233,7 +233,7 @@ def check_what_steps_hold(steps: dict[str, list[dict[str, Any]]], backend: Backe
 
 
 def test_upstreams_profilers_change_what_a_test_does(suite: Suite) -> None:
-    """The reason for classes of our own: a proxy that is no context manager, steps that threads take from each other."""
+    """The reason for classes of our own: its proxies are no context managers."""
     suite.write("test_shop.py", SHOP)
     chosen = ("-k", "queries", "-pno:famacase_xdist.plugin")
 

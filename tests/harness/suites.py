@@ -26,7 +26,7 @@ NOT_INHERITED = (
 )
 
 #: Plugins of the test dependencies that change what every suite does; a suite has them where it names them.
-ON_REQUEST = ("asyncio", "playwright", "pytest-bdd", "randomly", "repeat")
+ON_REQUEST = ("asyncio", "playwright", "randomly", "repeat")
 
 
 @dataclass(frozen=True, slots=True)
