@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
@@ -16,7 +16,7 @@ from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
-from . import metadata, payload, wire
+from . import artifacts, metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
 from .fixtures import BrokenFixtures
@@ -25,6 +25,9 @@ from .policy import UpstreamPolicy
 from .settings import Settings
 from .steps import Steps
 from .verdict import FAILED, INVALID, SKIPPED, Verdict, subtest_name
+
+if TYPE_CHECKING:
+    from .bdd import Scenarios
 
 _PREVIOUS = pytest.StashKey[Any]()
 NAME = "famacase-recorder"
@@ -37,11 +40,21 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
     QasePytestPluginSingleton._instance = recorder
     config.pluginmanager.register(recorder, NAME)
     config.pluginmanager.register(recorder.fixtures, f"{NAME}-fixtures")
-    # pytest-bdd refuses unknown hooks, so upstream's bridge is for where it is loaded.
-    if hasattr(config.hook, "pytest_bdd_before_scenario"):
-        from qase.pytest.bdd import QasePytestBddPlugin
+    if settings.profilers:
+        from .profilers import Profilers
 
-        config.pluginmanager.register(QasePytestBddPlugin(recorder), f"{NAME}-bdd")
+        hosts = settings.profiler_network_exclude_hosts
+        profilers = Profilers(recorder.runtime, settings.profilers, hosts, recorder._guarded)
+        config.pluginmanager.register(profilers, f"{NAME}-profilers")
+    if artifacts.are_made(config):
+        kept = artifacts.Artifacts(config, recorder.runtime, recorder.add_attachments, recorder._guarded)
+        config.pluginmanager.register(kept, f"{NAME}-artifacts")
+    # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
+    if hasattr(config.hook, "pytest_bdd_before_scenario"):
+        from .bdd import Scenarios
+
+        recorder.scenarios = Scenarios(config, recorder.runtime, recorder._guarded, recorder.drop)
+        config.pluginmanager.register(recorder.scenarios, f"{NAME}-bdd")
     return recorder
 
 
@@ -66,7 +79,7 @@ class _Reporter:
         return None
 
     def setup_profilers(self, runtime: object) -> None:
-        return None
+        """Do nothing: `install` sets up those of `profilers`."""
 
 
 class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
@@ -94,6 +107,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._pending: tuple[pytest.TestReport, pytest.CallInfo[None]] | None = None
         self._policy = UpstreamPolicy(_Reporter(settings)) if settings.status_policy == "upstream" else None
         self.failures = 0
+        self.scenarios: Scenarios | None = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -161,11 +175,16 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         for file in files:
             self.runtime.add_attachment(attached(file))
 
+    def drop(self) -> None:
+        """Drop the running attempt; no result will come of it."""
+        self.runtime.clear()
+        self._sink.send(wire.encode(wire.IgnoredHead(self._nodeid)))
+
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
         self._nodeid = item.nodeid
         if item.get_closest_marker("qase_ignore"):
-            self._sink.send(wire.encode(wire.IgnoredHead(self._nodeid)))
+            self.drop()
             return
         self._is_muted = item.get_closest_marker("qase_muted") is not None
         self._verdict = Verdict()
@@ -174,9 +193,13 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         if self._policy is not None:
             self._policy.begin()
         self.runtime.result = self._described(item)
+        is_scenario = self.scenarios is not None and self.scenarios.describe(item, self.runtime.result)
+        if getattr(self.runtime.result, "ignore", False):
+            self.drop()
+            return
         with self._guarded():
             self._note(item)
-        if self._says_more_than_nodeid(item):
+        if is_scenario or self._says_more_than_nodeid(item):
             description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
             self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
 

@@ -47,6 +47,7 @@ class Settings:
     exclude_params: tuple[str, ...] = ()
     status_mapping: Mapping[str, str] = field(default_factory=dict)
     profilers: tuple[str, ...] = ()
+    profiler_network_exclude_hosts: tuple[str, ...] = ()
     execution_plan_path: str | None = None
     report_driver: str = "local"
     report_connection_path: Path = Path("build/qase-report")

@@ -227,7 +227,16 @@ def _load(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: a JSON object is needed")
-    return content
+    return {**_excluded_hosts(content), **content}
+
+
+def _excluded_hosts(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Give upstream's ``{"profilers": [{"name": "network", "excludeHosts": [...]}]}`` the place of the table."""
+    entries = content.get("profilers")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("name") == "network" and "excludeHosts" in entry:
+            return {"networkProfiler": {"excludeHosts": entry["excludeHosts"]}}
+    return {}
 
 
 def _dig(content: Mapping[str, Any], path: str) -> object:

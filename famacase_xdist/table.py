@@ -188,6 +188,15 @@ SETTINGS: tuple[Setting, ...] = (
         worker=True,
     ),
     Setting(
+        "profiler_network_exclude_hosts",
+        parse_list,
+        "hosts whose requests make no steps",
+        "networkProfiler.excludeHosts",
+        (),
+        qase=True,
+        worker=True,
+    ),
+    Setting(
         "execution_plan_path",
         parse_text,
         "upstream's; without effect there and here",

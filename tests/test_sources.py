@@ -56,6 +56,7 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "testops_run_external_link_type": ("jiraCloud", "jiraServer", "jiraCloud"),
     "testops_run_external_link_url": ("SHOP-1", "SHOP-2", "SHOP-1"),
     "profilers": ("network, sleep", "db", ("network", "sleep")),
+    "profiler_network_exclude_hosts": ("a.test, b.test", "c.test", ("a.test", "b.test")),
     "execution_plan_path": ("strong.json", "weak.json", "strong.json"),
     "report_driver": ("local", "local", "local"),
     "report_connection_path": ("/strong", "/weak", Path("/strong")),

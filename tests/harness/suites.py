@@ -25,6 +25,9 @@ NOT_INHERITED = (
     *("SYSTEM_", "TF_BUILD", "GIT_", "ACT", "JOB_NAME", "BRANCH_NAME", "CHANGE_"),
 )
 
+#: Plugins of the test dependencies that change what every suite does; a suite has them where it names them.
+ON_REQUEST = ("asyncio", "playwright", "randomly", "repeat")
+
 
 @dataclass(frozen=True, slots=True)
 class Ran:
@@ -48,6 +51,7 @@ class Suite:
     state: Path
     env: dict[str, str] = field(default_factory=dict)
     python: str = sys.executable
+    plugins: tuple[str, ...] = ()
 
     def write(self, name: str, text: str) -> Path:
         """Write a file of the suite."""
@@ -65,7 +69,8 @@ class Suite:
 
     def command(self, *args: str) -> list[str]:
         """Give the command line of a run."""
-        return [self.python, "-m", "pytest", "-p", "no:cacheprovider", *args]
+        kept_out = ("cacheprovider", *(name for name in ON_REQUEST if name not in self.plugins))
+        return [self.python, "-m", "pytest", *(f"-pno:{name}" for name in kept_out), *args]
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start pytest and return at once."""

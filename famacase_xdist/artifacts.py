@@ -1,0 +1,64 @@
+"""Playwright's artifacts: what pytest-playwright kept of a test, video, traces and screenshots, is attached to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: The option that asks for a kind of artifact, and the files that come of it.
+_KINDS = {"video": "video*.webm", "tracing": "trace*.zip", "screenshot": "test-*.png"}
+
+
+def are_made(config: pytest.Config) -> bool:
+    """Tell whether pytest-playwright is there and was asked for any artifact."""
+    return any(getattr(config.option, option, "off") != "off" for option in _KINDS)
+
+
+class Artifacts:
+    """Looks at the end of each test, when pytest-playwright has decided what to keep.
+
+    Args:
+        config: Of the process that runs the tests.
+        runtime: Upstream's, with the running result.
+        attach: Attaches the file at a path to the running result.
+        guarded: Makes the block in which our own mistakes stay ours.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        runtime: Any,
+        attach: Callable[[str], None],
+        guarded: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._patterns = [pattern for option, pattern in _KINDS.items() if config.getoption(option, "off") != "off"]
+        self._runtime = runtime
+        self._attach = attach
+        self._guarded = guarded
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Attach what is there after the teardown; pytest-playwright's own wrapper is inside this one."""
+        report = yield
+        if call.when == "teardown" and self._runtime.result is not None:
+            with self._guarded():
+                for path in self._kept(item):
+                    self._attach(str(path))
+        return report
+
+    def _kept(self, item: pytest.Item) -> Iterator[Path]:
+        """Yield the files of this attempt; that of an earlier one may have had the same directory."""
+        values = getattr(item, "funcargs", None) or {}
+        if "playwright" not in values or "output_path" not in values:
+            return
+        begun = self._runtime.result.execution.start_time
+        for pattern in self._patterns:
+            for path in sorted(Path(values["output_path"]).glob(pattern)):
+                if path.stat().st_mtime >= begun - 0.1:
+                    yield path

@@ -1,0 +1,341 @@
+"""Profilers: the requests, queries and sleeps of a test become its steps.
+
+A test's are those of the thread that runs it, while one of its phases runs. All else goes past the profilers: our own
+threads, which post results and sleep meanwhile, those of the test, and what other plugins do between two tests.
+Upstream's profilers take in every thread and mix up their steps; of them only the one for databases is used, with
+another way into sqlite3: upstream's proxies are no context managers, and cannot be iterated.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from functools import wraps
+from threading import get_ident
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import pytest
+from qase.commons.models.step import Step, StepDbQueryData, StepRequestData, StepSleepData, StepType
+from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
+
+from .wire import text_of
+
+FAILED_STATUS = 400
+Function = Callable[..., Any]
+
+
+class Steps:
+    """Where profilers put steps: the running test's, or nowhere."""
+
+    def __init__(self, runtime: Any) -> None:
+        self._runtime = runtime
+        self._thread: int | None = None
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether what is done here and now is the test's own doing."""
+        return self._thread == get_ident() and self._runtime.result is not None
+
+    @contextmanager
+    def of_this_thread(self) -> Iterator[None]:
+        """Take steps of this thread until the block ends."""
+        before, self._thread = self._thread, get_ident()
+        try:
+            yield
+        finally:
+            self._thread = before
+
+    @contextmanager
+    def one(self, step_type: StepType, data: Any) -> Iterator[Step]:
+        """Make a step of the block; it failed where the block raises, or the caller has set that status."""
+        step = Step(step_type, None, data)
+        self._runtime.add_step(step)
+        status = "failed"
+        try:
+            yield step
+            status = "failed" if step.execution.status == "failed" else "passed"
+        finally:
+            # A timeout may have ended the test, and with it all of its steps, from inside the block.
+            if step.id in self._runtime.steps:
+                self._runtime.finish_step(step.id, status)
+
+
+class Profiler(Protocol):
+    """What `Profilers` asks of one."""
+
+    def enable(self) -> None:
+        """Begin to look; called before each test, because what it looks at may have been imported since."""
+
+    def disable(self) -> None:
+        """Put everything back."""
+
+
+class Profilers:
+    """Hooks around the phases of a test.
+
+    Args:
+        runtime: Upstream's, with the running result and its steps.
+        names: Which of network, db and sleep.
+        hosts: Parts of addresses whose requests make no steps.
+        guarded: Makes the block in which our own mistakes, and those of a database's library, stay ours.
+    """
+
+    def __init__(
+        self,
+        runtime: Any,
+        names: Iterable[str],
+        hosts: Iterable[str],
+        guarded: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._steps = Steps(runtime)
+        self._guarded = guarded
+        kinds: Mapping[str, Callable[[Steps], Profiler]] = {
+            "network": lambda steps: Network(steps, tuple(hosts)),
+            "db": Database,
+            "sleep": Sleep,
+        }
+        self._profilers = [kinds[name](self._steps) for name in dict.fromkeys(names)]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Generator[None, None, None]:
+        """Look from here on; fixtures belong to the test that they are set up for."""
+        for profiler in self._profilers:
+            with self._guarded():
+                profiler.enable()
+        with self._steps.of_this_thread():
+            yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Generator[None, None, None]:
+        """Take the steps of the test itself."""
+        with self._steps.of_this_thread():
+            yield
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self) -> Generator[None, None, None]:
+        """Take the steps of its fixtures' ends."""
+        with self._steps.of_this_thread():
+            yield
+
+    def pytest_unconfigure(self) -> None:
+        """Put everything back, so that in-process runs can follow each other."""
+        for profiler in reversed(self._profilers):
+            with self._guarded():
+                profiler.disable()
+
+
+class _Replaced:
+    """Functions that are replaced until `undo`; another's replacement on top of ours is left alone."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[Any, str], tuple[Function, Function]] = {}
+
+    def replace(self, owner: Any, name: str, wrap: Callable[[Function], Function]) -> None:
+        """Replace `owner.name`, once."""
+        if (owner, name) not in self._done:
+            original = getattr(owner, name)
+            ours = wraps(original)(wrap(original))
+            setattr(owner, name, ours)
+            self._done[owner, name] = original, ours
+
+    def undo(self) -> None:
+        """Put back what is still ours."""
+        for (owner, name), (original, ours) in self._done.items():
+            if getattr(owner, name, None) is ours:
+                setattr(owner, name, original)
+        self._done.clear()
+
+
+class Sleep:
+    """Steps for `time.sleep`."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._replaced = _Replaced()
+        self.disable = self._replaced.undo
+
+    def enable(self) -> None:
+        """Look at `time.sleep`."""
+        self._replaced.replace(time, "sleep", self._wrapped)
+
+    def _wrapped(self, sleep: Function) -> Function:
+        def sleeping(seconds: float) -> None:
+            if not self._steps.are_taken:
+                return sleep(seconds)  # type: ignore[no-any-return]
+            with self._steps.one(StepType.SLEEP, StepSleepData(duration=seconds)):
+                return sleep(seconds)  # type: ignore[no-any-return]
+
+        return sleeping
+
+
+class Network:
+    """Steps for requests made with requests or urllib3, but for those to some hosts."""
+
+    def __init__(self, steps: Steps, hosts: tuple[str, ...]) -> None:
+        self._steps = steps
+        self._hosts = hosts
+        self._replaced = _Replaced()
+        self.disable = self._replaced.undo
+
+    def enable(self) -> None:
+        """Look at those of the libraries that have been imported."""
+        if requests := sys.modules.get("requests"):
+            self._replaced.replace(requests.Session, "send", self._of_requests)
+        if urllib3 := sys.modules.get("urllib3"):
+            self._replaced.replace(urllib3.PoolManager, "request", self._of_urllib3)
+
+    def _of_requests(self, send: Function) -> Function:
+        def sending(session: Any, request: Any, **options: Any) -> Any:
+            url = text_of(getattr(request, "url", ""))
+            if not self._is_taken(url):
+                return send(session, request, **options)
+            with self._request(request, url) as step:
+                response = send(session, request, **options)
+                body = None if options.get("stream") else (lambda: response.content)
+                _answer(step, response.status_code, response.headers, body)
+                return response
+
+        return sending
+
+    def _of_urllib3(self, request: Function) -> Function:
+        def requesting(pool: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
+            if not self._is_taken(text_of(url)):
+                return request(pool, method, url, *args, **options)
+            sent = SimpleNamespace(method=method, body=options.get("body"), headers=options.get("headers"))
+            with self._request(sent, text_of(url)) as step:
+                response = request(pool, method, url, *args, **options)
+                body = (lambda: response.data) if options.get("preload_content", True) else None
+                _answer(step, response.status, response.headers, body)
+                return response
+
+        return requesting
+
+    def _is_taken(self, url: str) -> bool:
+        return self._steps.are_taken and not any(host in url for host in self._hosts)
+
+    def _request(self, request: Any, url: str) -> AbstractContextManager[Step]:
+        body = getattr(request, "body", None)
+        # What is neither text nor bytes is a file or a generator, which is not ours to read.
+        sent = body if isinstance(body, (str, bytes)) else None
+        headers = _texts(getattr(request, "headers", None))
+        method = text_of(getattr(request, "method", ""))
+        return self._steps.one(StepType.REQUEST, StepRequestData(sent, headers, method, url))
+
+
+def _answer(step: Step, status: int, headers: Any, body: Callable[[], Any] | None) -> None:
+    """Put the answer into a request's step; its body and headers only where it failed, as upstream has it."""
+    if status < FAILED_STATUS:
+        step.data.add_response(status)
+        return
+    step.execution.set_status("failed")
+    step.data.add_response(status, body() if body else None, _texts(headers))
+
+
+def _texts(headers: Any) -> dict[str, str]:
+    try:
+        return {text_of(name): text_of(value) for name, value in dict(headers or {}).items()}
+    except (TypeError, ValueError):  # no headers at all; the library will say so
+        return {}
+
+
+class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
+    """Steps for queries, through all libraries that upstream knows."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__(steps)
+        self._steps = steps
+        self._is_enabled = False
+        # Upstream's wrappers find their profiler there.
+        self._previous = DatabaseProfilerSingleton._instance
+        DatabaseProfilerSingleton._instance = self
+
+    def enable(self) -> None:
+        """Look at all libraries that there are, once: looking for one that is missing takes time."""
+        if not self._is_enabled:
+            self._is_enabled = True
+            super().enable()
+
+    def disable(self) -> None:
+        """Put everything back."""
+        super().disable()
+        DatabaseProfilerSingleton._instance = self._previous
+
+    def _log_db_query(
+        self,
+        query: object,
+        database_type: str,
+        execution_time: float,
+        rows_affected: int | None = None,
+        connection_info: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Take a query that has been made; upstream gives it no duration."""
+        if not self._steps.are_taken:
+            return
+        data = StepDbQueryData(
+            query=text_of(query),
+            database_type=database_type,
+            execution_time=execution_time,
+            rows_affected=rows_affected,
+            connection_info=connection_info,
+        )
+        with self._steps.one(StepType.DB_QUERY, data) as step:
+            step.execution.start_time -= execution_time
+            if error:
+                step.execution.set_status("failed")
+
+    def _sqlite3_connect_wrapper(self, connect: Function) -> Function:
+        """Let connections that the test opens be of a class of ours, unless it asks for another."""
+        factory = _connection_class(sys.modules["sqlite3"], self._log_db_query)
+
+        @wraps(connect)
+        def connecting(*args: Any, **options: Any) -> Any:
+            # The sixth positional argument is a factory.
+            if self._steps.are_taken and len(args) < 6:
+                options.setdefault("factory", factory)
+            return connect(*args, **options)
+
+        return connecting
+
+
+def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
+    """Make a class of connections whose queries are logged."""
+
+    class Cursor(sqlite3.Cursor):  # type: ignore[misc]
+        def execute(self, sql: str, *args: Any) -> Any:
+            return self._logged(super().execute, sql, *args)
+
+        def executemany(self, sql: str, *args: Any) -> Any:
+            return self._logged(super().executemany, sql, *args)
+
+        def executescript(self, sql: str) -> Any:
+            return self._logged(super().executescript, sql)
+
+        def _logged(self, call: Function, sql: str, *args: Any) -> Any:
+            start = time.perf_counter()
+            error = None
+            try:
+                return call(sql, *args)
+            except BaseException as raised:
+                error = repr(raised)
+                raise
+            finally:
+                log(sql, "SQLite", time.perf_counter() - start, self.rowcount, "SQLite", error)
+
+    class Connection(sqlite3.Connection):  # type: ignore[misc]
+        def cursor(self, factory: type = Cursor) -> Any:
+            return super().cursor(factory)
+
+        def execute(self, sql: str, *args: Any) -> Any:
+            return self.cursor().execute(sql, *args)
+
+        def executemany(self, sql: str, *args: Any) -> Any:
+            return self.cursor().executemany(sql, *args)
+
+        def executescript(self, sql: str) -> Any:
+            return self.cursor().executescript(sql)
+
+    return Connection
