@@ -24,6 +24,40 @@ PROBE = """
         with open(os.environ["PROBE"] + os.environ.get("PYTEST_XDIST_WORKER", ""), "w") as file:
             json.dump(probe, file)
 """
+# Upstream's client, which talks to https://api-... only, told what to answer; and no pip to ask about the host.
+CLIENT = """
+    import json, os
+    from qase.commons.client.api_v2_client import ApiV2Client
+    from qase.commons.reporters import core, report
+
+    core.get_host_info = report.get_host_info = lambda *args: {}
+    ANSWERS = {"get_project": None, "create_test_run": 7, "check_test_run": True, "complete_run": None}
+
+    def note(*call):
+        with open(os.environ["CALLS"] + str(os.getpid()), "a") as file:
+            print(json.dumps(call), file=file)
+
+    def answering(name, value):
+        def call(self, *args, **kwargs):
+            note(name, args, kwargs)
+            return value
+        return call
+
+    for name, value in ANSWERS.items():
+        setattr(ApiV2Client, name, answering(name, value))
+
+    def send_results(self, project, run, results):
+        for result in results:
+            note("send_results", project, run, json.loads(str(result)))
+
+    ApiV2Client.send_results = send_results
+"""
+TESTOPS = {
+    "QASE_TESTOPS_API_TOKEN": "token",
+    "QASE_TESTOPS_PROJECT": "DEMO",
+    "QASE_TESTOPS_RUN_TITLE": "a run",
+    "QASE_TESTOPS_RUN_DESCRIPTION": "of tests",
+}
 TESTS = """
     import pytest
     from qase.pytest import qase
@@ -93,20 +127,37 @@ def report(suite: Suite) -> list[str]:
     return sorted(re.sub(r"[0-9a-f-]{36}", "ID", text) for text in texts + attachments)
 
 
-@pytest.mark.parametrize("upstream_mode", ["off", "report"])
-def test_upstream_does_the_same_with_and_without_us(upstream_mode: str, probed: Suite) -> None:
-    def outcome(*args: str) -> tuple[int, list[str], list[str]]:
-        ran = probed.run("-n0", f"--qase-mode={upstream_mode}", *args, "-q", FAMACASE_STATE_DIR="")
-        return ran.status, re.findall(r"\d+ failed, .* in", ran.stdout), report(probed)
+def calls(suite: Suite) -> list[str]:
+    """Give what upstream's client was told to send, as sorted texts, and forget it."""
+    texts = []
+    for path in suite.state.parent.glob("state-calls-*"):
+        texts += [json.dumps(steady(json.loads(line))) for line in path.read_text().splitlines()]
+        path.unlink()
+    return sorted(texts)
+
+
+@pytest.mark.parametrize(
+    ("upstream_mode", "workers"), [("off", "-n0"), ("report", "-n0"), ("report", "-n2"), ("testops", "-n2")]
+)
+def test_upstream_does_the_same_with_and_without_us(upstream_mode: str, workers: str, probed: Suite) -> None:
+    probed.write("conftest.py", CLIENT)
+    probed.env.update(CALLS=f"{probed.state}-calls-", QASE_MODE=upstream_mode, **TESTOPS)
+
+    def outcome(*args: str) -> tuple[int, list[str], list[str], list[str]]:
+        ran = probed.run(workers, *args, "-q", "-rA", FAMACASE_STATE_DIR="")
+        tests = re.findall(r"^(?:PASSED|FAILED|SKIPPED|ERROR) .*", ran.stdout, re.MULTILINE)
+        return ran.status, sorted(tests), report(probed), calls(probed)
 
     alone = outcome("-p", "no:famacase_xdist.plugin")
     beside = outcome()
 
     assert beside == alone
-    status, summary, files = beside
+    status, tests, files, told = beside
     assert status == 1
-    assert summary == ["1 failed, 2 passed, 1 skipped, 1 warning in"]
+    assert len(tests) == 4
     assert len(files) == (7 if upstream_mode == "report" else 0)
+    assert sum("send_results" in call for call in told) == (4 if upstream_mode == "testops" else 0)
+    assert sum("complete_run" in call for call in told) == (1 if upstream_mode == "testops" else 0)
 
 
 def test_upstreams_plugin_is_kept_out_while_we_are_active(mode: tuple[str, ...], probed: Suite) -> None:
