@@ -18,9 +18,11 @@ import pytest
 
 from . import recorder, resend, summary
 from .channel import DirectSink
-from .delivery import Delivery, Outcome, Server
+from .delivery import Delivery, Server
 from .errors import FamacaseError
+from .intake import Destination, Intake, Outcome
 from .ledger import Began, Crashed, Ledger, NotCollected, Received, Reported
+from .report import Report
 from .settings import Settings
 from .termination import Termination
 from .worker import WORKERINPUT
@@ -59,7 +61,7 @@ class Controller:
         )
         self._termination = Termination()
         self._server: EmbeddedServer | None = None
-        self._delivery: Delivery | None = None
+        self._intake: Intake | None = None
         self._outcome: Outcome | None = None
         self._problem = ""
         self._leftovers = ""
@@ -76,7 +78,7 @@ class Controller:
         """Open the run before the header is printed and before xdist starts its workers."""
         self._leftovers = resend.leftover_line(self._settings)
         try:
-            self._delivery = self._start()
+            self._intake = self._start()
         except FamacaseError as error:
             self._problem = str(error)
             self._stop_server()
@@ -86,17 +88,24 @@ class Controller:
             sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
             recorder.install(self._config, self._settings, sink, MAIN)
 
-    def _start(self) -> Delivery:
+    def _start(self) -> Intake:
+        destination = self._destination()
+        destination.start(self._say)
+        return Intake(self._settings, self._ledger, destination, is_immediate=not self._is_distributed)
+
+    def _destination(self) -> Destination:
+        """Choose where the results go; nothing else here knows."""
+        if self._settings.mode == "report":
+            return Report(self._settings, Path(self._config.invocation_params.dir))
         server = Server(self._settings.host, self._settings.token)
         if self._settings.mode == "embedded":
             from .server.process import EmbeddedServer
 
-            self._server = EmbeddedServer(self._database, self._settings.project)
+            database = self._config.rootpath / ".famacase" / "famacase.sqlite3"
+            self._server = EmbeddedServer(database, self._settings.project)
             self._server.start()
-            server = Server(self._server.url, self._server.token, self._database)
-        delivery = Delivery(self._settings, server, self._ledger, is_immediate=not self._is_distributed)
-        delivery.start(self._say)
-        return delivery
+            server = Server(self._server.url, self._server.token, database)
+        return Delivery(self._settings, server)
 
     def _say(self, line: str) -> None:
         """Say something before the header."""
@@ -105,20 +114,14 @@ class Controller:
             reporter.write_line(f"famacase: {line}")
 
     def pytest_report_header(self) -> list[str]:
-        """Name project and run."""
-        if self._delivery is None:
-            lines = [f"famacase: nothing is reported: {self._problem}"]
-        else:
-            lines = [self._header_line(self._delivery)]
-        return [*lines, *filter(None, [self._leftovers])]
-
-    def _header_line(self, delivery: Delivery) -> str:
-        return summary.header_line(self._settings.project, delivery.run, is_on_disk=delivery.is_on_disk)
+        """Say where the results go."""
+        where = self._intake.header() if self._intake else f"famacase: nothing is reported: {self._problem}"
+        return [where, *filter(None, [self._leftovers])]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give a worker that is about to start its channel and settings; also the one that replaces a crashed one."""
-        if self._delivery is None:
+        if self._intake is None:
             return
         channel = node.gateway.newchannel()
         channel.setcallback(partial(self._receive, node.gateway.id))
@@ -131,8 +134,8 @@ class Controller:
             self._enter(Received(worker, message))
 
     def _enter(self, event: Any) -> None:
-        if self._delivery is not None:
-            self._delivery.put(event)
+        if self._intake is not None:
+            self._intake.put(event)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take a module that could not be collected."""
@@ -159,8 +162,8 @@ class Controller:
 
         Called in one process only, after the recorder's wrapper has begun and before any fixture.
         """
-        if self._delivery is not None:
-            self._delivery.settle()
+        if self._intake is not None:
+            self._intake.settle()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take pytest's own report of a phase, or xdist's of a crash."""
@@ -198,33 +201,25 @@ class Controller:
         if self._is_said or self._pid != os.getpid():
             return []
         self._is_said = True
-        if self._delivery is None or self._outcome is None:
+        if self._intake is None or self._outcome is None:
             return [f"nothing was reported: {self._problem}"]
-        lines = list(summary.section(self._delivery.run, self._ledger, self._outcome, self._settings))
-        if self._settings.mode == "embedded" and self._delivery.run.is_open:
-            cwd = Path(self._config.invocation_params.dir)
-            lines.append(summary.embedded_hint(self._delivery.run, self._database, cwd))
-        return lines
-
-    @property
-    def _database(self) -> Path:
-        return self._config.rootpath / ".famacase" / "famacase.sqlite3"
+        return list(summary.section(self._ledger, self._outcome, self._settings))
 
     def _finish(self, *, is_interrupted: bool) -> None:
         # A test may fork; the child's copy of this object has nothing to deliver.
         if self._pid != os.getpid():
             return
-        if self._delivery is not None and self._outcome is None:
+        if self._intake is not None and self._outcome is None:
             timeout = self._settings.flush_timeout
             try:
                 seconds = min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout
-                self._outcome = self._delivery.finish(seconds, is_finished=not is_interrupted)
+                self._outcome = self._intake.finish(seconds, is_finished=not is_interrupted)
             except KeyboardInterrupt:
                 # Ctrl-C again: what is not delivered by now stays in the outbox.
-                self._outcome = self._delivery.finish(0, is_finished=False)
+                self._outcome = self._intake.finish(0, is_finished=False)
             except Exception as error:
                 # A mistake of ours must not become the suite's.
-                self._delivery, self._problem = None, f"internal error: {error!r}; results stay in the outbox"
+                self._intake, self._problem = None, f"internal error: {error!r}; results stay in the outbox"
         self._stop_server()
 
     def _stop_server(self) -> None:

@@ -1,4 +1,4 @@
-"""Ledger, inbox, outbox, sender and run of one session, put together, and taken apart under one deadline."""
+"""Results on their way to a server: outbox, sender and run of one session, taken apart under one deadline."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
 
-from . import __version__, wire
+from . import __version__, summary, wire
 from .api import Api
 from .errors import FamacaseError, OutboxError
-from .inbox import Inbox
-from .ledger import Event, Ledger, size_of
-from .mask import Mask
+from .intake import Outcome, Say
 from .outbox import Outbox
 from .run import Place, Run
 from .sender import Sender
@@ -55,36 +53,14 @@ class Server:
         return str(self.database or self.host), project
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a session's results.
-
-    Attributes:
-        delivered: Results that the server acknowledged, by status.
-        undelivered: Results that it did not.
-        causes: Why, and how many for each reason.
-        problems: What else went wrong, a line each.
-        outbox: The file that holds what was not delivered; None where nothing is left, or all was in memory.
-    """
-
-    delivered: Counter[str]
-    undelivered: int
-    causes: Counter[str]
-    problems: tuple[str, ...]
-    outbox: Path | None
-
-
 class Delivery:
-    """The controller's half of the way of a result.
+    """The destination that is a project on a server."""
 
-    Args:
-        is_immediate: Whether `begin` puts what came before on disk; for a session of one process.
-    """
-
-    def __init__(self, settings: Settings, server: Server, ledger: Ledger, *, is_immediate: bool) -> None:
+    def __init__(self, settings: Settings, server: Server) -> None:
+        self.secret = server.token
         self._settings = settings
-        self._ledger = ledger
-        self._mask = Mask(server.token)
+        self._server = server
+        self._directory = Path.cwd()
         path = new_outbox_path(settings)
         self.run = Run.from_settings(settings, Place(path, server.scope(settings.project)))
         self._transport = HttpTransport(server.token, client_header())
@@ -98,16 +74,18 @@ class Delivery:
             **self.run.facts(),
         )
         self._sender = Sender(self._api, self._outbox, self.run, settings)
-        self._inbox: Inbox[Event] = Inbox(self._store, self._outbox.sync, size_of, is_immediate=is_immediate)
-        self.put = self._inbox.put
-        self.settle = self._inbox.settle
+        self.sync = self._outbox.sync
 
     @property
     def is_on_disk(self) -> bool:
         """Whether what is not delivered outlives the session."""
         return self._outbox.path is not None and not self._outbox.trouble
 
-    def start(self, say: Callable[[str], None]) -> None:
+    def header(self) -> str:
+        """Name project and run."""
+        return summary.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)
+
+    def start(self, say: Say) -> None:
         """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`.
 
         Args:
@@ -127,11 +105,8 @@ class Delivery:
             timeout: In seconds.
             is_finished: Whether all tests ran that were to run.
         """
-        deadline = time.monotonic() + timeout
-        self._inbox.seal()
-        self._keep(self._ledger.close(report_not_run=self._settings.not_run))
         self._outbox.remember(is_finished=is_finished)
-        self._sender.flush(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
+        self._sender.flush(timeout, is_finished=is_finished)
         undelivered = self._outbox.undelivered()
         if undelivered and not self._sender.is_idle:
             # Our own thread sits in a request; what stays behind keeps the run open, so no request is made here.
@@ -152,25 +127,25 @@ class Delivery:
         is_done = self.run.is_open and not undelivered and not self.run.is_owed
         self._transport.close()
         self._outbox.close(delete=is_done)
-        kept = None if is_done or self._outbox.trouble else self._outbox.path
-        return Outcome(self._sender.delivered, undelivered, causes, tuple(self._problems), kept)
+        kept = [] if is_done or self._outbox.trouble else [self._outbox.path]
+        return Outcome(
+            self._sender.delivered,
+            undelivered,
+            causes,
+            tuple(self._problems),
+            tuple(filter(None, kept)),
+            tuple(self._where()),
+        )
 
-    def _store(self, events: Sequence[Event]) -> None:
-        """Enter events into the books and keep what comes of them; one thread at a time."""
-        try:
-            self._keep(self._ledger.enter(events))
-        except Exception as error:
-            # A mistake of ours must end neither the inbox's thread nor a test.
-            self._problems.append(f"internal error: {error!r}")
+    def _where(self) -> Iterator[str]:
+        yield from summary.run_lines(self.run)
+        if self._server.database is not None and self.run.is_open:
+            yield summary.embedded_hint(self.run, self._server.database, self._directory)
 
-    def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
-        clean = [each for frame in frames for each in self._mask.clean(frame)]
-        try:
-            self._outbox.put(clean)
-        except OutboxError as error:
-            self._problems.append(f"results were lost: {error}")
-            return
-        self._sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in clean))
+    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        """Put frames into the outbox, and let the sender know."""
+        self._outbox.put(frames)
+        self._sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in frames))
 
 
 def client_header() -> str:

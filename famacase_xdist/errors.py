@@ -6,6 +6,7 @@
     ├── SettingsError       a setting is missing or has a value that is not allowed
     ├── OutboxError         the file that holds undelivered results cannot be used
     ├── SharingError        a run key cannot be shared: the state directory cannot be used
+    ├── ReportError         the file report cannot be written
     ├── ServerStartError    the embedded server did not start (server/process.py)
     └── DeliveryError       a request to Famacase did not succeed
         ├── LockTimeout     the lock of a run key did not come in time
@@ -33,6 +34,10 @@ class OutboxError(FamacaseError):
 
 class SharingError(FamacaseError):
     """A run key cannot be shared: its place in the state directory cannot be read or written."""
+
+
+class ReportError(FamacaseError):
+    """The directory of the file report cannot be made or written."""
 
 
 class DeliveryError(FamacaseError):

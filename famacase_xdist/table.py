@@ -82,7 +82,14 @@ class Setting:
 NO_CALL = "Famacase has no call for it"
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("mode", parse_mode, "off, testops, or embedded (a server of our own)", "mode", "off", qase=True),
+    Setting(
+        "mode",
+        parse_mode,
+        "off, report (files), testops, or embedded (a server of our own)",
+        "mode",
+        "off",
+        qase=True,
+    ),
     Setting(
         "fallback",
         choice("off", "report"),

@@ -64,7 +64,7 @@ GOOD: list[tuple[Callable[[object], Any], object, object]] = [
 ]
 
 A_BOOL = "true or false (also yes, no, on, off, 1, 0)"
-A_MODE = "off, testops, embedded"
+A_MODE = "off, report, testops, embedded"
 A_STATUS = "passed, failed, invalid, skipped, blocked, untested, disabled"
 A_MAPPING = f"source=target pairs with a comma between, of: {A_STATUS}"
 A_HOST = "the address of a Famacase server, such as https://famacase.example.com"
@@ -76,8 +76,6 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
     (values.parse_text, ["a"], "a text"),
     *((values.parse_bool, word, A_BOOL) for word in ("", "tru", "2", None, [])),
     *((values.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
-    (values.parse_mode, "report", f"{A_MODE}; report is not there yet"),
-    (values.parse_mode, "testops_multi", f"{A_MODE}; testops_multi is not there yet"),
     *((values.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
     (values.parse_list, [["a"]], "a text"),
     (values.parse_list, [None], "a text"),

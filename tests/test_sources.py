@@ -268,7 +268,7 @@ def test_only_our_own_forms_turn_us_on(modes: dict[str, str], mode: str, configu
 def test_a_mode_that_is_none_is_named_with_source_and_what_is_allowed(configure: Configure) -> None:
     with pytest.raises(SettingsError) as caught:
         configure({"FAMACASE_": {"mode": "testop"}}).mode()
-    assert str(caught.value) == "FAMACASE_MODE: 'testop' is not allowed; allowed is off, testops, embedded"
+    assert str(caught.value) == "FAMACASE_MODE: 'testop' is not allowed; allowed is off, report, testops, embedded"
 
 
 BAD = {
@@ -515,7 +515,7 @@ def test_bad_values_stop_pytest_before_collection_with_one_error(suite: Suite) -
 def test_a_mode_that_is_none_stops_pytest(suite: Suite) -> None:
     said = _usage_errors(suite, FAMACASE_MODE="testop")
 
-    assert "FAMACASE_MODE: 'testop' is not allowed; allowed is off, testops, embedded" in said
+    assert "FAMACASE_MODE: 'testop' is not allowed; allowed is off, report, testops, embedded" in said
 
 
 def test_missing_settings_stop_pytest(suite: Suite) -> None:
