@@ -114,7 +114,7 @@ class Report:
                 return None
             return attachment_form(attachment_id, name, mime, str(self._shown / "attachments" / file))
 
-        form = result_form(json.loads(body), attach)
+        form = result_form(json.loads(body), attach, head.projects)
         form["message"] = wire.noted(form["message"], missing)
         try:
             self._write("results", head.id, form)

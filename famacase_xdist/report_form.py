@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -17,12 +17,12 @@ Attach = Callable[[Mapping[str, Any]], dict[str, Any] | None]
 _COUNTED = ("passed", "failed", "skipped", "blocked", "invalid")
 
 
-def result_form(result: Mapping[str, Any], attach: Attach) -> dict[str, Any]:
-    """Give the report's form of a result, which is in the form of reporter-api.md."""
+def result_form(result: Mapping[str, Any], attach: Attach, projects: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Give the report's form of a result, which is in the form of reporter-api.md; `projects` has ids by project."""
     suites = result.get("relations", {}).get("suite", {}).get("data", ())
     return {
         **{name: value for name, value in result.items() if name != "ignore"},
-        "testops_project_mapping": result.get("testops_project_mapping"),
+        "testops_project_mapping": dict(projects) or None,
         "attachments": _attached(result["attachments"], attach),
         "steps": [_step_form(step, None, attach) for step in result["steps"]],
         "relations": {"suite": {"data": [{"public_id": None, "title": suite["title"]} for suite in suites]}},
