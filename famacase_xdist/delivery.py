@@ -14,11 +14,12 @@ from pathlib import Path
 
 import platformdirs
 
-from . import __version__, summary, wire
+from . import __version__, fallback, summary, wire
 from .api import Api
 from .errors import FamacaseError, OutboxError
 from .intake import Outcome, Say
 from .outbox import Outbox
+from .report import Report
 from .run import Place, Run
 from .sender import Sender
 from .settings import Settings
@@ -61,6 +62,8 @@ class Delivery:
         self._settings = settings
         self._server = server
         self._directory = Path.cwd()
+        # Now, because a report says when its session began.
+        self._fallback = Report(settings, self._directory) if settings.fallback == "report" else None
         path = new_outbox_path(settings)
         self.run = Run.from_settings(settings, Place(path, server.scope(settings.project)))
         self._transport = HttpTransport(server.token, client_header())
@@ -124,6 +127,7 @@ class Delivery:
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         self._problems += self.run.notes
+        where = tuple(self._where(undelivered))
         is_done = self.run.is_open and not undelivered and not self.run.is_owed
         self._transport.close()
         self._outbox.close(delete=is_done)
@@ -134,11 +138,13 @@ class Delivery:
             causes,
             tuple(self._problems),
             tuple(filter(None, kept)),
-            tuple(self._where()),
+            where,
         )
 
-    def _where(self) -> Iterator[str]:
+    def _where(self, undelivered: int) -> Iterator[str]:
         yield from summary.run_lines(self.run)
+        if self._fallback is not None and undelivered and not self.run.is_open:
+            yield from fallback.write(self._fallback, self._outbox)
         if self._server.database is not None and self.run.is_open:
             yield summary.embedded_hint(self.run, self._server.database, self._directory)
 
