@@ -18,6 +18,7 @@ import pytest
 
 from . import recorder, resend, summary
 from .channel import DirectSink
+from .deliveries import Deliveries
 from .delivery import Delivery, Server
 from .errors import FamacaseError
 from .intake import Destination, Intake, Outcome
@@ -98,6 +99,8 @@ class Controller:
         if self._settings.mode == "report":
             return Report(self._settings, Path(self._config.invocation_params.dir))
         server = Server(self._settings.host, self._settings.token)
+        if self._settings.mode == "testops_multi":
+            return Deliveries(self._settings, server)
         if self._settings.mode == "embedded":
             from .server.process import EmbeddedServer
 
@@ -115,8 +118,8 @@ class Controller:
 
     def pytest_report_header(self) -> list[str]:
         """Say where the results go."""
-        where = self._intake.header() if self._intake else f"famacase: nothing is reported: {self._problem}"
-        return [where, *filter(None, [self._leftovers])]
+        where = self._intake.header() if self._intake else [f"famacase: nothing is reported: {self._problem}"]
+        return [*where, *filter(None, [self._leftovers])]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -84,9 +84,9 @@ class Delivery:
         """Whether what is not delivered outlives the session."""
         return self._outbox.path is not None and not self._outbox.trouble
 
-    def header(self) -> str:
+    def header(self) -> list[str]:
         """Name project and run."""
-        return summary.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)
+        return [summary.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)]
 
     def start(self, say: Say) -> None:
         """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`.
@@ -94,10 +94,19 @@ class Delivery:
         Args:
             say: Told whom it waits for, where another session has a run key's lock for long.
         """
+        self.begin()
+        self.wait(say, time.monotonic() + START_PATIENCE)
+
+    def begin(self) -> None:
+        """Let the sender open the run; returns at once."""
         self._sender.start()
-        if not self.run.settled.wait(WAIT_IN_SILENCE) and (holder := self.run.waits_for):
+
+    def wait(self, say: Say, deadline: float) -> None:
+        """Wait for the run, at most until `deadline` of the monotonic clock; see `start`."""
+        silent_until = deadline - START_PATIENCE + WAIT_IN_SILENCE
+        if not self.run.settled.wait(max(0.0, silent_until - time.monotonic())) and (holder := self.run.waits_for):
             say(f"waiting for the run key's lock: {holder}")
-        self.run.settled.wait(START_PATIENCE - WAIT_IN_SILENCE)
+        self.run.settled.wait(max(0.0, deadline - time.monotonic()))
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
         """Deliver what is left, leave the run, which the last session completes, and close everything.
@@ -108,7 +117,7 @@ class Delivery:
             timeout: In seconds.
             is_finished: Whether all tests ran that were to run.
         """
-        self._outbox.remember(is_finished=is_finished)
+        self.close(is_finished=is_finished)
         self._sender.flush(timeout, is_finished=is_finished)
         undelivered = self._outbox.undelivered()
         if undelivered and not self._sender.is_idle:
@@ -116,6 +125,11 @@ class Delivery:
             with contextlib.suppress(FamacaseError):
                 self.run.leave(self._api, undelivered=undelivered, is_finished=is_finished, patience=LAST_WORD)
         return self._close(undelivered)
+
+    def close(self, *, is_finished: bool) -> None:
+        """Let the sender deliver what is left and leave the run; returns at once."""
+        self._outbox.remember(is_finished=is_finished)
+        self._sender.close(is_finished=is_finished)
 
     def _close(self, undelivered: int) -> Outcome:
         causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())

@@ -60,8 +60,8 @@ class Destination(Protocol):
             FamacaseError: Nothing can be reported.
         """
 
-    def header(self) -> str:
-        """Give the line of the session's header."""
+    def header(self) -> list[str]:
+        """Give the lines of the session's header."""
 
     def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
         """Take frames that must not get lost; one thread at a time.

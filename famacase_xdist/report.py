@@ -80,9 +80,9 @@ class Report:
         except OSError as error:
             raise ReportError(f"the report in {self._shown} cannot be written: {error.strerror or error}") from None
 
-    def header(self) -> str:
+    def header(self) -> list[str]:
         """Name the directory."""
-        return f"famacase: report in {self._shown}"
+        return [f"famacase: report in {self._shown}"]
 
     def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
         """Write results and attachments; what cannot be written is counted."""

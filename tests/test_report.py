@@ -311,7 +311,7 @@ def test_a_second_session_writes_its_report_beside_the_first_ones(opened: Open, 
     second, theirs = opened(said=said.append), result("test_second")
     second.keep([theirs])
 
-    name = second.header().rpartition(" ")[2]
+    name = second.header()[0].rpartition(" ")[2]
     assert said == [f"another session writes its report to report; this one's is in {name}"]
     assert re.fullmatch(r"report-[\da-f]{8}", name)
     assert written(tmp_path, mine)["title"] == "test_first"
@@ -321,7 +321,7 @@ def test_a_second_session_writes_its_report_beside_the_first_ones(opened: Open, 
 def test_a_session_that_has_ended_lets_go_of_the_directory(opened: Open) -> None:
     finish(opened())
 
-    assert opened().header() == "famacase: report in report"
+    assert opened().header() == ["famacase: report in report"]
 
 
 def test_a_directory_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> None:
