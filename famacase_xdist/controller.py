@@ -18,10 +18,13 @@ import pytest
 
 from . import conflicts, plan, recorder, resend, selection, summary
 from .channel import DirectSink
-from .delivery import Delivery, Outcome, Server, state_dir
+from .deliveries import Deliveries
+from .delivery import Delivery, Server, new_outbox_path, state_dir
 from .errors import FamacaseError
+from .intake import Destination, Intake, Outcome
 from .ledger import Began, Crashed, Ledger, NotCollected, Received, Reported
 from .log import Recording, log
+from .report import Report
 from .settings import Settings
 from .sources import described
 from .termination import Termination
@@ -64,7 +67,7 @@ class Controller:
         )
         self._termination = Termination()
         self._server: EmbeddedServer | None = None
-        self._delivery: Delivery | None = None
+        self._intake: Intake | None = None
         self._outcome: Outcome | None = None
         self._cases: frozenset[int] | None = None
         self._recording: Recording | None = None
@@ -83,7 +86,7 @@ class Controller:
         """Open the run before the header is printed and before xdist starts its workers."""
         self._leftovers = resend.leftover_line(self._settings)
         try:
-            self._delivery = self._start()
+            self._intake = self._start()
         except FamacaseError as error:
             self._problem = str(error)
             self._stop_server()
@@ -101,29 +104,45 @@ class Controller:
             sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
             recorder.install(self._config, self._settings, sink, MAIN)
 
-    def _start(self) -> Delivery:
-        server = Server(self._settings.host, self._settings.token)
-        if self._settings.mode == "embedded":
-            from .server.process import EmbeddedServer
+    def _start(self) -> Intake:
+        destination = self._destination()
+        destination.start(self._say)
+        return Intake(self._settings, self._ledger, destination, is_immediate=not self._is_distributed)
 
-            self._server = EmbeddedServer(self._database, self._settings.project)
-            self._server.start()
-            server = Server(self._server.url, self._server.token, self._database)
-        self._record(server)
+    def _destination(self) -> Destination:
+        """Choose where the results go; nothing else here knows."""
+        if self._settings.mode == "report":
+            self._record(self._settings.token)
+            return Report(self._settings, Path(self._config.invocation_params.dir))
+        server = self._served() if self._settings.mode == "embedded" else self._configured()
+        self._record(server.token)
+        if self._settings.mode == "testops_multi":
+            return Deliveries(self._settings, server)
         if self._settings.testops_plan_id is not None:
             # Before the run is made, and before a worker starts: all have to select the same tests.
             self._cases = plan.load(self._settings, server, self._say)
-        delivery = Delivery(self._settings, server, self._ledger, is_immediate=not self._is_distributed)
-        if self._recording is not None and self._settings.logging_file:
-            self._recording.write_to(state_dir(self._settings) / "log" / f"{delivery.session}.log")
-        delivery.start(self._say)
-        return delivery
+        return Delivery(self._settings, server)
 
-    def _record(self, server: Server) -> None:
+    def _configured(self) -> Server:
+        return Server(self._settings.host, self._settings.token)
+
+    def _served(self) -> Server:
+        """Start a server of our own."""
+        from .server.process import EmbeddedServer
+
+        database = self._config.rootpath / ".famacase" / "famacase.sqlite3"
+        self._server = EmbeddedServer(database, self._settings.project)
+        self._server.start()
+        return Server(self._server.url, self._server.token, database)
+
+    def _record(self, token: str) -> None:
         """Listen to what we do, where DEBUG or LOGGING_FILE asks for that."""
         if self._settings.debug or self._settings.logging_file:
-            self._recording = Recording(TokenAuth(server.token).masked)
+            self._recording = Recording(TokenAuth(token).masked)
             self._recording.start()
+            if self._settings.logging_file:
+                name = f"{new_outbox_path(self._settings).stem}.log"
+                self._recording.write_to(state_dir(self._settings) / "log" / name)
             for name, (value, source) in described(self._settings).items():
                 log.info("setting %s = %s (%s)", name, value, source)
 
@@ -143,21 +162,15 @@ class Controller:
             reporter.write_line(f"famacase: {line}")
 
     def pytest_report_header(self) -> list[str]:
-        """Name project and run."""
-        if self._delivery is None:
-            lines = [f"famacase: nothing is reported: {self._problem}"]
-        else:
-            lines = [self._header_line(self._delivery)]
-        lines += summary.notes(self._settings, self._cases)
-        return [*lines, *filter(None, [conflicts.header_line(self._config), self._leftovers])]
-
-    def _header_line(self, delivery: Delivery) -> str:
-        return summary.header_line(self._settings.project, delivery.run, is_on_disk=delivery.is_on_disk)
+        """Say where the results go, and what else the settings give reason to say."""
+        where = self._intake.header() if self._intake else [f"famacase: nothing is reported: {self._problem}"]
+        notes = summary.notes(self._settings, self._cases)
+        return [*where, *notes, *filter(None, [conflicts.header_line(self._config), self._leftovers])]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give a worker that is about to start its channel and settings; also the one that replaces a crashed one."""
-        if self._delivery is None:
+        if self._intake is None:
             return
         channel = node.gateway.newchannel()
         channel.setcallback(partial(self._receive, node.gateway.id))
@@ -174,8 +187,8 @@ class Controller:
             self._enter(Received(worker, message))
 
     def _enter(self, event: Any) -> None:
-        if self._delivery is not None:
-            self._delivery.put(event)
+        if self._intake is not None:
+            self._intake.put(event)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Take a module that could not be collected, or was skipped as a whole."""
@@ -202,8 +215,8 @@ class Controller:
 
         Called in one process only, after the recorder's wrapper has begun and before any fixture.
         """
-        if self._delivery is not None:
-            self._delivery.settle()
+        if self._intake is not None:
+            self._intake.settle()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take pytest's own report of a phase, or xdist's of a crash."""
@@ -251,35 +264,28 @@ class Controller:
         if self._is_said or self._pid != os.getpid():
             return []
         self._is_said = True
-        if self._delivery is None or self._outcome is None:
+        if self._intake is None or self._outcome is None:
             return [f"nothing was reported: {self._problem}"]
-        lines = list(summary.section(self._delivery.run, self._ledger, self._outcome, self._settings))
+        lines = list(summary.section(self._ledger, self._outcome, self._settings))
         if self._recording is not None and self._recording.trouble:
             lines.append(f"problem: no log file: {self._recording.trouble}")
-        if self._settings.mode == "embedded" and self._delivery.run.is_open:
-            cwd = Path(self._config.invocation_params.dir)
-            lines.append(summary.embedded_hint(self._delivery.run, self._database, cwd))
         return lines
-
-    @property
-    def _database(self) -> Path:
-        return self._config.rootpath / ".famacase" / "famacase.sqlite3"
 
     def _finish(self, *, is_interrupted: bool, is_finished: bool) -> None:
         # A test may fork; the child's copy of this object has nothing to deliver.
         if self._pid != os.getpid():
             return
-        if self._delivery is not None and self._outcome is None:
+        if self._intake is not None and self._outcome is None:
             timeout = self._settings.flush_timeout
             try:
                 seconds = min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout
-                self._outcome = self._delivery.finish(seconds, is_finished=is_finished)
+                self._outcome = self._intake.finish(seconds, is_finished=is_finished)
             except KeyboardInterrupt:
                 # Ctrl-C again: what is not delivered by now stays in the outbox.
-                self._outcome = self._delivery.finish(0, is_finished=False)
+                self._outcome = self._intake.finish(0, is_finished=False)
             except Exception as error:
                 # A mistake of ours must not become the suite's.
-                self._delivery, self._problem = None, f"internal error: {error!r}; results stay in the outbox"
+                self._intake, self._problem = None, f"internal error: {error!r}; results stay in the outbox"
         self._stop_server()
 
     def _stop_server(self) -> None:

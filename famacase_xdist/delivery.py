@@ -1,4 +1,4 @@
-"""Ledger, inbox, outbox, sender and run of one session, put together, and taken apart under one deadline."""
+"""Results on their way to a server: outbox, sender and run of one session, taken apart under one deadline."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ import platform
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
 
-from . import __version__, wire
+from . import __version__, fallback, summary, wire
 from .api import Api
 from .errors import FamacaseError, OutboxError
-from .inbox import Inbox
-from .ledger import Event, Ledger, size_of
-from .mask import Mask
+from .intake import Outcome, Say
 from .outbox import Outbox
+from .report import Report
 from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
@@ -55,42 +54,18 @@ class Server:
         return str(self.database or self.host), project
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a session's results.
-
-    Attributes:
-        delivered: Results that the server acknowledged, by status.
-        undelivered: Results that it did not.
-        causes: Why, and how many for each reason.
-        problems: What else went wrong, a line each.
-        outbox: The file that holds what was not delivered; None where nothing is left, or all was in memory.
-        notes: What the tests' own marks give reason to say, a line each.
-    """
-
-    delivered: Counter[str]
-    undelivered: int
-    causes: Counter[str]
-    problems: tuple[str, ...]
-    outbox: Path | None
-    notes: tuple[str, ...] = ()
-
-
 class Delivery:
-    """The controller's half of the way of a result.
+    """The destination that is a project on a server."""
 
-    Args:
-        is_immediate: Whether `begin` puts what came before on disk; for a session of one process.
-    """
-
-    def __init__(self, settings: Settings, server: Server, ledger: Ledger, *, is_immediate: bool) -> None:
+    def __init__(self, settings: Settings, server: Server) -> None:
+        self.secret = server.token
         self._settings = settings
-        self._ledger = ledger
-        self._mask = Mask(server.token)
+        self._server = server
+        self._directory = Path.cwd()
+        # Now, because a report says when its session began.
+        self._fallback = Report(settings, self._directory) if settings.fallback == "report" else None
         path = new_outbox_path(settings)
-        home = Home(path, server.scope(settings.project))
-        self.session = home.session
-        self.run = Run.from_settings(settings, home)
+        self.run = Run.from_settings(settings, Home(path, server.scope(settings.project)))
         self._transport = HttpTransport(server.token, client_header())
         self._api = Api(self._transport, server.host, settings.project, timeout=settings.timeout)
         self._outbox, self._problems = _open_outbox(path)
@@ -102,25 +77,36 @@ class Delivery:
             **self.run.facts(),
         )
         self._sender = Sender(self._api, self._outbox, self.run, settings)
-        self._inbox: Inbox[Event] = Inbox(self._store, self._outbox.sync, size_of, is_immediate=is_immediate)
-        self.put = self._inbox.put
-        self.settle = self._inbox.settle
+        self.sync = self._outbox.sync
 
     @property
     def is_on_disk(self) -> bool:
         """Whether what is not delivered outlives the session."""
         return self._outbox.path is not None and not self._outbox.trouble
 
-    def start(self, say: Callable[[str], None]) -> None:
+    def header(self) -> list[str]:
+        """Name project and run."""
+        return [summary.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)]
+
+    def start(self, say: Say) -> None:
         """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`.
 
         Args:
             say: Told whom it waits for, where another session has a run key's lock for long.
         """
+        self.begin()
+        self.wait(say, time.monotonic() + START_PATIENCE)
+
+    def begin(self) -> None:
+        """Let the sender open the run; returns at once."""
         self._sender.start()
-        if not self.run.settled.wait(WAIT_IN_SILENCE) and (holder := self.run.waits_for):
+
+    def wait(self, say: Say, deadline: float) -> None:
+        """Wait for the run, at most until `deadline` of the monotonic clock; see `start`."""
+        silent_until = deadline - START_PATIENCE + WAIT_IN_SILENCE
+        if not self.run.settled.wait(max(0.0, silent_until - time.monotonic())) and (holder := self.run.waits_for):
             say(f"waiting for the run key's lock: {holder}")
-        self.run.settled.wait(START_PATIENCE - WAIT_IN_SILENCE)
+        self.run.settled.wait(max(0.0, deadline - time.monotonic()))
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
         """Deliver what is left, leave the run, which the last session completes, and close everything.
@@ -129,20 +115,21 @@ class Delivery:
 
         Args:
             timeout: In seconds.
-            is_finished: Whether pytest came to its end; a session that left tests undone has not finished all the same.
+            is_finished: Whether all tests ran that were to run.
         """
-        deadline = time.monotonic() + timeout
-        self._inbox.seal()
-        self._keep(self._ledger.close(report_not_run=self._settings.not_run))
-        is_finished = is_finished and not self._ledger.not_run
-        self._outbox.remember(is_finished=is_finished)
-        self._sender.flush(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
+        self.close(is_finished=is_finished)
+        self._sender.flush(timeout, is_finished=is_finished)
         undelivered = self._outbox.undelivered()
         if undelivered and self.run.is_owed:
             # Our own thread had no time for it. What stays behind keeps the run open, so no request is made here.
             with contextlib.suppress(FamacaseError):
                 self.run.leave(self._api, undelivered=undelivered, is_finished=is_finished, patience=LAST_WORD)
         return self._close(undelivered)
+
+    def close(self, *, is_finished: bool) -> None:
+        """Let the sender deliver what is left and leave the run; returns at once."""
+        self._outbox.remember(is_finished=is_finished)
+        self._sender.close(is_finished=is_finished)
 
     def _close(self, undelivered: int) -> Outcome:
         causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())
@@ -156,29 +143,31 @@ class Delivery:
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         self._problems += self.run.notes
+        where = tuple(self._where(undelivered))
         is_done = self.run.is_open and not undelivered and not self.run.is_owed
         self._transport.close()
         self._outbox.close(delete=is_done)
-        kept = None if is_done or self._outbox.trouble else self._outbox.path
-        notes = tuple(map(self._mask.text, self._ledger.notes))
-        return Outcome(self._sender.delivered, undelivered, causes, tuple(self._problems), kept, notes)
+        kept = [] if is_done or self._outbox.trouble else [self._outbox.path]
+        return Outcome(
+            self._sender.delivered,
+            undelivered,
+            causes,
+            tuple(self._problems),
+            tuple(filter(None, kept)),
+            where,
+        )
 
-    def _store(self, events: Sequence[Event]) -> None:
-        """Enter events into the books and keep what comes of them; one thread at a time."""
-        try:
-            self._keep(self._ledger.enter(events))
-        except Exception as error:
-            # A mistake of ours must end neither the inbox's thread nor a test.
-            self._problems.append(f"internal error: {error!r}")
+    def _where(self, undelivered: int) -> Iterator[str]:
+        yield from summary.run_lines(self.run)
+        if self._fallback is not None and undelivered and not self.run.is_open:
+            yield from fallback.write(self._fallback, self._outbox)
+        if self._server.database is not None and self.run.is_open:
+            yield summary.embedded_hint(self.run, self._server.database, self._directory)
 
-    def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
-        clean = [each for frame in frames for each in self._mask.clean(frame)]
-        try:
-            self._outbox.put(clean)
-        except OutboxError as error:
-            self._problems.append(f"results were lost: {error}")
-            return
-        self._sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in clean))
+    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        """Put frames into the outbox, and let the sender know."""
+        self._outbox.put(frames)
+        self._sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in frames))
 
 
 def client_header() -> str:

@@ -7,6 +7,7 @@
     ├── OutboxError         the file that holds undelivered results cannot be used
     ├── PlanError           the test plan is not there, or has no cases
     ├── SharingError        a run key cannot be shared: the state directory cannot be used
+    ├── ReportError         the file report cannot be written
     ├── ServerStartError    the embedded server did not start (server/process.py)
     └── DeliveryError       a request to Famacase did not succeed
         ├── LockTimeout     the lock of a run key did not come in time
@@ -38,6 +39,10 @@ class PlanError(FamacaseError):
 
 class SharingError(FamacaseError):
     """A run key cannot be shared: its place in the state directory cannot be read or written."""
+
+
+class ReportError(FamacaseError):
+    """The directory of the file report cannot be made or written."""
 
 
 class DeliveryError(FamacaseError):

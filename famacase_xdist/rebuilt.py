@@ -65,7 +65,8 @@ def result(
         "attempt_index": attempt,
         "is_rerun": attempt > 1,
     }
-    head = wire.ResultHead(content["id"], nodeid, status, attempt)
+    projects = content.pop(wire.PROJECTS, None) or {}
+    head = wire.ResultHead(content["id"], nodeid, status, attempt, projects=projects)
     return wire.Frame(head, wire.to_json(content))
 
 

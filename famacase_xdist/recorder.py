@@ -201,6 +201,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             self._note(item)
         if is_scenario or self._says_more_than_nodeid(item):
             description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
+            description[wire.PROJECTS] = self.runtime.result.testops_project_mapping
             self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
 
     def _says_more_than_nodeid(self, item: pytest.Item) -> bool:
@@ -302,7 +303,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         content = payload.result_payload(result, self._settings, attach)
         content["message"] = wire.noted(content["message"], notes)
         head = wire.ResultHead(
-            result.id, self._nodeid, content["execution"]["status"], self._attempt, tuple(dict.fromkeys(digests))
+            result.id,
+            self._nodeid,
+            content["execution"]["status"],
+            self._attempt,
+            tuple(dict.fromkeys(digests)),
+            result.testops_project_mapping or {},
         )
         return wire.encode_result(head, content)
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from .errors import SettingsError
 from .table import BY_NAME, SETTINGS
+from .values import Projects, run_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Settings:
     testops_configurations_create_if_not_exists: bool = False
     testops_run_external_link_type: str | None = None
     testops_run_external_link_url: str | None = None
+    testops_multi: Projects | None = None
     environment: str | None = None
     root_suite: str | None = None
     exclude_params: tuple[str, ...] = ()
@@ -98,14 +100,34 @@ class Settings:
         }
         return cls(**known)
 
+    def of_each_project(self) -> dict[str, Settings]:
+        """Give, by code, what a project of mode testops_multi has for settings: its own, and what all share."""
+        shared: dict[str, Any] = {"mode": "testops", "testops_plan_id": None, "testops_multi": None}
+        if self.testops_run_id is not None and run_id_of(self.testops_run_id) is not None:
+            shared["testops_run_id"] = None  # a number is one project's; a key each project has its own of
+        return {
+            own["testops_project"]: dataclasses.replace(
+                self,
+                **{**shared, "report_connection_path": self.report_connection_path / own["testops_project"], **own},
+                sources={**self.sources, **dict.fromkeys(own, "testops_multi")},
+            )
+            for own in (self.testops_multi.settings if self.testops_multi else ())
+        }
+
     def check_complete(self) -> None:
         """Check that reporting can start.
 
         Raises:
             SettingsError: The server's address, token or project is missing.
         """
+        who = f"mode {self.mode} (from {self.sources.get('mode', 'default')}) also"
         if self.mode == "testops":
-            self.check_reachable(f"mode testops (from {self.sources.get('mode', 'default')}) also")
+            self.check_reachable(who)
+        elif self.mode == "testops_multi":
+            if self.testops_multi is None:
+                raise SettingsError(f"{who} needs testops_multi in famacase.config.json or qase.config.json")
+            for settings in self.of_each_project().values():
+                settings.check_reachable(who)
 
     def check_reachable(self, who: str) -> None:
         """Check that the server can be asked, whatever the mode is; `who` needs it.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sized
 from pathlib import Path
 
-from .delivery import Outcome
+from .intake import Outcome
 from .ledger import Ledger
 from .record import COMPLETED_ELSEWHERE
 from .run import Run
@@ -43,8 +43,8 @@ def idle_line(settings: Settings) -> str:
     return f"Famacase has no call for {', '.join(idle)}: nothing comes of {them}" if idle else ""
 
 
-def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:
-    """Give the lines of the section at the end."""
+def run_lines(run: Run) -> Iterator[str]:
+    """Say which run holds the results."""
     if run.is_open:
         yield f"run {run.id}: {run.url} ({completion(run.completed, run.why_open)})"
         if run.public_url:
@@ -53,17 +53,23 @@ def section(run: Run, ledger: Ledger, outcome: Outcome, settings: Settings) -> I
             yield f"it continues run {run.continues}, which was completed before"
     else:
         yield "no run was opened"
+
+
+def section(ledger: Ledger, outcome: Outcome, settings: Settings) -> Iterator[str]:
+    """Give the lines of the section at the end."""
+    yield from outcome.where
     yield _books(ledger, outcome)
     for reason, count in outcome.causes.most_common() if settings.undelivered != "ignore" else ():
-        yield f"undelivered {count}: {reason}"
+        yield f"{outcome.words[1]} {count}: {reason}"
     for note in outcome.notes[:MOST_NOTES]:
         yield f"note: {note}"
     if len(outcome.notes) > MOST_NOTES:
         yield f"note: {len(outcome.notes) - MOST_NOTES} more of this kind"
     for problem in outcome.problems:
         yield f"problem: {problem}"
-    if outcome.outbox is not None:
-        yield f"kept in {outcome.outbox}"
+    for outbox in outcome.outboxes:
+        yield f"kept in {outbox}"
+    if outcome.outboxes:
         yield f"to send what was kept: {resend_command(settings)}"
 
 
@@ -98,8 +104,8 @@ def embedded_hint(run: Run, database: Path, cwd: Path) -> str:
 def _books(ledger: Ledger, outcome: Outcome) -> str:
     parts = [
         f"collected {ledger.collected}",
-        f"delivered {_counted(outcome.delivered)}",
-        f"undelivered {outcome.undelivered}",
+        f"{outcome.words[0]} {_counted(outcome.delivered)}",
+        f"{outcome.words[1]} {outcome.undelivered}",
         f"not run {ledger.not_run}",
     ]
     rare = {

@@ -22,6 +22,7 @@ from .values import (
     parse_pairs,
     parse_path,
     parse_profilers,
+    parse_projects,
     parse_run,
     parse_shard,
     parse_slug,
@@ -84,7 +85,14 @@ class Setting:
 NO_CALL = "Famacase has no call for it"
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("mode", parse_mode, "off, testops, or embedded (a server of our own)", "mode", "off", qase=True),
+    Setting(
+        "mode",
+        parse_mode,
+        "off, report (files), testops, testops_multi (several projects), or embedded (a server of our own)",
+        "mode",
+        "off",
+        qase=True,
+    ),
     Setting(
         "fallback",
         choice("off", "report"),
@@ -165,6 +173,13 @@ SETTINGS: tuple[Setting, ...] = (
         "testops.run.externalLink.link",
         qase=True,
         is_idle=True,
+    ),
+    Setting(
+        "testops_multi",
+        parse_projects,
+        "the projects of mode testops_multi, an object or its JSON",
+        "testops_multi",
+        qase=True,
     ),
     Setting("environment", parse_text, "slug of the environment", "environment", qase=True),
     Setting("root_suite", parse_text, "suite in front of all suites", "rootSuite", qase=True, worker=True),

@@ -16,13 +16,15 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 #: Longest text in a result, in characters; what is longer is cut and says so (a request holds 128 MiB).
 MAX_TEXT = 8 * 1024 * 1024
 #: Bytes of an attachment in one frame, so that neither side ever holds a large one twice.
 PIECE_BYTES = 1024 * 1024
+#: Where the description of a test that starts has what a result has in its head: test case ids by project.
+PROJECTS = "testops_project_mapping"
 
 _HEAD = struct.Struct(">cI")
 
@@ -37,6 +39,7 @@ class ResultHead:
         status: One of the server's statuses.
         attempt: 1 for the first attempt.
         contents: Digests of the attachments that the body refers to.
+        projects: Test case ids by project, where the test says which projects it belongs to.
     """
 
     id: str
@@ -44,6 +47,7 @@ class ResultHead:
     status: str
     attempt: int = 1
     contents: tuple[str, ...] = ()
+    projects: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

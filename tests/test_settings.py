@@ -18,7 +18,7 @@ from famacase_xdist import values
 from famacase_xdist.errors import SettingsError
 from famacase_xdist.settings import Settings
 from famacase_xdist.table import BY_NAME, SETTINGS
-from famacase_xdist.values import STATUSES, number
+from famacase_xdist.values import STATUSES, Projects, number
 
 COMPLETE = Settings(
     mode="testops",
@@ -45,6 +45,7 @@ GOOD: list[tuple[Callable[[object], Any], object, object]] = [
     (values.parse_mode, " TestOps ", "testops"),
     (values.parse_mode, "embedded", "embedded"),
     *((values.parse_status, status.upper(), status) for status in STATUSES),
+    (values.parse_projects, {"projects": [{"code": "A"}]}, Projects("A", ({"testops_project": "A"},))),
     (values.parse_list, "a, b,,c ,", ("a", "b", "c")),
     (values.parse_list, ["a, b", "", 3], ("a, b", "3")),
     (values.parse_list, "", ()),
@@ -64,7 +65,7 @@ GOOD: list[tuple[Callable[[object], Any], object, object]] = [
 ]
 
 A_BOOL = "true or false (also yes, no, on, off, 1, 0)"
-A_MODE = "off, testops, embedded"
+A_MODE = "off, report, testops, testops_multi, embedded"
 A_STATUS = "passed, failed, invalid, skipped, blocked, untested, disabled"
 A_MAPPING = f"source=target pairs with a comma between, of: {A_STATUS}"
 A_HOST = "the address of a Famacase server, such as https://famacase.example.com"
@@ -76,9 +77,32 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
     (values.parse_text, ["a"], "a text"),
     *((values.parse_bool, word, A_BOOL) for word in ("", "tru", "2", None, [])),
     *((values.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
-    (values.parse_mode, "report", f"{A_MODE}; report is not there yet"),
-    (values.parse_mode, "testops_multi", f"{A_MODE}; testops_multi is not there yet"),
     *((values.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
+    *(
+        (values.parse_projects, raw, values._A_PROJECT)
+        for raw in (
+            "",
+            "{",
+            {},
+            [],
+            {"projects": []},
+            {"projects": [{}]},
+            {"projects": [{"code": "A", "run": {"tilte": 1}}]},
+        )
+    ),
+    *(
+        (values.parse_projects, raw, f"{values._A_PROJECT}; each code once, and default_project is one of them")
+        for raw in (
+            {"projects": [{"code": "A"}, {"code": "A"}]},
+            {"projects": [{"code": "A"}], "default_project": "B"},
+            {"projects": [{"code": "A"}], "defaultProject": "A"},
+        )
+    ),
+    (
+        values.parse_projects,
+        {"projects": [{"code": "A", "plan": {"id": "x"}}]},
+        "for plan.id of a project a number of 1 or more",
+    ),
     (values.parse_list, [["a"]], "a text"),
     (values.parse_list, [None], "a text"),
     *(
@@ -288,6 +312,42 @@ def test_all_that_is_missing_is_named_at_once() -> None:
 def test_the_address_that_a_suite_still_has_from_qase_is_refused(host: str) -> None:
     with pytest.raises(SettingsError, match="Qase's own server"):
         dataclasses.replace(COMPLETE, api_url=None, testops_api_host=host).check_complete()
+
+
+MULTI = dataclasses.replace(
+    COMPLETE,
+    mode="testops_multi",
+    testops_project=None,
+    testops_plan_id=1,
+    testops_multi=Projects(
+        "ONE", ({"testops_project": "ONE", "environment": "staging"}, {"testops_project": "TWO", "testops_run_id": "7"})
+    ),
+    environment="production",
+    sources={},
+)
+
+
+def test_each_project_has_its_own_settings_and_the_shared_ones() -> None:
+    one, two = dataclasses.replace(MULTI, testops_run_id="nightly").of_each_project().values()
+
+    assert (one.project, one.environment, one.testops_run_id) == ("ONE", "staging", "nightly")
+    assert (two.project, two.environment, two.testops_run_id) == ("TWO", "production", "7")
+    assert one.report_connection_path == Path("build/qase-report/ONE")
+    assert "testops_run_id" in two.sources
+    assert "testops_run_id" not in one.sources
+    assert one.testops_plan_id is None
+
+
+def test_the_number_of_a_run_is_no_projects_unless_it_says_so() -> None:
+    assert dataclasses.replace(MULTI, testops_run_id="3").of_each_project()["ONE"].testops_run_id is None
+
+
+def test_several_projects_are_complete_with_address_token_and_codes() -> None:
+    MULTI.check_complete()
+    with pytest.raises(SettingsError, match=r"needs testops_multi in famacase\.config\.json"):
+        dataclasses.replace(MULTI, testops_multi=None).check_complete()
+    with pytest.raises(SettingsError, match="needs FAMACASE_TESTOPS_API_TOKEN"):
+        dataclasses.replace(MULTI, reporter_token=None, testops_api_token=None).check_complete()
 
 
 def test_an_address_that_only_looks_like_qases_is_taken() -> None:

@@ -15,7 +15,7 @@ from famacase_xdist.errors import SettingsError
 from famacase_xdist.settings import Settings
 from famacase_xdist.sources import Sources
 from famacase_xdist.table import BY_NAME, SETTINGS
-from famacase_xdist.values import parse_run, reference_of, run_id_of
+from famacase_xdist.values import Projects, parse_run, reference_of, run_id_of
 
 #: For each setting a text for the source under test, a text for the weaker ones, and what the first one means.
 SAMPLES: dict[str, tuple[str, str, object]] = {
@@ -32,6 +32,11 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "testops_run_tags": ("a, b", "c", ("a", "b")),
     "testops_batch_size": ("10", "20", 10),
     "environment": ("strong", "weak", "strong"),
+    "testops_multi": (
+        '{"projects": [{"code": "ONE"}]}',
+        '{"projects": [{"code": "TWO"}]}',
+        Projects("ONE", ({"testops_project": "ONE"},)),
+    ),
     "root_suite": ("Strong", "Weak", "Strong"),
     "exclude_params": ("a, b", "c", ("a", "b")),
     "status_mapping": ("invalid=failed", "invalid=passed", {"invalid": "failed"}),
@@ -331,7 +336,10 @@ def test_only_our_own_forms_turn_us_on(modes: dict[str, str], mode: str, configu
 def test_a_mode_that_is_none_is_named_with_source_and_what_is_allowed(configure: Configure) -> None:
     with pytest.raises(SettingsError) as caught:
         configure({"FAMACASE_": {"mode": "testop"}}).mode()
-    assert str(caught.value) == "FAMACASE_MODE: 'testop' is not allowed; allowed is off, testops, embedded"
+    assert (
+        str(caught.value)
+        == "FAMACASE_MODE: 'testop' is not allowed; allowed is off, report, testops, testops_multi, embedded"
+    )
 
 
 BAD = {
@@ -508,6 +516,20 @@ def test_a_mapping_of_statuses_is_a_value_and_not_a_branch(configure: Configure)
     assert _parsed().settings().status_mapping == {"skipped": "blocked"}
 
 
+def test_the_projects_of_our_file_replace_all_of_upstreams(configure: Configure, tmp_path: Path) -> None:
+    projects = [{"code": "ONE", "run": {"title": "First", "id": ""}, "plan": {"id": 3}}, {"code": "TWO"}]
+    for name, content in {
+        "famacase.config.json": {"default_project": "TWO", "projects": projects},
+        "qase.config.json": {"default_project": "ONE", "projects": [{"code": "ONE", "environment": "staging"}]},
+    }.items():
+        (tmp_path / name).write_text(json.dumps({"testops_multi": content}))
+
+    found = configure({}).settings().testops_multi
+
+    one = {"testops_project": "ONE", "testops_run_title": "First", "testops_plan_id": 3}
+    assert found == Projects("TWO", (one, {"testops_project": "TWO"}))
+
+
 def test_an_unknown_key_of_upstreams_file_is_upstreams_affair(configure: Configure) -> None:
     configure({})
     Path("qase.config.json").write_text('{"testops": {"plan": {"id": 3}}, "zzz": 1, "rootSuite": "Root"}')
@@ -578,7 +600,7 @@ def test_bad_values_stop_pytest_before_collection_with_one_error(suite: Suite) -
 def test_a_mode_that_is_none_stops_pytest(suite: Suite) -> None:
     said = _usage_errors(suite, FAMACASE_MODE="testop")
 
-    assert "FAMACASE_MODE: 'testop' is not allowed; allowed is off, testops, embedded" in said
+    assert "FAMACASE_MODE: 'testop' is not allowed; allowed is off, report, testops, testops_multi, embedded" in said
 
 
 def test_missing_settings_stop_pytest(suite: Suite) -> None:

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from famacase_xdist import cli, rebuilt, summary, wire
-from famacase_xdist.delivery import Outcome
+from famacase_xdist.intake import Outcome
 from famacase_xdist.ledger import Ledger, Received
 from famacase_xdist.run import Run
 from famacase_xdist.settings import Settings
@@ -57,8 +57,10 @@ def section(
 ) -> list[str]:
     """Give the lines of the section."""
     found = Counter(causes or {})
-    outcome = Outcome(Counter(delivered or {}), found.total(), found, problems, outbox, notes)
-    return list(summary.section(run or run_with(), ledger or Ledger(), outcome, Settings(**settings)))
+    where = tuple(summary.run_lines(run or run_with()))
+    outboxes = () if outbox is None else (outbox,)
+    outcome = Outcome(Counter(delivered or {}), found.total(), found, problems, outboxes, where, notes=notes)
+    return list(summary.section(ledger or Ledger(), outcome, Settings(**settings)))
 
 
 # The header

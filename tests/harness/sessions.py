@@ -93,6 +93,7 @@ def main(results: int) -> None:
     """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
     from famacase_xdist import rebuilt, wire
     from famacase_xdist.delivery import Delivery, Server
+    from famacase_xdist.intake import Intake
     from famacase_xdist.ledger import Ledger, Received
     from famacase_xdist.sources import Directory, Sources
 
@@ -100,17 +101,18 @@ def main(results: int) -> None:
     tell(ready=True)
     sys.stdin.readline()
     server = Server(settings.host, settings.token)
-    delivery = Delivery(settings, server, Ledger(), is_immediate=True)
+    delivery = Delivery(settings, server)
     said: list[str] = []
     delivery.start(said.append)
+    intake = Intake(settings, Ledger(), delivery, is_immediate=True)
     delivery.run.settled.wait(120)
     tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
     for number in range(results):
         frame = rebuilt.result(f"test_{uuid.uuid4()}.py::test_{number}", "passed", "")
-        delivery.put(Received("main", wire.encode(frame.head, frame.body)))
-    delivery.settle()
+        intake.put(Received("main", wire.encode(frame.head, frame.body)))
+    intake.settle()
     sys.stdin.readline()
-    outcome = delivery.finish(settings.flush_timeout, is_finished=True)
+    outcome = intake.finish(settings.flush_timeout, is_finished=True)
     tell(
         run=delivery.run.id,
         completed=delivery.run.completed,

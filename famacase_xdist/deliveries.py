@@ -1,0 +1,167 @@
+"""The destination that is several projects on one server: a delivery for each, with its own run and its own outbox.
+
+Each project's results are as durable as they would be alone, and one that is refused stops no other. Who dies between
+two outboxes has the test still running in the second one: `resend` says there that it did not end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from . import wire
+from .delivery import START_PATIENCE, Delivery, Server
+from .errors import FamacaseError
+from .intake import Outcome, Say
+from .settings import Settings
+
+#: Test case ids by project; None for those that a result has already.
+Targets = Mapping[str, Sequence[int] | None]
+
+
+class Deliveries:
+    """Delivers each result to the projects that it belongs to."""
+
+    def __init__(self, settings: Settings, server: Server) -> None:
+        self.secret = server.token
+        projects = settings.of_each_project()
+        self._default = settings.testops_multi.default if settings.testops_multi else ""
+        self._deliveries = {code: Delivery(own, server) for code, own in projects.items()}
+        self._running: dict[str, set[str]] = {}
+        self._unknown: Counter[str] = Counter()
+        self._outcomes: dict[str, Outcome] = {}
+
+    def start(self, say: Say) -> None:
+        """Open all runs side by side; see `Delivery.start`."""
+        deadline = time.monotonic() + START_PATIENCE
+        for delivery in self._deliveries.values():
+            delivery.begin()
+        for delivery in self._deliveries.values():
+            delivery.wait(say, deadline)
+
+    def header(self) -> list[str]:
+        """Name each project and its run."""
+        return [line for delivery in self._deliveries.values() for line in delivery.header()]
+
+    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        """Put frames into the outboxes of the projects that they are for.
+
+        Raises:
+            OutboxError: One of them could not take its frames; the others have theirs.
+        """
+        batches: dict[str, list[wire.AnyFrame]] = {}
+        for frame in frames:
+            for code, own in self._routed(frame):
+                batches.setdefault(code, []).append(own)
+        errors = []
+        for code, batch in batches.items():
+            try:
+                self._deliveries[code].keep(batch)
+            except FamacaseError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def sync(self) -> None:
+        """Make all outboxes survive a power failure."""
+        for delivery in self._deliveries.values():
+            delivery.sync()
+
+    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
+        """Finish all deliveries under one deadline."""
+        deadline = time.monotonic() + timeout
+        left = {code: each for code, each in self._deliveries.items() if code not in self._outcomes}
+        for delivery in left.values():
+            delivery.close(is_finished=is_finished)
+        for code, delivery in left.items():
+            seconds = max(0.0, deadline - time.monotonic())
+            self._outcomes[code] = delivery.finish(seconds, is_finished=is_finished)
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        each = self._outcomes.items()
+        causes = Counter({f"{reason} ({code})": n for code, out in each for reason, n in out.causes.items()})
+        unknown = (
+            f"{count} results name project {code}, which is not in testops_multi"
+            for code, count in self._unknown.items()
+        )
+        return Outcome(
+            sum((out.delivered for _, out in each), Counter()),
+            sum(out.undelivered for _, out in each),
+            causes,
+            (*(f"project {code}: {problem}" for code, out in each for problem in out.problems), *unknown),
+            tuple(path for _, out in each for path in out.outboxes),
+            tuple(line for code, out in each for line in _where(code, out)),
+        )
+
+    def _routed(self, frame: wire.AnyFrame) -> Iterator[tuple[str, wire.AnyFrame]]:
+        """Give, by project, what to keep of one frame."""
+        head, body = frame
+        if isinstance(head, wire.ResultHead):
+            targets = self._targets(head.projects, is_counted=True)
+            yield from self._ended(head.nodeid, set(targets))
+            for code, ids in targets.items():
+                yield code, _own(wire.Frame(head, body), code, ids)
+        elif isinstance(head, wire.BegunHead):
+            yield from self._began(head, body)
+        elif isinstance(head, wire.IgnoredHead):
+            yield from self._ended(head.nodeid, set())
+        else:
+            # Ahead of the results that will say whose it is.
+            yield from ((code, frame) for code in self._deliveries)
+
+    def _began(self, head: wire.BegunHead, body: bytes) -> Iterator[tuple[str, wire.AnyFrame]]:
+        if not body:
+            # pytest's news may come after the recorder's, which knows more.
+            for code in self._running.setdefault(head.nodeid, {self._default}):
+                yield code, wire.Frame(head)
+            return
+        described = json.loads(body)
+        targets = self._targets(described.pop(wire.PROJECTS, None) or {}, is_counted=False)
+        yield from self._ended(head.nodeid, set(targets))
+        self._running[head.nodeid] = set(targets)
+        for code, ids in targets.items():
+            yield code, wire.Frame(head, _described(described, code, ids))
+
+    def _ended(self, nodeid: str, targets: set[str]) -> Iterator[tuple[str, wire.AnyFrame]]:
+        """Let the projects that a test turns out not to be of forget that it runs."""
+        for code in self._running.pop(nodeid, set()) - targets:
+            yield code, wire.Frame(wire.IgnoredHead(nodeid))
+
+    def _targets(self, projects: Mapping[str, Sequence[int]], *, is_counted: bool) -> Targets:
+        """Give the projects that a test goes to; one that nobody has set up leaves it to the default one."""
+        known = {code: ids for code, ids in projects.items() if code in self._deliveries}
+        if is_counted:
+            self._unknown.update(projects.keys() - known.keys())
+        return known or {self._default: [] if projects else None}
+
+
+def _own(frame: wire.Frame[wire.ResultHead], code: str, ids: Sequence[int] | None) -> wire.AnyFrame:
+    """Give a project its own copy of a result."""
+    head, body = frame
+    if ids is None:
+        return frame
+    own = dataclasses.replace(head, id=_id_in(code, head.id), projects={})
+    body = body.replace(wire.reference(head.id, "").encode(), wire.reference(own.id, "").encode())
+    return wire.Frame(own, _described(json.loads(body), code, ids))
+
+
+def _described(content: Mapping[str, object], code: str, ids: Sequence[int] | None) -> bytes:
+    if ids is None:
+        return wire.to_json(content)
+    return wire.to_json({**content, "id": _id_in(code, str(content["id"])), "testops_ids": list(ids) or None})
+
+
+def _id_in(code: str, result_id: str) -> str:
+    """Give the id of a result in a project, always the same: nobody says that servers part ids by run."""
+    return str(uuid.uuid5(uuid.UUID(result_id), code))
+
+
+def _where(code: str, outcome: Outcome) -> Iterator[str]:
+    first, *more = outcome.where
+    yield f"{code}: {first}, delivered {outcome.delivered.total()}, undelivered {outcome.undelivered}"
+    yield from (f"{code}: {line}" for line in more)

@@ -1,0 +1,55 @@
+"""FALLBACK=report: where no run could be opened, the results of the session are a file report too.
+
+They stay in the outbox all the same: a report can be read, but only an outbox can be resent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from . import wire
+from .errors import ReportError
+from .outbox import Outbox
+from .report import Report
+
+#: Results that are read at once, and about how many bytes.
+BATCH, BATCH_BYTES = 200, 16 * 1024 * 1024
+
+
+def write(report: Report, outbox: Outbox) -> Iterator[str]:
+    """Write all that waits in an outbox as a report, and say where."""
+    notes: list[str] = []
+    try:
+        report.start(notes.append)
+    except ReportError as error:
+        yield f"no report instead of it: {error}"
+        return
+    for frame in _frames(outbox):
+        report.keep([frame])
+    outcome = report.finish(0.0, is_finished=True)
+    yield from notes
+    yield f"{outcome.delivered.total()} results instead of it in the {outcome.where[0]} (FAMACASE_FALLBACK)"
+    yield from (f"not written {count}: {cause}" for cause, count in outcome.causes.items())
+    yield from outcome.problems
+
+
+def _frames(outbox: Outbox) -> Iterator[wire.AnyFrame]:
+    """Give the results that nobody has leased, and leave them leased; contents come ahead of them."""
+    sent: set[str] = set()
+    while batch := outbox.lease(BATCH, BATCH_BYTES):
+        for queued in batch:
+            for digest in queued.head.contents:
+                if digest not in sent:
+                    yield from _content(outbox, digest)
+                    sent.add(digest)
+            yield wire.Frame(queued.head, queued.body)
+
+
+def _content(outbox: Outbox, digest: str) -> Iterator[wire.AnyFrame]:
+    head = outbox.content(digest)
+    number = 0
+    while head is not None and (piece := outbox.piece(digest, number)) is not None:
+        yield wire.Frame(wire.PieceHead(digest, number), piece)
+        number += 1
+    if head is not None:
+        yield wire.Frame(head)

@@ -1,0 +1,130 @@
+"""The controller's end of the way of a result: books and inbox, then whatever place the results go to."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from . import wire
+from .errors import FamacaseError
+from .inbox import Inbox
+from .ledger import Event, Ledger, size_of
+from .mask import Mask
+from .settings import Settings
+
+#: Says a line to the person who waits.
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a session's results.
+
+    Attributes:
+        delivered: Results that reached their place, by status.
+        undelivered: Results that did not.
+        causes: Why, and how many for each reason.
+        problems: What else went wrong, a line each.
+        outboxes: The files that hold what was not delivered; none where nothing is left, or all was in memory.
+        where: Where the results are to be seen, a line each.
+        words: What to call the results that are there and those that are not.
+        notes: What the tests' own marks give reason to say, a line each.
+    """
+
+    delivered: Counter[str]
+    undelivered: int
+    causes: Counter[str]
+    problems: tuple[str, ...] = ()
+    outboxes: tuple[Path, ...] = ()
+    where: tuple[str, ...] = ()
+    words: tuple[str, str] = ("delivered", "undelivered")
+    notes: tuple[str, ...] = ()
+
+
+class Destination(Protocol):
+    """Where a session's results go.
+
+    Attributes:
+        secret: What must not be written down anywhere; empty where there is no secret.
+    """
+
+    secret: str
+
+    def start(self, say: Say) -> None:
+        """Get ready; returns in bounded time.
+
+        Raises:
+            FamacaseError: Nothing can be reported.
+        """
+
+    def header(self) -> list[str]:
+        """Give the lines of the session's header."""
+
+    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        """Take frames that must not get lost; one thread at a time.
+
+        Raises:
+            FamacaseError: They are lost.
+        """
+
+    def sync(self) -> None:
+        """Make what was kept last; called about once a second, on another thread than `keep`."""
+
+    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
+        """Bring the rest to its place and close everything; see `Intake.finish`."""
+
+
+class Intake:
+    """Takes events of any thread, keeps the books, and hands on what they make of them.
+
+    Args:
+        destination: Has been started.
+        is_immediate: Whether `settle` puts what came before on disk; for a session of one process.
+    """
+
+    def __init__(self, settings: Settings, ledger: Ledger, destination: Destination, *, is_immediate: bool) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._destination = destination
+        self._mask = Mask(destination.secret)
+        self._problems: list[str] = []
+        self._inbox: Inbox[Event] = Inbox(self._store, destination.sync, size_of, is_immediate=is_immediate)
+        self.header = destination.header
+        self.put = self._inbox.put
+        self.settle = self._inbox.settle
+
+    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
+        """Hand on what is left, and let the destination finish.
+
+        Waits at most `timeout` seconds for others, and a second or two for our own threads.
+
+        Args:
+            timeout: In seconds.
+            is_finished: Whether pytest came to its end; a session that left tests undone has not finished all the same.
+        """
+        deadline = time.monotonic() + timeout
+        self._inbox.seal()
+        self._keep(self._ledger.close(report_not_run=self._settings.not_run))
+        is_finished = is_finished and not self._ledger.not_run
+        outcome = self._destination.finish(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
+        notes = tuple(map(self._mask.text, self._ledger.notes))
+        return dataclasses.replace(outcome, problems=(*self._problems, *outcome.problems), notes=notes)
+
+    def _store(self, events: Sequence[Event]) -> None:
+        """Enter events into the books and keep what comes of them; one thread at a time."""
+        try:
+            self._keep(self._ledger.enter(events))
+        except Exception as error:
+            # A mistake of ours must end neither the inbox's thread nor a test.
+            self._problems.append(f"internal error: {error!r}")
+
+    def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        try:
+            self._destination.keep([each for frame in frames for each in self._mask.clean(frame)])
+        except FamacaseError as error:
+            self._problems.append(f"results were lost: {error}")

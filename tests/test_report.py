@@ -1,0 +1,344 @@
+"""The writer of the file report: what it leaves in the directory, whatever comes, and whatever was there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from famacase_xdist import rebuilt, wire
+from famacase_xdist.errors import ReportError
+from famacase_xdist.intake import Outcome
+from famacase_xdist.report import Report
+from famacase_xdist.settings import Settings
+
+Open = Callable[..., Report]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Open]:
+    reports = []
+
+    def start(path: str = "report", said: Callable[[str], None] = print, **settings: Any) -> Report:
+        report = Report(Settings(report_connection_path=Path(path), **settings), tmp_path)
+        reports.append(report)
+        report.start(said)
+        return report
+
+    yield start
+    for report in reports:
+        finish(report)
+
+
+def finish(report: Report) -> Outcome:
+    return report.finish(1.0, is_finished=True)
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def result(
+    name: str = "test_a", status: str = "passed", *, attached: dict[str, str] | None = None, **changes: Any
+) -> wire.Frame[wire.ResultHead]:
+    """Make a result's frame; `attached` has the digests of attachments by name."""
+    head, body = rebuilt.result(f"pkg/test_m.py::{name}", status, "", thread="gw0")
+    entries = [{"id": wire.reference(head.id, digest), "file_name": each} for each, digest in (attached or {}).items()]
+    return wire.Frame(head, wire.to_json({**json.loads(body), "attachments": entries, **changes}))
+
+
+def content(name: str, body: bytes, mime: str = "text/plain", pieces: int = 1) -> tuple[str, list[wire.AnyFrame]]:
+    """Make the frames of an attachment, and its digest."""
+    digest = wire.digest_of(body, mime)
+    size = -(-len(body) // pieces)
+    frames: list[wire.AnyFrame] = [
+        wire.Frame(wire.PieceHead(digest, number), body[number * size : (number + 1) * size])
+        for number in range(pieces)
+    ]
+    return digest, [*frames, wire.Frame(wire.ContentHead(digest, name, mime, len(body)))]
+
+
+def written(tmp_path: Path, frame: wire.Frame[wire.ResultHead], path: str = "report") -> dict[str, Any]:
+    """Give the file of a result."""
+    form: dict[str, Any] = read(tmp_path / path / "results" / f"{frame.head.id}.json")
+    return form
+
+
+def attached_to(tmp_path: Path, frame: wire.Frame[wire.ResultHead]) -> dict[str, bytes]:
+    """Give the contents of a result's attachments by name, read where the report says they are."""
+    entries = written(tmp_path, frame)["attachments"]
+    return {each["file_name"]: (tmp_path / each["file_path"]).read_bytes() for each in entries}
+
+
+def test_a_result_is_there_as_soon_as_it_is_kept(opened: Open, tmp_path: Path) -> None:
+    report, frame = opened(), result()
+
+    report.keep([frame])
+
+    form = written(tmp_path, frame)
+    assert form["relations"] == {
+        "suite": {"data": [{"public_id": None, "title": "pkg"}, {"public_id": None, "title": "test_m"}]}
+    }
+    assert {name: form[name] for name in ("id", "title", "testops_ids", "testops_project_mapping", "muted")} == {
+        "id": frame.head.id,
+        "title": "test_a",
+        "testops_ids": None,
+        "testops_project_mapping": None,
+        "muted": False,
+    }
+
+
+def test_the_run_counts_its_results(opened: Open, tmp_path: Path) -> None:
+    report = opened(environment="staging")
+    report.keep(
+        [
+            result("test_a"),
+            result("test_b", "failed"),
+            result("test_c", "blocked", muted=True),
+            result("test_d", "untested"),
+        ]
+    )
+
+    outcome = finish(report)
+
+    run = read(tmp_path / "report" / "run.json")
+    counts = {"passed": 1, "failed": 1, "skipped": 0, "blocked": 1, "invalid": 0, "muted": 1, "total": 4}
+    assert run["stats"] == counts
+    assert [each["title"] for each in run["results"]] == ["test_a", "test_b", "test_c", "test_d"]
+    assert (run["environment"], run["threads"], run["suites"]) == ("staging", ["gw0"], ["pkg/test_m"])
+    assert run["execution"]["start_time"] <= run["execution"]["end_time"]
+    assert run["host_data"]["language"]
+    assert outcome.delivered == {"passed": 1, "failed": 1, "blocked": 1, "untested": 1}
+    assert (outcome.undelivered, outcome.where) == (0, ("report: report",))
+
+
+def test_a_report_whose_session_never_ends_can_be_read(opened: Open, tmp_path: Path) -> None:
+    report = opened()
+    assert read(tmp_path / "report" / "run.json")["stats"]["total"] == 0
+
+    report.keep([result()])
+    while read(tmp_path / "report" / "run.json")["stats"]["total"] == 0:
+        report.sync()
+
+
+def test_no_half_file_is_ever_there(opened: Open, tmp_path: Path) -> None:
+    report = opened()
+    digest, frames = content("a.txt", b"abc", pieces=3)
+    report.keep([result(), *frames, result("test_b", attached={"a.txt": digest}), *content("cut.txt", b"xyz")[1][:1]])
+
+    finish(report)
+
+    assert not [path for path in (tmp_path / "report").rglob("*") if path.suffix == ".part"]
+
+
+def test_a_result_that_comes_twice_is_one(opened: Open, tmp_path: Path) -> None:
+    report, frame = opened(), result()
+
+    report.keep([frame, frame])
+
+    assert finish(report).delivered.total() == 1
+    assert read(tmp_path / "report" / "run.json")["stats"]["total"] == 1
+
+
+def test_jsonp(opened: Open, tmp_path: Path) -> None:
+    report, frame = opened(report_connection_format="jsonp"), result()
+    report.keep([frame])
+    finish(report)
+
+    for path in (tmp_path / "report" / "run.jsonp", tmp_path / "report" / "results" / f"{frame.head.id}.jsonp"):
+        found = re.fullmatch(r"qaseJsonp\((.*)\);", path.read_text(), re.DOTALL)
+        assert found is not None
+        assert json.loads(found[1])
+    assert not list((tmp_path / "report").rglob("*.json"))
+
+
+# Steps
+
+
+def step(step_type: str, status: str = "passed", steps: tuple[Any, ...] = (), **data: str) -> dict[str, Any]:
+    execution = {"status": status, "start_time": 1.0, "end_time": 2.0, "duration": 1000, "attachments": []}
+    return {"id": str(uuid.uuid4()), "step_type": step_type, "data": data, "execution": execution, "steps": list(steps)}
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (step("text", action="a", expected_result="e", input_data="i"), ("a", "e", "i")),
+        (step("text", action="a"), ("a", None, None)),
+        (step("assert", action="", message="m", expected="1", actual="2"), ("Assert: m", "1", "2")),
+        (step("gherkin", action="x", keyword="Given", name="a thing", data="| a |"), ("Given a thing", None, "| a |")),
+        (step("request", action="GET http://x", status_code="200"), ("GET http://x", "Status: 200", None)),
+        (step("db_query", action="x", query="SELECT 1", connection_info="c"), ("SQL: SELECT 1", None, "c")),
+        (step("sleep", action="Sleep for 2 seconds", duration="2"), ("Sleep for 2 seconds", None, None)),
+    ],
+    ids=lambda value: value["step_type"] if isinstance(value, dict) else None,
+)
+def test_a_step_of_any_type_is_text(
+    given: dict[str, Any], text: tuple[str, str | None, str | None], opened: Open, tmp_path: Path
+) -> None:
+    report, frame = opened(), result(steps=[given])
+    report.keep([frame])
+
+    (form,) = written(tmp_path, frame)["steps"]
+    assert form["step_type"] == "text"
+    assert (form["data"]["action"], form["data"]["expected_result"], form["data"]["input_data"]) == text
+
+
+def test_steps_know_their_parents(opened: Open, tmp_path: Path) -> None:
+    inner = step("text", action="inner")
+    outer = step("text", action="outer", steps=(inner,))
+    report, frame = opened(), result(steps=[outer])
+    report.keep([frame])
+
+    (form,) = written(tmp_path, frame)["steps"]
+    assert form["parent_id"] is None
+    assert [each["parent_id"] for each in form["steps"]] == [outer["id"]]
+
+
+def test_a_step_that_never_ran_is_untested(opened: Open, tmp_path: Path) -> None:
+    waiting = step("text", "skipped", action="waits")
+    waiting["execution"].update(start_time=None, end_time=None)
+    report, frame = opened(), result(steps=[waiting, step("text", "skipped", action="skips")])
+    report.keep([frame])
+
+    assert [each["execution"]["status"] for each in written(tmp_path, frame)["steps"]] == ["untested", "skipped"]
+
+
+# Attachments
+
+
+def test_an_attachment_of_a_step_whose_parent_has_none_is_there(opened: Open, tmp_path: Path) -> None:
+    digest, frames = content("deep.txt", b"deep")
+    frame = result()
+    inner = step("text", action="inner")
+    inner["execution"]["attachments"] = [{"id": wire.reference(frame.head.id, digest), "file_name": "deep.txt"}]
+    body = {**json.loads(frame.body), "steps": [step("text", action="outer", steps=(inner,))]}
+    opened().keep([*frames, wire.Frame(frame.head, wire.to_json(body))])
+
+    (entry,) = written(tmp_path, frame)["steps"][0]["steps"][0]["execution"]["attachments"]
+    assert (tmp_path / entry["file_path"]).read_bytes() == b"deep"
+    assert (entry["file_name"], entry["mime_type"], entry["content"]) == ("deep.txt", "text/plain", None)
+    assert entry["file_path"] == f"report/attachments/{entry['id']}-deep.txt"
+
+
+def test_two_workers_may_send_the_same_content_side_by_side(opened: Open, tmp_path: Path) -> None:
+    digest, frames = content("a.bin", bytes(range(100)), pieces=4)
+    again = content("a.bin", bytes(range(100)), pieces=4)[1]
+    frame = result(attached={"a.bin": digest})
+
+    opened().keep([*(each for pair in zip(frames, again, strict=True) for each in pair), *again, frame])
+
+    assert attached_to(tmp_path, frame) == {"a.bin": bytes(range(100))}
+
+
+def test_what_a_dead_worker_has_begun_to_send_another_one_ends(opened: Open, tmp_path: Path) -> None:
+    digest, frames = content("a.bin", bytes(range(100)), pieces=4)
+    frame = result(attached={"a.bin": digest})
+
+    opened().keep([*frames[:2], *frames, frame])
+
+    assert attached_to(tmp_path, frame) == {"a.bin": bytes(range(100))}
+
+
+def test_one_content_under_two_names_is_two_files(opened: Open, tmp_path: Path) -> None:
+    digest, frames = content("a.txt", b"same")
+    frame = result(attached={"a.txt": digest, "b.txt": digest})
+
+    opened().keep([*frames, frame])
+
+    assert attached_to(tmp_path, frame) == {"a.txt": b"same", "b.txt": b"same"}
+    assert len({each["id"] for each in written(tmp_path, frame)["attachments"]}) == 2
+
+
+def test_a_name_that_is_too_long_for_a_file_keeps_its_suffix(opened: Open, tmp_path: Path) -> None:
+    name = "\N{CYRILLIC SMALL LETTER A}" * 300 + ".png"
+    digest, frames = content(name, b"png")
+    frame = result(attached={name: digest})
+
+    opened().keep([*frames, frame])
+
+    (entry,) = written(tmp_path, frame)["attachments"]
+    assert entry["file_name"] == name
+    assert entry["file_path"].endswith("\N{CYRILLIC SMALL LETTER A}.png")
+    assert attached_to(tmp_path, frame) == {name: b"png"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "words"), [(0, "no content"), (2, "no content"), ("gap", "a part of its content is missing")]
+)
+def test_an_attachment_whose_content_never_came_is_named_in_the_message(
+    sent: Any, words: str, opened: Open, tmp_path: Path
+) -> None:
+    digest, frames = content("a.txt", b"abcdef", pieces=3)
+    frame = result(attached={"a.txt": digest}, message="said")
+
+    opened().keep([*(frames[:1] + frames[-1:] if sent == "gap" else frames[:sent]), frame])
+
+    form = written(tmp_path, frame)
+    assert (form["attachments"], form["message"]) == ([], f"said\nAttachment left out: a.txt: {words}")
+
+
+# The directory
+
+
+def test_an_old_report_is_removed_and_nothing_else(opened: Open, tmp_path: Path) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(3)]
+    old = ["run.json", "run.jsonp", f"results/{ids[0]}.json", f"results/{ids[1]}.jsonp", f"attachments/{ids[2]}-a.txt"]
+    kept = ["notes.txt", "results/mine.json", "attachments/mine.txt", "other/run.json"]
+    for name in (*old, *kept):
+        path = tmp_path / "report" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+    finish(opened())
+
+    files = {str(path.relative_to(tmp_path / "report")) for path in (tmp_path / "report").rglob("*") if path.is_file()}
+    assert files == {*kept, "run.json"}
+    assert read(tmp_path / "report" / "run.json")["stats"]["total"] == 0
+
+
+def test_a_second_session_writes_its_report_beside_the_first_ones(opened: Open, tmp_path: Path) -> None:
+    said: list[str] = []
+    first, mine = opened(), result("test_first")
+    first.keep([mine])
+
+    second, theirs = opened(said=said.append), result("test_second")
+    second.keep([theirs])
+
+    name = second.header()[0].rpartition(" ")[2]
+    assert said == [f"another session writes its report to report; this one's is in {name}"]
+    assert re.fullmatch(r"report-[\da-f]{8}", name)
+    assert written(tmp_path, mine)["title"] == "test_first"
+    assert written(tmp_path, theirs, name)["title"] == "test_second"
+
+
+def test_a_session_that_has_ended_lets_go_of_the_directory(opened: Open) -> None:
+    finish(opened())
+
+    assert opened().header() == ["famacase: report in report"]
+
+
+def test_a_directory_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+
+    with pytest.raises(ReportError, match=r"^the report in file/report cannot be written: Not a directory$"):
+        opened("file/report")
+
+
+def test_what_cannot_be_written_is_counted_and_the_rest_goes_on(opened: Open, tmp_path: Path) -> None:
+    report, lost, kept = opened(), result("test_lost"), result("test_kept")
+    # A directory in the way of the file, because permissions do not stop root.
+    os.mkdir(tmp_path / "report" / "results" / f"{lost.head.id}.json")
+
+    report.keep([lost, kept])
+
+    outcome = finish(report)
+    assert (outcome.delivered, outcome.undelivered) == ({"passed": 1}, 1)
+    assert dict(outcome.causes) == {"Is a directory [pkg/test_m.py::test_lost]": 1}
+    assert [each["title"] for each in read(tmp_path / "report" / "run.json")["results"]] == ["test_kept"]
