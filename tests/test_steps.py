@@ -127,7 +127,9 @@ def test_one_step_may_be_entered_again_and_within_itself(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize(
-    "instance", [None, SimpleNamespace(), SimpleNamespace(runtime=None), _Plugin(Runtime())], ids=repr
+    "instance",
+    [None, SimpleNamespace(), SimpleNamespace(runtime=None), _Plugin(Runtime())],
+    ids=["none", "no runtime", "runtime None", "no result"],
 )
 def test_steps_do_nothing_to_a_test_where_nobody_reports_it(instance: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(QasePytestPluginSingleton, "_instance", instance)
