@@ -16,6 +16,8 @@ _PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
 _ParameterSet = type(pytest.param())
 #: The id of values that leave no piece in a test's name; pytest has it since 8.4.
 _HIDDEN = getattr(pytest, "HIDDEN_PARAM", object())
+#: pytest's own option to leave ids as they are written.
+_RAW_IDS = "disable_test_id_escaping_and_forfeit_all_rights_to_community_support"
 _ESCAPE = re.compile(r"\\(?:[\\tnr]|x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8})")
 
 
@@ -122,6 +124,8 @@ def _shown(item: pytest.Item, callspec: Any) -> dict[str, str]:
     parametrizations = list(_parametrizations(item, list(callspec.params)))
     shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]
     ids: Sequence[str] = getattr(callspec, "_idlist", ())
+    if not item.config.getini(_RAW_IDS):
+        ids = [_unescaped(text) for text in ids]
     id_of = dict(zip((each.names[0] for each in shown), ids, strict=True)) if len(shown) == len(ids) else {}
     texts: dict[str, str] = {}
     for each in parametrizations:
@@ -156,7 +160,7 @@ def _texts(parametrization: _Parametrization, text: str | None, callspec: Any) -
     if text is None or (is_made and _is_id_of(text, own.values())):
         return own
     if len(names) == 1:
-        return {names[0]: _unescaped(text)}
+        return {names[0]: text}
     if is_made and callable(ids):
         pieces = _pieces(names, callspec, ids)
         return pieces if _is_id_of(text, pieces.values()) else own

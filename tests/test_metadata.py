@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -351,6 +352,30 @@ def test_params_keep_the_order_in_which_pytest_added_them(
     name: str, params: dict[str, str], items: dict[str, pytest.Item]
 ) -> None:
     assert list(metadata.params_of(items[name])[0]) == list(params)
+
+
+RAW = r"""
+import pytest
+
+@pytest.mark.parametrize("a", [1, 2], ids=["C:\\new", "Ж"])
+def test_one(a): pass
+
+@pytest.mark.parametrize("a,b", [("C:\\new", "Ж")])
+def test_two(a, b): pass
+"""
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
+def test_ids_are_readable_whether_pytest_escapes_them_or_not(
+    is_raw: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    (tmp_path / f"test_raw_{is_raw}.py").write_text(RAW, encoding="utf-8")
+    option = f"disable_test_id_escaping_and_forfeit_all_rights_to_community_support={is_raw}"
+
+    params = [metadata.params_of(item)[0] for item in collected(tmp_path, "-o", option)]
+
+    assert params == [{"a": r"C:\new"}, {"a": "Ж"}, {"a": r"C:\new", "b": "Ж"}]
 
 
 def test_objects_do_not_get_the_halves_of_an_id_that_is_for_both(items: dict[str, pytest.Item]) -> None:
