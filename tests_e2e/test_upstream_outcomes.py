@@ -6,6 +6,7 @@ Upstream's answers are those of qase-pytest 9.0; where another version has anoth
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -352,7 +353,8 @@ LASTING = [("test_async_def_step", 400), ("test_generator_step", 400)]
 needs_answers = pytest.mark.skipif(
     not importlib.metadata.version("qase-pytest").startswith("9."), reason="the answers are those of qase-pytest 9"
 )
-needs_subtests = pytest.mark.skipif(not hasattr(pytest, "Subtests"), reason="pytest has subtests since version 9")
+has_subtests = hasattr(pytest, "Subtests") or importlib.util.find_spec("pytest_subtests") is not None
+needs_subtests = pytest.mark.skipif(not has_subtests, reason="subtests are in pytest 9, before that in pytest-subtests")
 MODES = {"no-xdist": ("-p", "no:xdist"), "n2": ("-n2", "--dist", "loadfile")}
 Results = dict[str, dict[str, Any]]
 
@@ -466,9 +468,8 @@ def test_steps_of_threads_overlap_as_they_did(ours: Session) -> None:
     assert first["start_time"] <= second["start_time"] <= first["end_time"]
 
 
+@needs_subtests
 def test_a_subtest_lasts_from_its_begin_to_its_end(ours: Session) -> None:
-    if not hasattr(pytest, "Subtests"):
-        pytest.skip("pytest has subtests since version 9")
     steps = [step for step in ours.results["test_subtests"]["steps"] if step["steps"]]
 
     for subtest in steps:
