@@ -39,6 +39,7 @@ class Artifacts:
         self._runtime = runtime
         self._attach = attach
         self._guarded = guarded
+        self._seen: set[tuple[Path, int]] = set()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -53,12 +54,13 @@ class Artifacts:
         return report
 
     def _kept(self, item: pytest.Item) -> Iterator[Path]:
-        """Yield the files of this attempt; that of an earlier one may have had the same directory."""
+        """Yield the files of this attempt; an earlier one may have had the same directory."""
         values = getattr(item, "funcargs", None) or {}
         if "playwright" not in values or "output_path" not in values:
             return
-        begun = self._runtime.result.execution.start_time
         for pattern in self._patterns:
             for path in sorted(Path(values["output_path"]).glob(pattern)):
-                if path.stat().st_mtime >= begun - 0.1:
+                version = (path, path.stat().st_mtime_ns)
+                if version not in self._seen:
+                    self._seen.add(version)
                     yield path

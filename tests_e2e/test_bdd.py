@@ -400,6 +400,24 @@ def test_the_worker_dies_in_a_scenario(shop: Suite, backend: Backend) -> None:
     assert suites(result) == ["Shop", "test_shop"]
 
 
+def test_nothing_is_loaded_for_what_a_suite_does_not_use(suite: Suite, backend: Backend) -> None:
+    suite.write("test_plain.py", NAMES_MODULES)
+
+    ran = suite.run("-n1", "-pno:pytest-bdd", **backend.environment())
+
+    assert ran.status == 0, ran.text
+    assert [result["execution"]["status"] for result in backend.results()] == ["passed"]
+
+
+NAMES_MODULES = """
+    import sys
+
+    def test_plain():
+        assert "famacase_xdist.recorder" in sys.modules
+        unused = {"pytest_bdd", "qase.pytest.bdd", "qase.commons.profilers", "sqlite3", "playwright"}
+        unused |= {"famacase_xdist.bdd", "famacase_xdist.profilers", "famacase_xdist.queries"}
+        assert unused & set(sys.modules) == set()
+"""
 UPSTREAM = ("-pno:famacase_xdist.plugin",)
 FORGETTING = """
     def pytest_collection_modifyitems():

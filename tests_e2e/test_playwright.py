@@ -26,6 +26,11 @@ CONFTEST = f"""
     def browser_context_args(browser_context_args):
         return {{name: value for name, value in browser_context_args.items() if name != "record_video_dir"}}
 """
+ONE_DIRECTORY_FOR_ALL_ATTEMPTS = """
+    @pytest.fixture
+    def output_path(request):  # as pytest-playwright had it before it knew of reruns
+        return f"kept/{request.node.name}"
+"""
 TESTS = """
     from pathlib import Path
 
@@ -110,6 +115,15 @@ def content_of(entry: dict[str, Any], backend: Backend) -> bytes:
     file = backend.store.attachment(entry["id"])
     assert file is not None
     return file.content
+
+
+def test_what_was_kept_of_an_earlier_attempt_is_not_attached_again(shop: Suite, backend: Backend) -> None:
+    shop.write("conftest.py", CONFTEST + ONE_DIRECTORY_FOR_ALL_ATTEMPTS)
+
+    ran = shop.run("-n1", "--tracing=retain-on-failure", "-k", "flaky")
+
+    assert attached(backend) == {("test_flaky", 1): ["trace.zip"], ("test_flaky", 2): []}, ran.text
+    assert "kept/test_flaky[chromium]/trace.zip" in shop.files()
 
 
 def test_what_is_always_kept_is_attached_always(shop: Suite, backend: Backend) -> None:

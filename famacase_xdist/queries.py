@@ -1,0 +1,122 @@
+"""The profiler of databases: upstream's, with another way into sqlite3.
+
+Upstream hands out proxies of connections and cursors, which are no context managers and cannot be iterated.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from qase.commons.models.step import StepDbQueryData, StepType
+from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
+
+from .wire import text_of
+
+if TYPE_CHECKING:
+    from .profilers import Steps
+
+Function = Callable[..., Any]
+
+
+class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
+    """Steps for queries, through all libraries that upstream knows."""
+
+    def __init__(self, steps: Steps) -> None:
+        super().__init__(steps)
+        self._steps = steps
+        self._is_enabled = False
+        # Upstream's wrappers find their profiler there.
+        self._previous = DatabaseProfilerSingleton._instance
+        DatabaseProfilerSingleton._instance = self
+
+    def enable(self) -> None:
+        """Look at all libraries that there are, once: looking for one that is missing takes time."""
+        if not self._is_enabled:
+            self._is_enabled = True
+            super().enable()
+
+    def disable(self) -> None:
+        """Put everything back."""
+        super().disable()
+        DatabaseProfilerSingleton._instance = self._previous
+
+    def _log_db_query(
+        self,
+        query: object,
+        database_type: str,
+        execution_time: float,
+        rows_affected: int | None = None,
+        connection_info: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        """Take a query that has been made; upstream gives it no duration."""
+        if not self._steps.are_taken:
+            return
+        data = StepDbQueryData(
+            query=text_of(query),
+            database_type=database_type,
+            execution_time=execution_time,
+            rows_affected=rows_affected,
+            connection_info=connection_info,
+        )
+        with self._steps.one(StepType.DB_QUERY, data) as step:
+            step.execution.start_time -= execution_time
+            if error:
+                step.execution.set_status("failed")
+
+    def _sqlite3_connect_wrapper(self, connect: Function) -> Function:
+        """Let connections that the test opens be of a class of ours, unless it asks for another."""
+        factory = _connection_class(sys.modules["sqlite3"], self._log_db_query)
+
+        @wraps(connect)
+        def connecting(*args: Any, **options: Any) -> Any:
+            # The sixth positional argument is a factory.
+            if self._steps.are_taken and len(args) < 6:
+                options.setdefault("factory", factory)
+            return connect(*args, **options)
+
+        return connecting
+
+
+def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
+    """Make a class of connections whose queries are logged."""
+
+    class Cursor(sqlite3.Cursor):  # type: ignore[misc]
+        def execute(self, sql: str, *args: Any) -> Any:
+            return self._logged(super().execute, sql, *args)
+
+        def executemany(self, sql: str, *args: Any) -> Any:
+            return self._logged(super().executemany, sql, *args)
+
+        def executescript(self, sql: str) -> Any:
+            return self._logged(super().executescript, sql)
+
+        def _logged(self, call: Function, sql: str, *args: Any) -> Any:
+            start = time.perf_counter()
+            error = None
+            try:
+                return call(sql, *args)
+            except BaseException as raised:
+                error = repr(raised)
+                raise
+            finally:
+                log(sql, "SQLite", time.perf_counter() - start, self.rowcount, "SQLite", error)
+
+    class Connection(sqlite3.Connection):  # type: ignore[misc]
+        def cursor(self, factory: type = Cursor) -> Any:
+            return super().cursor(factory)
+
+        def execute(self, sql: str, *args: Any) -> Any:
+            return self.cursor().execute(sql, *args)
+
+        def executemany(self, sql: str, *args: Any) -> Any:
+            return self.cursor().executemany(sql, *args)
+
+        def executescript(self, sql: str) -> Any:
+            return self.cursor().executescript(sql)
+
+    return Connection
