@@ -38,7 +38,7 @@ class Artifacts:
         self._patterns = [pattern for option, pattern in _KINDS.items() if config.getoption(option, "off") != "off"]
         self._runtime = runtime
         self._attach = attach
-        self._guarded = guarded
+        self.guarded = guarded
         self._seen: set[tuple[Path, int]] = set()
 
     @pytest.hookimpl(wrapper=True)
@@ -48,7 +48,7 @@ class Artifacts:
         """Attach what is there after the teardown; pytest-playwright's own wrapper is inside this one."""
         report = yield
         if call.when == "teardown" and self._runtime.result is not None:
-            with self._guarded():
+            with self.guarded():
                 for path in self._kept(item):
                     self._attach(str(path))
         return report

@@ -46,7 +46,7 @@ class Scenarios:
     ) -> None:
         self._config = config
         self._runtime = runtime
-        self._guarded = guarded
+        self.guarded = guarded
         self._drop = drop
         self._is_described = False
         self._waiting: list[Any] = []
@@ -80,7 +80,7 @@ class Scenarios:
 
     def pytest_bdd_before_scenario(self, request: pytest.FixtureRequest, feature: Any, scenario: Any) -> None:
         """Note the steps to come."""
-        with self._guarded():
+        with self.guarded():
             result = self._runtime.result
             if result is None:
                 return
@@ -93,28 +93,28 @@ class Scenarios:
 
     def pytest_bdd_before_step(self, step: Any) -> None:
         """Begin a step."""
-        with self._guarded():
+        with self.guarded():
             self._begin(step)
 
     def pytest_bdd_after_step(self) -> None:
         """End the step that passed."""
-        with self._guarded():
+        with self.guarded():
             self._end("passed")
 
     def pytest_bdd_step_error(self) -> None:
         """End the step that failed."""
-        with self._guarded():
+        with self.guarded():
             self._end("failed")
 
     def pytest_bdd_step_func_lookup_error(self, step: Any) -> None:
         """Take a step that nothing is defined for; it has not begun."""
-        with self._guarded():
+        with self.guarded():
             self._begin(step)
             self._end("invalid")
 
     def pytest_bdd_after_scenario(self) -> None:
         """Take the steps that were not reached. A step that was left by pytest.skip is still open here."""
-        with self._guarded():
+        with self.guarded():
             waiting, self._waiting = self._waiting, []
             if self._runtime.result is None:
                 return

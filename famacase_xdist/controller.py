@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import conflicts, plan, recorder, resend, selection, summary
+from . import conflicts, installation, plan, resend, selection, summary
 from .channel import DirectSink
 from .deliveries import Deliveries
 from .delivery import Delivery, Server, new_outbox_path, state_dir
 from .errors import FamacaseError
+from .events import Began, Crashed, NotCollected, Received, Reported
 from .intake import Destination, Intake, Outcome
-from .ledger import Began, Crashed, Ledger, NotCollected, Received, Reported
+from .ledger import Ledger
 from .log import Recording, log
 from .report import Report
 from .settings import Settings
@@ -102,7 +103,7 @@ class Controller:
             if self._selection is not None:
                 selection.install(self._config, self._selection)
             sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
-            recorder.install(self._config, self._settings, sink, MAIN)
+            installation.install(self._config, self._settings, sink, MAIN)
 
     def _start(self) -> Intake:
         destination = self._destination()
@@ -252,7 +253,7 @@ class Controller:
     def pytest_unconfigure(self) -> None:
         """Let go of everything, also where the session never finished; an internal error has no summary either."""
         self._finish(is_interrupted=True, is_finished=False)
-        recorder.uninstall(self._config)
+        installation.uninstall(self._config)
         for line in self._said():
             self._say(line)
         recording, self._recording = self._recording, None

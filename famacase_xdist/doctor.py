@@ -11,7 +11,7 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -134,8 +134,9 @@ def _sources(report: Report, environ: Mapping[str, str]) -> Sources:
 
 
 def _server(report: Report, settings: Settings) -> None:
-    if settings.mode == "embedded":
-        report.add(OK, "server", "mode embedded starts its own")
+    if settings.mode in ("embedded", "report"):
+        words = "starts its own" if settings.mode == "embedded" else "writes files and needs none"
+        report.add(OK, "server", f"mode {settings.mode} {words}")
         return
     try:
         settings.check_reachable("reporting")
@@ -143,13 +144,19 @@ def _server(report: Report, settings: Settings) -> None:
         report.add(PROBLEM, "server", error)
         return
     # In a thread: looking up a name, or a server that drips, knows no timeout.
+    asked = settings.of_each_project().values() if settings.mode == "testops_multi" else [settings]
     thread = threading.Thread(
-        target=_guarded, args=(report, lambda: _ask(report, settings)), name="famacase-doctor", daemon=True
+        target=_guarded, args=(report, lambda: _ask_all(report, asked)), name="famacase-doctor", daemon=True
     )
     thread.start()
     thread.join(settings.timeout)
     if thread.is_alive():
         report.add(PROBLEM, "server", f"{settings.host} did not answer all within {settings.timeout:g} s")
+
+
+def _ask_all(report: Report, asked: Iterable[Settings]) -> None:
+    for settings in asked:
+        _ask(report, settings)
 
 
 def _ask(report: Report, settings: Settings) -> None:

@@ -12,8 +12,9 @@ from typing import Protocol
 
 from . import wire
 from .errors import FamacaseError
+from .events import Event, size_of
 from .inbox import Inbox
-from .ledger import Event, Ledger, size_of
+from .ledger import Ledger
 from .mask import Mask
 from .settings import Settings
 

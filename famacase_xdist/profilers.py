@@ -90,7 +90,7 @@ class Profilers:
         guarded: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._steps = Steps(runtime)
-        self._guarded = guarded
+        self.guarded = guarded
         kinds: Mapping[str, Callable[[Steps], Profiler]] = {
             "network": lambda steps: Network(steps, tuple(hosts)),
             "db": Database,
@@ -102,7 +102,7 @@ class Profilers:
     def pytest_runtest_setup(self) -> Generator[None, None, None]:
         """Look from here on; fixtures belong to the test that they are set up for."""
         for profiler in self._profilers:
-            with self._guarded():
+            with self.guarded():
                 profiler.enable()
         with self._steps.of_this_thread():
             yield
@@ -122,7 +122,7 @@ class Profilers:
     def pytest_unconfigure(self) -> None:
         """Put everything back, so that in-process runs can follow each other."""
         for profiler in reversed(self._profilers):
-            with self._guarded():
+            with self.guarded():
                 profiler.disable()
 
 

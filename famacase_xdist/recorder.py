@@ -14,9 +14,9 @@ import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
 from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
-from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
+from qase.pytest.plugin import QasePytestPlugin
 
-from . import artifacts, metadata, payload, wire
+from . import metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
 from .fixtures import BrokenFixtures
@@ -28,41 +28,6 @@ from .verdict import FAILED, INVALID, SKIPPED, Verdict, subtest_name
 
 if TYPE_CHECKING:
     from .bdd import Scenarios
-
-_PREVIOUS = pytest.StashKey[Any]()
-NAME = "famacase-recorder"
-
-
-def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
-    """Register a recorder in this process and make it the one that `qase.step` and the like find."""
-    recorder = Recorder(settings, sink, thread)
-    config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
-    QasePytestPluginSingleton._instance = recorder
-    config.pluginmanager.register(recorder, NAME)
-    config.pluginmanager.register(recorder.fixtures, f"{NAME}-fixtures")
-    if settings.profilers:
-        from .profilers import Profilers
-
-        hosts = settings.profiler_network_exclude_hosts
-        profilers = Profilers(recorder.runtime, settings.profilers, hosts, recorder._guarded)
-        config.pluginmanager.register(profilers, f"{NAME}-profilers")
-    if artifacts.are_made(config):
-        kept = artifacts.Artifacts(config, recorder.runtime, recorder.add_attachments, recorder._guarded)
-        config.pluginmanager.register(kept, f"{NAME}-artifacts")
-    # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
-    if hasattr(config.hook, "pytest_bdd_before_scenario"):
-        from .bdd import Scenarios
-
-        recorder.scenarios = Scenarios(config, recorder.runtime, recorder._guarded, recorder.drop)
-        config.pluginmanager.register(recorder.scenarios, f"{NAME}-bdd")
-    return recorder
-
-
-def uninstall(config: pytest.Config) -> None:
-    """Put back what was in upstream's singleton; in-process runs can follow each other."""
-    if _PREVIOUS in config.stash:
-        QasePytestPluginSingleton._instance = config.stash[_PREVIOUS]
-        del config.stash[_PREVIOUS]
 
 
 class _Reporter:
@@ -117,7 +82,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             return (yield)
         except BaseException as error:
             # pytest.exit and Ctrl-C go through all of pytest; no other hook tells of them in time.
-            with self._guarded():
+            with self.guarded():
                 self._settle()
                 self._verdict.interrupt(error, str(item.path))
             raise
@@ -129,7 +94,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Begin an attempt: each has exactly one set-up, under any plugin that runs tests again."""
         self._finish()
         self._attempt += 1
-        with self._guarded():
+        with self.guarded():
             self._begin(item)
         yield
 
@@ -140,12 +105,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Take a phase into account, after every other plugin had its say on the report."""
         report = yield
         if self.runtime.result is not None:
-            with self._guarded():
+            with self.guarded():
                 self._settle()
                 self._reports.append(report)
                 self._pending = (report, call)
             if self._policy is not None:
-                with self._guarded():
+                with self.guarded():
                     self._policy.add(item, call, report)
         return report
 
@@ -154,7 +119,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Learn whether the report that was just made is of a phase or of a subtest; only here it says so."""
         if self.runtime.result is None or report.nodeid != self._nodeid:
             return
-        with self._guarded():
+        with self.guarded():
             if (name := subtest_name(report)) is not None:
                 self._take_subtest(name, report)
             elif any(report is each for each in self._reports):  # some plugins log reports again, or late
@@ -197,7 +162,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         if getattr(self.runtime.result, "ignore", False):
             self.drop()
             return
-        with self._guarded():
+        with self.guarded():
             self._note(item)
         if is_scenario or self._says_more_than_nodeid(item):
             description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
@@ -264,12 +229,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def _finish(self) -> None:
         """Send the running attempt, if there is one. A second call does nothing."""
         if self.runtime.result is not None:
-            with self._guarded():
+            with self.guarded():
                 self._settle()
         result, self.runtime.result = self.runtime.result, None
         if result is None:
             return
-        with self._guarded():
+        with self.guarded():
             self._complete(result)
             self._sink.send(self._encoded(result))
         self.runtime.clear()
@@ -313,7 +278,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         return wire.encode_result(head, content)
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
+    def guarded(self) -> Iterator[None]:
         """Keep our own mistakes from the user's test; the ledger rebuilds what is lost to them."""
         try:
             yield

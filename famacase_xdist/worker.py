@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from . import recorder, selection
+from . import installation, selection
 from .channel import ChannelSink
 from .settings import Settings
 
@@ -24,12 +24,12 @@ class Worker:
         settings = Settings.from_controller(json.loads(given["settings"]))
         if given.get("selection") is not None:
             selection.install(config, given["selection"])
-        recorder.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]
+        installation.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Close the channel when the last fixture is torn down."""
-        recorder.uninstall(self._config)
+        installation.uninstall(self._config)
         self._sink.close()
 
 

@@ -29,6 +29,8 @@ FLOORS = {
     "findings": 3,
     "runs": 4,
     "recorder": 3,
+    "installation": 3,
+    "events": 3,
     "fixtures": 3,
     "bdd": 3,
     "profilers": 3,
@@ -87,6 +89,7 @@ STARTS_SERVER = {"controller", "resend", "cli"}
 WORKER_SIDE = (
     "worker",
     "recorder",
+    "installation",
     "bdd",
     "profilers",
     "queries",

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import rebuilt, recorder, wire
+from famacase_xdist import installation, rebuilt, wire
 from famacase_xdist.channel import ListSink
-from famacase_xdist.ledger import Began, Crashed, Event, Ledger, NotCollected, Received, Reported
+from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Reported
+from famacase_xdist.ledger import Ledger
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.server import models
 from famacase_xdist.settings import Settings
@@ -469,10 +470,10 @@ class Heard:
         self.sink = ListSink()
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        recorder.install(session.config, Settings(mode="testops"), self.sink, "main")
+        installation.install(session.config, Settings(mode="testops"), self.sink, "main")
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        recorder.uninstall(config)
+        installation.uninstall(config)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.rpartition("::")[2]

@@ -17,8 +17,9 @@ import pytest
 from click.testing import CliRunner
 
 from famacase_xdist import cli, rebuilt, summary, wire
+from famacase_xdist.events import Received
 from famacase_xdist.intake import Outcome
-from famacase_xdist.ledger import Ledger, Received
+from famacase_xdist.ledger import Ledger
 from famacase_xdist.run import Run
 from famacase_xdist.settings import Settings
 from famacase_xdist.termination import Termination

@@ -1,0 +1,48 @@
+"""Puts a recorder, and what goes with it, into the process that runs the tests, and takes it out again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from qase.pytest.plugin import QasePytestPluginSingleton
+
+from . import artifacts
+from .channel import ResultSink
+from .recorder import Recorder
+from .settings import Settings
+
+_PREVIOUS = pytest.StashKey[Any]()
+NAME = "famacase-recorder"
+
+
+def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
+    """Register a recorder in this process and make it the one that `qase.step` and the like find."""
+    installed = Recorder(settings, sink, thread)
+    config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
+    QasePytestPluginSingleton._instance = installed
+    config.pluginmanager.register(installed, NAME)
+    config.pluginmanager.register(installed.fixtures, f"{NAME}-fixtures")
+    if settings.profilers:
+        from .profilers import Profilers
+
+        hosts = settings.profiler_network_exclude_hosts
+        profilers = Profilers(installed.runtime, settings.profilers, hosts, installed.guarded)
+        config.pluginmanager.register(profilers, f"{NAME}-profilers")
+    if artifacts.are_made(config):
+        kept = artifacts.Artifacts(config, installed.runtime, installed.add_attachments, installed.guarded)
+        config.pluginmanager.register(kept, f"{NAME}-artifacts")
+    # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
+    if hasattr(config.hook, "pytest_bdd_before_scenario"):
+        from .bdd import Scenarios
+
+        installed.scenarios = Scenarios(config, installed.runtime, installed.guarded, installed.drop)
+        config.pluginmanager.register(installed.scenarios, f"{NAME}-bdd")
+    return installed
+
+
+def uninstall(config: pytest.Config) -> None:
+    """Put back what was in upstream's singleton; in-process runs can follow each other."""
+    if _PREVIOUS in config.stash:
+        QasePytestPluginSingleton._instance = config.stash[_PREVIOUS]
+        del config.stash[_PREVIOUS]
