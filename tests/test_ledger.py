@@ -494,7 +494,20 @@ def heard(directory: Path, **files: str) -> Heard:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         arguments = ["-p", "no:cacheprovider", "-p", "no:qase_pytest", "-p", "no:famacase_xdist.plugin"]
-        pytest.main([*arguments, "--import-mode=importlib", "-c", "/dev/null", "--rootdir=.", "."], plugins=[plugin])
+        pytest.main(
+            [
+                *arguments,
+                "-pno:asyncio",
+                "-pno:randomly",
+                "-pno:playwright",
+                "--import-mode=importlib",
+                "-c",
+                "/dev/null",
+                "--rootdir=.",
+                ".",
+            ],
+            plugins=[plugin],
+        )
     return plugin
 
 
