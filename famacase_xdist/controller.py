@@ -63,7 +63,8 @@ class Controller:
             collection_errors=settings.collection_errors,
             keep_nodeids=settings.not_run,
             status_mapping=settings.status_mapping,
-            status_filter=settings.testops_status_filter,
+            # As upstream, whose report has all that ran.
+            status_filter=() if settings.mode == "report" else settings.testops_status_filter,
             root_suite=settings.root_suite,
         )
         self._termination = Termination()
