@@ -1,1 +1,24 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from harness.server import Backend, running
+
 pytest_plugins = ["harness.plugin"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
+    """One server for all tests of a file: to start and stop it takes longer than most of them."""
+    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
+        patch.setattr("harness.server.pid_of_port", lambda port: None)
+        yield server
+
+
+@pytest.fixture
+def backend(server: Backend) -> Iterator[Backend]:
+    """The server as new: with no runs, no faults, and nothing seen."""
+    server.clear()
+    yield server
+    server.released.set()

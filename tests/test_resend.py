@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost, running
+from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
 from famacase_xdist import rebuilt, resend, wire
 from famacase_xdist import sender as sender_module
@@ -30,24 +30,6 @@ from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 20.0
 FOREVER = float("inf")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One server for all tests of this file: to start and stop it takes longer than most of them."""
-    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
-        patch.setattr("harness.server.pid_of_port", lambda port: None)
-        yield server
-
-
-@pytest.fixture
-def backend(server: Backend) -> Backend:
-    """The server as new: with no runs, no faults, and nothing seen."""
-    for table in ("results", "runs", "attachments", "contents"):
-        server.store._write(f"DELETE FROM {table}")
-    server.seen.clear()
-    server.faults.clear()
-    return server
 
 
 @pytest.fixture(autouse=True)

@@ -23,24 +23,6 @@ BASE = f"{HOST}/api/v1/reporter/v1/projects/DEMO"
 REQUEST = RunRequest("Title", "Description", "key")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One server for all tests of this file: to start and stop it takes longer than most of them."""
-    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
-        patch.setattr("harness.server.pid_of_port", lambda port: None)
-        yield server
-
-
-@pytest.fixture
-def backend(server: Backend) -> Backend:
-    """The server as new: with no runs, no faults, and nothing seen."""
-    for table in ("results", "runs"):
-        server.store._write(f"DELETE FROM {table}")
-    server.seen.clear()
-    server.faults.clear()
-    return server
-
-
 @pytest.fixture
 def transport() -> Iterator[HttpTransport]:
     made = HttpTransport(TOKEN, "reporter=test")

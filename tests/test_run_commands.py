@@ -47,16 +47,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 
 @pytest.fixture
-def backend(server: Backend) -> Backend:
-    """The server as new: with no runs, no faults, and nothing seen."""
-    for table in ("results", "runs", "environments", "plans"):
-        server.store._write(f"DELETE FROM {table}")
-    server.seen.clear()
-    server.faults.clear()
-    return server
-
-
-@pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds between tries, which are not waited."""
     waits: list[float] = []

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost, running
+from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
 from famacase_xdist import rebuilt
 from famacase_xdist.api import Api, RunRequest
@@ -25,23 +25,6 @@ from famacase_xdist.sharing import KEPT_SECONDS, Sharing
 from famacase_xdist.transport import HttpTransport
 
 Join = Callable[..., tuple[Sharing, object]]
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
-        patch.setattr("harness.server.pid_of_port", lambda port: None)
-        yield server
-
-
-@pytest.fixture
-def backend(server: Backend) -> Backend:
-    """The server as new: with no runs, no faults, and nothing seen."""
-    for table in ("results", "runs"):
-        server.store._write(f"DELETE FROM {table}")
-    server.seen.clear()
-    server.faults.clear()
-    return server
 
 
 @pytest.fixture

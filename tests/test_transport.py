@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import requests
-from harness.server import TOKEN, Action, Backend, answer, cut_off, hang, running
+from harness.server import TOKEN, Action, Backend, answer, cut_off, hang
 
 from famacase_xdist.delivery import Server
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
@@ -87,24 +87,6 @@ def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One server for all tests of this file: to start and stop it takes longer than most of them."""
-    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
-        patch.setattr("harness.server.pid_of_port", lambda port: None)
-        yield server
-
-
-@pytest.fixture
-def backend(server: Backend) -> Iterator[Backend]:
-    """The server as new: with no faults, and nothing seen."""
-    server.seen.clear()
-    server.faults.clear()
-    server.released.clear()
-    yield server
-    server.released.set()
 
 
 @pytest.fixture

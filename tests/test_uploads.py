@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer, running
+from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer
 
 from famacase_xdist import uploads as module
 from famacase_xdist import wire
@@ -22,22 +22,6 @@ from famacase_xdist.uploads import ContentReader, Uploads
 
 DEADLINE = 10.0
 FOREVER = float("inf")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One server for all tests of this file: to start and stop it takes longer than most of them."""
-    with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
-        patch.setattr("harness.server.pid_of_port", lambda port: None)
-        yield server
-
-
-@pytest.fixture
-def backend(server: Backend) -> Backend:
-    """The server as new: with no faults, and nothing seen."""
-    server.seen.clear()
-    server.faults.clear()
-    return server
 
 
 @pytest.fixture

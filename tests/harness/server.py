@@ -81,6 +81,14 @@ class Backend:
         """Give all results of all runs."""
         return [result for run in self.store.runs() for result in self.store.results(run.id)]
 
+    def clear(self) -> None:
+        """Be as new: with no runs, no faults, and nothing seen."""
+        for table in ("results", "runs", "attachments", "contents", "environments", "plans"):
+            self.store._write(f"DELETE FROM {table}")
+        self.seen.clear()
+        self.faults.clear()
+        self.released.clear()
+
     def titles(self) -> list[str]:
         """Give the sorted titles of all results."""
         return sorted(result["title"] for result in self.results())
