@@ -214,7 +214,7 @@ def test_the_run_stays_open_where_it_is_not_to_be_completed(reporting: Suite, ba
 
     assert backend.requests(COMPLETE) == []
     assert [run.status for run in backend.store.runs()] == ["active"]
-    assert "(not completed)" in ran.stdout
+    assert "(not completed: FAMACASE_TESTOPS_RUN_COMPLETE=false)" in ran.stdout
 
 
 def test_an_existing_run_is_joined_by_its_number(reporting: Suite, backend: Backend) -> None:
