@@ -24,6 +24,11 @@ def collected(directory: Path, *args: str) -> list[pytest.Item]:
         "timeout",
         "cacheprovider",
         "faulthandler",
+        "asyncio",
+        "playwright",
+        "pytest-bdd",
+        "randomly",
+        "repeat",
     )
     without = [arg for name in absent for arg in ("-p", f"no:{name}")]
     status = pytest.main(["--collect-only", "-q", "-W", "ignore", *without, *args, str(directory)], plugins=[collector])
