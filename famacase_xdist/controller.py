@@ -25,11 +25,11 @@ from .events import Began, Crashed, NotCollected, Received, Reported
 from .intake import Destination, Intake, Outcome
 from .ledger import Ledger
 from .log import Recording, log
+from .mask import Mask
 from .report import Report
 from .settings import Settings
 from .sources import described
 from .termination import Termination
-from .transport import TokenAuth
 from .worker import WORKERINPUT
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Controller:
             collection_errors=settings.collection_errors,
             keep_nodeids=settings.not_run,
             status_mapping=settings.status_mapping,
+            status_policy=settings.status_policy,
             # As upstream, whose report has all that ran.
             status_filter=() if settings.mode == "report" else settings.testops_status_filter,
             root_suite=settings.root_suite,
@@ -92,12 +93,17 @@ class Controller:
         except FamacaseError as error:
             self._problem = str(error)
             self._stop_server()
-            if self._settings.testops_plan_id is not None:
+            if self._settings.testops_plan_id is not None and self._settings.has_plan:
                 self._is_said = True
                 if self._recording is not None and self._is_log_shown:
                     for line in self._recording.section():
                         self._say(line)
                 raise pytest.UsageError(f"famacase: {plan.refusal(self._settings, error)}") from None
+            return
+        except Exception as error:
+            # A mistake of ours must not become the suite's.
+            self._problem = f"internal error: {error!r}"
+            self._stop_server()
             return
         self._termination.watch()
         if not self._is_distributed:
@@ -114,10 +120,10 @@ class Controller:
     def _destination(self) -> Destination:
         """Choose where the results go; nothing else here knows."""
         if self._settings.mode == "report":
-            self._record(self._settings.token)
+            self._record(Mask(*self._settings.secrets))
             return Report(self._settings, Path(self._config.invocation_params.dir))
         server = self._served() if self._settings.mode == "embedded" else self._configured()
-        self._record(server.token)
+        self._record(Mask(server.token, *self._settings.secrets))
         if self._settings.mode == "testops_multi":
             return Deliveries(self._settings, server)
         if self._settings.testops_plan_id is not None:
@@ -137,10 +143,10 @@ class Controller:
         self._server.start()
         return Server(self._server.url, self._server.token, database)
 
-    def _record(self, token: str) -> None:
+    def _record(self, mask: Mask) -> None:
         """Listen to what we do, where DEBUG or LOGGING_FILE asks for that."""
         if self._settings.debug or self._settings.logging_file:
-            self._recording = Recording(TokenAuth(token).masked)
+            self._recording = Recording(mask.text)
             self._recording.start()
             if self._settings.logging_file:
                 name = f"{new_outbox_path(self._settings).stem}.log"

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from . import wire
 from .errors import FamacaseError
-from .events import Event, size_of
+from .events import Event, Received, size_of
 from .inbox import Inbox
 from .ledger import Ledger
 from .mask import Mask
@@ -92,8 +92,9 @@ class Intake:
         self._settings = settings
         self._ledger = ledger
         self._destination = destination
-        self._mask = Mask(destination.secret)
+        self._mask = Mask(destination.secret, *settings.secrets)
         self._problems: list[str] = []
+        self._lost = 0
         self._inbox: Inbox[Event] = Inbox(self._store, destination.sync, size_of, is_immediate=is_immediate)
         self.header = destination.header
         self.put = self._inbox.put
@@ -114,18 +115,34 @@ class Intake:
         is_finished = is_finished and not self._ledger.not_run
         outcome = self._destination.finish(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
         notes = tuple(map(self._mask.text, self._ledger.notes))
-        return dataclasses.replace(outcome, problems=(*self._problems, *outcome.problems), notes=notes)
+        return dataclasses.replace(
+            outcome,
+            undelivered=outcome.undelivered + self._lost,
+            problems=(*dict.fromkeys(self._problems), *outcome.problems),
+            notes=notes,
+        )
 
     def _store(self, events: Sequence[Event]) -> None:
         """Enter events into the books and keep what comes of them; one thread at a time."""
+        self._keep([frame for event in events for frame in self._entered(event)])
+
+    def _entered(self, event: Event) -> Sequence[wire.AnyFrame]:
         try:
-            self._keep(self._ledger.enter(events))
+            return self._ledger.enter([event])
         except Exception as error:
-            # A mistake of ours must end neither the inbox's thread nor a test.
+            # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
             self._problems.append(f"internal error: {error!r}")
+            self._lost += isinstance(event, Received)
+            return []
 
     def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
         try:
             self._destination.keep([each for frame in frames for each in self._mask.clean(frame)])
         except FamacaseError as error:
-            self._problems.append(f"results were lost: {error}")
+            self._lost_all(frames, f"results were lost: {error}")
+        except Exception as error:
+            self._lost_all(frames, f"internal error: {error!r}")
+
+    def _lost_all(self, frames: Sequence[wire.AnyFrame], problem: str) -> None:
+        self._problems.append(problem)
+        self._lost += sum(isinstance(frame.head, wire.ResultHead) for frame in frames)

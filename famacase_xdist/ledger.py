@@ -78,6 +78,7 @@ class Ledger:
         keep_nodeids: bool = False,
         status_mapping: Mapping[str, str] | None = None,
         status_filter: Collection[str] = (),
+        status_policy: str = "famacase",
         root_suite: str | None = None,
     ) -> None:
         self.collected = 0
@@ -92,6 +93,7 @@ class Ledger:
         self._collection_errors = collection_errors
         self._status_mapping = status_mapping or {}
         self._status_filter = frozenset(status_filter)
+        self._status_policy = status_policy
         self._root_suite = root_suite
         self._is_each = False
         self._open: defaultdict[tuple[str, str], _Open] = defaultdict(_Open)
@@ -99,6 +101,7 @@ class Ledger:
         self._begun: Counter[str] = Counter()
         self._ended_early: Counter[str] = Counter()
         self._settled: dict[str, str] = {}
+        self._ignored: set[tuple[str, str]] = set()
         self._failed_modules: set[str] = set()
         self._finished = 0
         self._nodeids: dict[str, None] | None = {} if keep_nodeids else None
@@ -185,18 +188,23 @@ class Ledger:
             self._open[event.worker, head.nodeid].described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
-            self._ignore(self._open[event.worker, head.nodeid], head.nodeid)
+            self._ignore(event.worker, head.nodeid)
         yield frame
 
-    def _ignore(self, open_: _Open, nodeid: str) -> None:
-        if not open_.is_ignored:
-            open_.is_ignored = True
+    def _ignore(self, worker: str, nodeid: str) -> None:
+        """Count a test that is not reported, once, however often it is tried."""
+        self._open[worker, nodeid].is_ignored = True
+        key = self._test(worker, nodeid)
+        if key not in self._ignored:
+            self._ignored.add(key)
             self.ignored += 1
             self._finished += 1
             self._ran(nodeid)
 
     def _report(self, worker: str, report: pytest.TestReport) -> None:
         open_ = self._open[worker, report.nodeid]
+        # The attempt before was dropped with its books, and the recorder's word on this one may be yet to come.
+        open_.is_ignored = open_.is_ignored or self._test(worker, report.nodeid) in self._ignored
         open_.report(report)
         self._drop_settled(worker, report.nodeid)
 
@@ -206,9 +214,9 @@ class Ledger:
         if open_ is None and self._settled.get(event.worker) == event.nodeid:
             return  # its result has come: the worker died between two tests
         open_ = open_ or _Open()
-        if open_.is_ignored:
-            return
         key = self._test(event.worker, event.nodeid)
+        if key in self._ignored:
+            return
         attempt = self._attempts_before[key] + open_.results + 1
         self._attempts_before[key] = attempt
         self.crashed += 1
@@ -257,7 +265,8 @@ class Ledger:
     def _made(self, frame: wire.Frame[wire.ResultHead], described: bytes = b"") -> wire.AnyFrame:
         """Take a result that no recorder made; status mapping and root suite are for it too."""
         root_suite = None if described else self._root_suite
-        return self._count(rebuilt.rooted(rebuilt.mapped(frame, self._status_mapping), root_suite))
+        settled = rebuilt.settled(frame, self._status_mapping, self._status_policy)
+        return self._count(rebuilt.rooted(settled, root_suite))
 
     def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
         """Count a result, and give what is kept of it."""

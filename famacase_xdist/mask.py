@@ -11,15 +11,16 @@ from . import wire
 
 
 class Mask:
-    """Replaces a secret by as many asterisks, so that no length and no digest has to be made again.
+    """Replaces secrets by as many asterisks, so that no length and no digest has to be made again.
 
     The pieces of an attachment come in order; the end of each is held back until the next frame of it, because
     the secret may lie across the border. A secret of three characters or fewer is not looked for.
     """
 
-    def __init__(self, secret: str) -> None:
-        forms = dict.fromkeys((secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]))
-        self._forms = [form for form in forms if len(form) > 3]
+    def __init__(self, *secrets: str) -> None:
+        forms = dict.fromkeys(form for secret in secrets for form in _forms(secret))
+        # The longest first: one may be a part of another.
+        self._forms = sorted((form for form in forms if len(form) > 3), key=len, reverse=True)
         self._needles = [form.encode() for form in self._forms]
         self._overlap = max(map(len, self._needles), default=1) - 1
         self._held: dict[str, tuple[int, bytes]] = {}
@@ -73,3 +74,7 @@ class Mask:
         for form in self._forms:
             text = text.replace(form, "*" * len(form))
         return text
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    return secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]

@@ -14,6 +14,7 @@ import pytest
 from . import metadata, wire
 from .payload import suite_entry
 from .verdict import (
+    BLOCKED,
     FAILED,
     INVALID,
     PASSED,
@@ -144,12 +145,15 @@ def not_run(nodeid: str) -> wire.Frame[wire.ResultHead]:
     return result(nodeid, UNTESTED, "the session ended before this test began")
 
 
-def mapped(frame: wire.Frame[wire.ResultHead], mapping: Mapping[str, str]) -> wire.Frame[wire.ResultHead]:
-    """Apply the status mapping, as a recorder does at the end."""
-    status = mapping.get(frame.head.status)
-    if status is None:
-        return frame
+def settled(frame: wire.Frame[wire.ResultHead], mapping: Mapping[str, str], policy: str) -> wire.Frame[wire.ResultHead]:
+    """Give the status that a recorder would at the end: a muted test that did not pass is blocked; mapping last."""
     content = json.loads(frame.body)
+    status = frame.head.status
+    if policy == "famacase" and content["muted"] and status not in (PASSED, UNTESTED):
+        status = BLOCKED
+    status = mapping.get(status, status)
+    if status == frame.head.status:
+        return frame
     content["execution"]["status"] = status
     return wire.Frame(dataclasses.replace(frame.head, status=status), wire.to_json(content))
 

@@ -162,6 +162,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         if getattr(self.runtime.result, "ignore", False):
             self.drop()
             return
+        self.runtime.result.muted = self._is_muted or self.runtime.result.muted
         with self.guarded():
             self._note(item)
         if is_scenario or self._says_more_than_nodeid(item):
@@ -242,7 +243,6 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def _complete(self, result: Result) -> None:
         self.runtime.close_steps(self._verdict.status or INVALID)
         result.add_steps(list(self.runtime.steps.values()))
-        result.muted = self._is_muted or result.muted
         result.message = self._verdict.message
         execution = result.execution
         execution.complete()

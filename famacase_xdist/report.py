@@ -70,7 +70,8 @@ class Report:
         """
         try:
             if not self._take():
-                taken = self._shown
+                # A name is needed to make another one beside it.
+                taken = self._path.resolve() if self._shown.name in ("", "..") else self._shown
                 self._shown = taken.with_name(f"{taken.name}-{uuid.uuid4().hex[:8]}")
                 say(f"another session writes its report to {taken}; this one's is in {self._shown}")
                 self._take()

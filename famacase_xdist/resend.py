@@ -190,9 +190,8 @@ class _Resend:
 
     def _died(self, nodeid: str, described: bytes) -> wire.AnyFrame:
         """Make the result of a test that its session ended with; the settings for results are for it too."""
-        frame = rebuilt.mapped(
-            rebuilt.result(nodeid, INVALID, DIED, described=described), self._settings.status_mapping
-        )
+        died = rebuilt.result(nodeid, INVALID, DIED, described=described)
+        frame = rebuilt.settled(died, self._settings.status_mapping, self._settings.status_policy)
         if not described:
             frame = rebuilt.rooted(frame, self._settings.root_suite)
         return rebuilt.filtered(frame, self._settings.testops_status_filter)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import pytest
 
+from .markers import Marks
+
 NAME = "famacase-selection"
-_NUMBERS = re.compile(r"\d+(\s*,\s*\d+)*")
 
 
 def given(project: str, cases: Iterable[int]) -> str:
@@ -42,20 +41,12 @@ class Selection:
 
 
 def case_ids(item: pytest.Item, project: str) -> Iterator[int]:
-    """Yield the ids of a test's cases in a project: of @qase.id, of @qase.project_id, and of a scenario's tags."""
-    if (marker := item.get_closest_marker("qase_id")) is not None:
-        yield from _numbers(marker.kwargs.get("id"))
+    """Yield the ids of a test's cases in a project: of its marks as they are reported, and of a scenario's tags."""
+    marks = Marks(item)
+    yield from marks.ids or ()
+    yield from marks.project_ids.get(project, ())
     for marker in item.iter_markers():
-        if marker.name == "qase_project_id" and marker.kwargs.get("project_code") == project:
-            yield from _numbers(marker.kwargs.get("testops_ids"))
         # pytest-bdd makes a marker of each tag: @qase.id=1,2
         name, _, value = marker.name.partition("=")
-        if name.lower() == "qase.id" or name.lower() == f"qase.project_id.{project}".lower():
-            yield from _numbers(value)
-
-
-def _numbers(raw: Any) -> Iterator[int]:
-    """Yield the numbers of what a marker holds: one, a list, or text with commas; nothing of what is none."""
-    for each in raw if isinstance(raw, (list, tuple)) else [raw]:
-        if _NUMBERS.fullmatch(str(each).strip()):
-            yield from map(int, str(each).split(","))
+        if name.lower() in ("qase.id", f"qase.project_id.{project}".lower()):
+            yield from (int(each) for each in value.split(",") if each.strip().isdecimal())

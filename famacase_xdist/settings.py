@@ -84,6 +84,16 @@ class Settings:
         return self.reporter_token or self.testops_api_token or ""
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """All tokens that are set; none of them is to be written down."""
+        return tuple(filter(None, (self.reporter_token, self.testops_api_token)))
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether this mode selects tests by a test plan."""
+        return self.mode in ("testops", "embedded")
+
+    @property
     def project(self) -> str:
         """The project's code; ``LOCAL`` on the embedded server where none is set."""
         return self.testops_project or ("LOCAL" if self.mode == "embedded" else "")

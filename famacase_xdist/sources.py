@@ -19,6 +19,7 @@ from . import ci
 from .errors import SettingsError
 from .settings import Settings
 from .table import BY_NAME, SETTINGS, Setting
+from .values import Projects
 
 if TYPE_CHECKING:
     import pytest
@@ -200,6 +201,8 @@ def _shown(value: object) -> object:
         return ("/" if value and isinstance(value[0], int) else ", ").join(map(str, value))
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={each}" for key, each in value.items())
+    if isinstance(value, Projects):
+        return ", ".join(str(own["testops_project"]) for own in value.settings)
     return value
 
 

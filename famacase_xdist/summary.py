@@ -12,7 +12,7 @@ from .ledger import Ledger
 from .record import COMPLETED_ELSEWHERE
 from .run import Run
 from .settings import Settings
-from .table import SETTINGS
+from .table import SETTINGS, Setting
 
 #: Lines about marks that cannot be meant; a suite may have many of them.
 MOST_NOTES = 20
@@ -32,15 +32,23 @@ def notes(settings: Settings, cases: Sized | None) -> Iterator[str]:
     """Give the lines of the header that the settings ask for."""
     if cases is not None:
         yield f"famacase: test plan {settings.testops_plan_id}: only tests of its {len(cases)} cases are run"
+    elif settings.testops_plan_id is not None and not settings.has_plan:
+        yield f"famacase: mode {settings.mode} selects no tests by a plan: all are run"
     if idle := idle_line(settings):
         yield f"famacase: {idle}"
 
 
 def idle_line(settings: Settings) -> str:
     """Name what is set and has no effect; empty where nothing is."""
-    idle = [settings.sources.get(row.name, row.name) for row in SETTINGS if row.is_idle and getattr(settings, row.name)]
+    each = [settings, *settings.of_each_project().values()]
+    found = (one.sources.get(row.name, row.name) for one in each for row in SETTINGS if _is_idle(row, one))
+    idle = list(dict.fromkeys(found))
     them = "them" if len(idle) > 1 else "it"
     return f"Famacase has no call for {', '.join(idle)}: nothing comes of {them}" if idle else ""
+
+
+def _is_idle(row: Setting, settings: Settings) -> bool:
+    return row.is_idle and bool(getattr(settings, row.name))
 
 
 def run_lines(run: Run) -> Iterator[str]:

@@ -242,6 +242,26 @@ def test_an_ignored_test_that_runs_again_is_one_ignored_test(books: Books) -> No
     assert (books.ledger.ignored, books.ledger.not_run) == (1, 1)
 
 
+def test_an_ignored_test_that_runs_again_once_its_books_are_closed_has_no_result(books: Books) -> None:
+    """Under xdist pytest's reports of the second attempt may come before the recorder's word on it."""
+    books.enter(Began(TEST), ignored(), SETUP, CALL, TEARDOWN, SETUP, CALL, TEARDOWN, ignored()).close()
+
+    assert books.results == []
+    assert (books.ledger.ignored, books.ledger.rebuilt) == (1, 0)
+
+
+@pytest.mark.parametrize(("policy", "status"), [("famacase", "blocked"), ("upstream", "invalid")])
+@pytest.mark.parametrize("end", ["crashed", "closed"])
+def test_a_muted_test_that_dies_is_blocked(end: str, policy: str, status: str) -> None:
+    books = Books(Ledger(status_policy=policy)).enter(Began(TEST), described(muted=True), SETUP)
+    if end == "crashed":
+        books.enter(crashed())
+    books.close()
+
+    assert [each[1] for each in books.results] == [status]
+    assert books.content["muted"] is True
+
+
 def test_an_ignored_test_that_fails_has_no_result(books: Books) -> None:
     books.enter(ignored(), Reported("gw0", report("setup")), Reported("gw0", report("call", "failed"))).close()
 

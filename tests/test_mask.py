@@ -178,3 +178,11 @@ def test_a_mask_does_not_show_its_secret(show: Any) -> None:
 
 def test_a_line_that_is_no_frame_is_cleaned_too() -> None:
     assert Mask("secret").text("the secret is secret") == "the ****** is ******"
+
+
+def test_several_secrets_are_masked_the_longer_one_first() -> None:
+    mask = Mask("rep_a", "rep_a-longer", "")
+
+    assert mask.text("rep_a-longer, rep_a, rep_") == "************, *****, rep_"
+    (cleaned,) = clean(mask, [result(b'"rep_a-longer"')])
+    assert cleaned.body == b'"************"'

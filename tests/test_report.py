@@ -318,6 +318,16 @@ def test_a_second_session_writes_its_report_beside_the_first_ones(opened: Open, 
     assert written(tmp_path, theirs, name)["title"] == "test_second"
 
 
+def test_a_second_session_in_the_working_directory_itself_has_a_directory_of_its_own(
+    opened: Open, tmp_path: Path
+) -> None:
+    opened(".")
+
+    (line,) = opened(".").header()
+
+    assert re.fullmatch(rf"famacase: report in {re.escape(str(tmp_path))}-[\da-f]{{8}}", line)
+
+
 def test_a_session_that_has_ended_lets_go_of_the_directory(opened: Open) -> None:
     finish(opened())
 

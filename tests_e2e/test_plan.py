@@ -38,6 +38,23 @@ SUITE = """
         @qase.id(3)
         def test_closest_wins(self): pass
 
+    @qase.id(98)
+    class Base:
+        def test_derived(self): pass
+
+    @qase.id(6)
+    class TestDerived(Base): pass
+
+    @pytest.mark.parametrize("number", [pytest.param(1, marks=qase.id(9)), 2])
+    def test_param(number): pass
+
+    @qase.id("7, x")
+    def test_half_an_id(): pass
+
+    @qase.id(9)
+    @qase.project_id("DEMO", 98)
+    def test_id_beside_one_of_this_project(): pass
+
     @getattr(pytest.mark, "qase.id=3,8")
     def test_scenario_tag(): pass
 
@@ -49,10 +66,11 @@ SUITE = """
 
     def test_without(): pass
 """
-ALL = 12
+ALL = 17
 CASES = (3, 4, 6, 7, 9, 99)
 SELECTED = [
-    *("test_closest_wins", "test_four", "test_four", "test_of_this_project"),
+    *("test_closest_wins", "test_derived", "test_four", "test_four", "test_half_an_id", "test_of_this_project"),
+    "test_param",
     *("test_scenario_tag", "test_scenario_tag_of_project", "test_seven", "test_two_and_three"),
 ]
 
@@ -165,7 +183,7 @@ def test_split_shares_out_what_the_plan_left(planned: Suite, backend: Backend) -
         assert ran.status == 0, ran.text
 
     assert backend.titles() == SELECTED
-    assert [sum(run.counts.values()) for run in backend.store.runs()] == [4, 4]
+    assert [sum(run.counts.values()) for run in backend.store.runs()] == [5, 6]
 
 
 def test_collecting_asks_for_no_plan(planned: Suite, backend: Backend) -> None:
