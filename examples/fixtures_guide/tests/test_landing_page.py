@@ -21,11 +21,12 @@ def landing_page(driver: Driver) -> Driver:
     return driver
 
 
-class TestLandingPage:
-    @pytest.fixture(scope="class", autouse=True)
-    def signed_in(self, landing_page: Driver) -> None:
-        landing_page.sign_in("Ada")
+@pytest.fixture(scope="class", autouse=True)
+def signed_in(landing_page: Driver) -> None:
+    landing_page.sign_in("Ada")
 
+
+class TestLandingPage:
     def test_url(self, landing_page: Driver) -> None:
         assert landing_page.url == "/home"
 

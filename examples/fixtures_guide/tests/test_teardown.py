@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,18 @@ def email(sending_user: MailUser, receiving_user: MailUser, request: pytest.Fixt
     request.addfinalizer(receiving_user.inbox.clear)
     request.addfinalizer(lambda: left.remove("hello"))
     return "hello"
+
+
+@pytest.fixture
+def slow() -> Iterator[None]:
+    """Take 30 ms to set up and 60 ms to tear down."""
+    time.sleep(0.03)
+    yield
+    time.sleep(0.06)
+
+
+def test_set_up_and_teardown_take_their_time(slow: None) -> None:
+    assert True
 
 
 def test_yield_fixture(sending_user: MailUser, mail_admin: MailServer) -> None:

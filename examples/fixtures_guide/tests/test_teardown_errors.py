@@ -76,12 +76,13 @@ def test_a_generator_yields_twice(yields_twice: int) -> None:
     assert yields_twice == 1
 
 
-class TestWithALeakingClassFixture:
-    @pytest.fixture(scope="class")
-    def leaking_class(self) -> Iterator[None]:
-        yield
-        raise OSError("the class leaks")
+@pytest.fixture(scope="class")
+def leaking_class() -> Iterator[None]:
+    yield
+    raise OSError("the class leaks")
 
+
+class TestWithALeakingClassFixture:
     def test_one_that_shares_it(self, leaking_class: None) -> None:
         assert True
 
