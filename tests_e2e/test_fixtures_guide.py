@@ -24,8 +24,19 @@ WIDE = TABLE["wide_fixtures"]
 SCOPES = ["function", "class", "module", "package", "session"]
 ORDERS = {
     "one-process": ("-n0",),
+    "alone": ("-n0", "-palone"),
     **{dist: ("-n2", "--dist", dist) for dist in ("load", "loadscope", "loadfile", "loadgroup", "worksteal", "each")},
 }
+#: Runs each test as if it were the only one.
+ALONE = """
+import pytest
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session):
+    for item in session.items:
+        item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+    return True
+"""
 SETUP, TEARDOWN = "setup: ", "teardown: "
 
 Result = dict[str, Any]
@@ -213,7 +224,7 @@ def is_as_said(message: object, expected: object) -> bool:
     return message == expected
 
 
-def differences(results: list[Result], mode: str) -> list[str]:
+def differences(results: list[Result], mode: str, is_alone: bool) -> list[str]:
     """Compare the results of one process, in the order in which it ran the tests."""
     worker = results[0]["execution"]["thread"]
     nodeids = {entry["signature"]: nodeid for nodeid, entry in TABLE["tests"].items()}
@@ -221,7 +232,8 @@ def differences(results: list[Result], mode: str) -> list[str]:
     order = [nodeids[result["signature"]] for result in ran]
     life = Life(mode, worker)
     found = []
-    for result, nodeid, then in zip(ran, order, [*order[1:], None], strict=True):
+    following = [None] * len(order) if is_alone else [*order[1:], None]
+    for result, nodeid, then in zip(ran, order, following, strict=True):
         expected, actual = life.expected(nodeid, then), seen(result, worker)
         if is_as_said(actual.message, expected.message):
             expected.message = actual.message
@@ -237,6 +249,7 @@ def differences(results: list[Result], mode: str) -> list[str]:
 @pytest.mark.parametrize("mode", ["off", "failed", "all"])
 @pytest.mark.parametrize("args", ORDERS.values(), ids=ORDERS)
 def test_the_guide_is_reported_as_expected(args: tuple[str, ...], mode: str, guide: Suite, backend: Backend) -> None:
+    guide.write("alone.py", ALONE)
     ran = guide.run(*args, FAMACASE_FIXTURE_STEPS=mode)
 
     results = backend.results()
@@ -246,8 +259,10 @@ def test_the_guide_is_reported_as_expected(args: tuple[str, ...], mode: str, gui
     by_worker = defaultdict(list)
     for result in results:
         by_worker[result["execution"]["thread"]].append(result)
-    assert set(by_worker) == ({"main"} if args == ("-n0",) else {"gw0", "gw1"})
-    found = [difference for results in by_worker.values() for difference in differences(results, mode)]
+    assert set(by_worker) == ({"main"} if "-n0" in args else {"gw0", "gw1"})
+    found = [
+        difference for results in by_worker.values() for difference in differences(results, mode, "-palone" in args)
+    ]
     assert not found, "\n".join(found)
     if mode == "all":
         check_durations(results)
