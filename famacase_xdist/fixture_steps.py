@@ -30,7 +30,7 @@ _FINISH = getattr(pytest.FixtureDef, "finish", None)
 class _Tracked:
     """A fixture between the begin of its set-up and the end of its teardown."""
 
-    __slots__ = ("fixture", "first_mark", "has_teardown", "known", "last_mark", "request", "span")
+    __slots__ = ("first_mark", "fixture", "has_teardown", "known", "last_mark", "request", "span")
 
     def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Any) -> None:
         self.fixture = fixture

@@ -102,13 +102,13 @@ class Faults:
         if not fault.is_teardown:
             note = f"in the set-up of fixture {described(fault.fixture, fault.request)}"
             return "\n".join(filter(None, (note, self._cached(fault, nodeid))))
-        # The request is of what comes next, not of what went.
-        request = None if fault.is_renewed else fault.request
         ending = ", which is set up anew here" if fault.is_renewed else ""
+        # The request is of the param that comes next, not of the one that went.
+        named = described(fault.fixture, fault.request, has_param=not fault.is_renewed)
         scope = scope_of(fault.fixture, fault.request)
         if fault.has_ended and scope != "function":
             ending = f", whose {scope} ended here"
-        return f"in the teardown of fixture {described(fault.fixture, request)}{ending}"
+        return f"in the teardown of fixture {named}{ending}"
 
     def _cached(self, fault: Fault, nodeid: str) -> str:
         scope = scope_of(fault.fixture, fault.request)
@@ -120,14 +120,16 @@ class Faults:
             return ""
         if first == nodeid:
             return ""
-        return f'cached: the {scope}-scoped fixture "{_plain_name(fault.fixture)}" failed in {first} and was not set up again'
+        name = _plain_name(fault.fixture)
+        return f'cached: the {scope}-scoped fixture "{name}" failed in {first} and was not set up again'
 
 
-def described(fixture: Fixture, request: Any, worker: str = "") -> str:
+def described(fixture: Fixture, request: Any, worker: str = "", *, has_param: bool = True) -> str:
     """Give a fixture's name with the id of its param, scope and place: ``db[postgres] (module, conftest.py)``."""
     scope = scope_of(fixture, request)
     parts = [scope, place_of(fixture, request), "" if scope == "function" else worker]
-    return f"{name_of(fixture, request)} ({', '.join(filter(None, parts))})"
+    name = name_of(fixture, request) if has_param else _plain_name(fixture)
+    return f"{name} ({', '.join(filter(None, parts))})"
 
 
 def scope_of(fixture: Fixture, request: Any) -> str:
@@ -153,18 +155,14 @@ def place_of(fixture: Fixture, request: Any) -> str:
     if _XUNIT.fullmatch(fixture.argname):
         return fixture.baseid.partition("::")[0]
     code = _code_of(function)
-    if code is None or request_config(request) is None:
+    config = getattr(request, "config", None)
+    if code is None or config is None:
         return module
     try:
-        path = Path(code.co_filename).relative_to(request_config(request).rootpath)
+        path = Path(code.co_filename).relative_to(config.rootpath)
     except ValueError:
         return module
     return module if _NO_FOLDERS_OF_THE_SUITE.intersection(path.parts) else path.as_posix()
-
-
-def request_config(request: Any) -> Any:
-    """Give pytest's config."""
-    return getattr(request, "config", None)
 
 
 def is_of_suite(fixture: Fixture) -> bool:

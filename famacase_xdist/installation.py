@@ -11,9 +11,9 @@ from . import artifacts
 from .channel import ResultSink
 from .recorder import Recorder
 from .settings import Settings
+from .testing import RECORDER as NAME
 
 _PREVIOUS = pytest.StashKey[Any]()
-NAME = "famacase-recorder"
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:

@@ -37,9 +37,9 @@ class _OwnExecution(StepExecution):  # type: ignore[misc]  # upstream has no typ
     def __init__(self, start: float) -> None:
         self.start_time = start
         self.status = _RUNNING
-        self.end_time = 0
+        self.end_time = 0.0
         self.duration = 0
-        self.attachments = []
+        self.attachments: list[Any] = []
 
     def complete(self) -> None:
         self.end_at(now())
@@ -58,7 +58,7 @@ class _OwnStep(Step):  # type: ignore[misc]  # upstream has no types
         self.data = StepTextData(action)
         self.parent_id = parent_id
         self.execution = _OwnExecution(start)
-        self.steps = []
+        self.steps: list[Step] = []
 
 
 class Span:

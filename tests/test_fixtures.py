@@ -266,14 +266,13 @@ FAILURES = """
 """
 BROKEN = "OSError: no server\nin the set-up of fixture broken (module, test_it.py)"
 CACHED = 'cached: the module-scoped fixture "broken" failed in test_it.py::test_setup and was not set up again'
-TWICE = "KeyError: 'second'\nValueError: 'first'\nin the teardown of fixture leaking_twice (function, test_it.py)"
+TWICE = "ValueError: first\nKeyError: 'second'\nin the teardown of fixture leaking_twice (function, test_it.py)"
 
 
 @pytest.mark.parametrize("steps", ["off", "failed", "all"])
 def test_a_message_names_the_fixture(steps: str, tmp_path: Path) -> None:
     found = {name: (each["execution"]["status"], each["message"]) for name, each in ran(tmp_path, steps).items()}
 
-    two = TWICE.replace("'first'", "first")
     assert found == {
         "test_setup": ("invalid", BROKEN),
         "test_cached": ("invalid", f"{BROKEN}\n{CACHED}"),
@@ -284,14 +283,13 @@ def test_a_message_names_the_fixture(steps: str, tmp_path: Path) -> None:
             "invalid",
             "OSError: no db\nin the set-up of fixture db[postgres] (function, test_it.py)",
         ),
-        "test_two_finalizers": ("invalid", "\n".join([*reversed(two.splitlines()[:2]), two.splitlines()[2]])),
+        "test_two_finalizers": ("invalid", TWICE),
         "test_innocent": ("passed", None),
         "test_both": (
             "failed",
-            "assert False\n"
+            "AssertionError: assert False\n"
             "OSError: cannot close\nin the teardown of fixture leaking (class, test_it.py), whose class ended here\n"
-            "ValueError: first\nKeyError: 'second'\n"
-            "in the teardown of fixture leaking_twice (function, test_it.py)",
+            + TWICE,
         ),
         "test_xunit": ("invalid", "OSError: xunit\nin the set-up of fixture setup_function (function, test_it.py)"),
         "test_exits": ("invalid", "pytest.exit: enough"),
@@ -322,3 +320,192 @@ def test_with_failed_there_are_steps_of_what_failed(tmp_path: Path) -> None:
         "test_xunit": [],
         "test_exits": ["setup: exiting (module, test_it.py) failed"],
     }
+
+
+def test_with_all_what_failed_says_so(tmp_path: Path) -> None:
+    found = {name: lines(result) for name, result in ran(tmp_path, "all").items()}
+
+    assert found == {
+        "test_setup": ["setup: broken (module, test_it.py) failed", "  connect failed"],
+        "test_cached": [],
+        "test_asks_for_cached": ["setup: asking (function, test_it.py) failed"],
+        "test_skips": ["setup: skipping (function, test_it.py) skipped"],
+        "test_xfails": ["setup: xfailing (function, test_it.py) skipped"],
+        "test_param[postgres]": ["setup: db[postgres] (function, test_it.py) failed"],
+        "test_two_finalizers": [
+            "setup: leaking_twice (function, test_it.py)",
+            "teardown: leaking_twice (function, test_it.py) failed",
+        ],
+        "test_innocent": ["setup: leaking (class, test_it.py)"],
+        "test_both": [
+            "setup: leaking_twice (function, test_it.py)",
+            "teardown: leaking_twice (function, test_it.py) failed",
+            "teardown: leaking (class, test_it.py) failed",
+            "  close failed",
+        ],
+        "test_xunit": [],
+        "test_exits": ["setup: exiting (module, test_it.py) failed"],
+    }
+
+
+WIDE = """
+    @pytest.fixture(scope="module", params=["pg", "lite"])
+    def db(request):
+        yield request.param
+        if request.param == "pg":
+            raise OSError("cannot drop")
+
+    @pytest.fixture(scope="session", params=[1], ids=lambda value: None)
+    def session(request):
+        yield
+
+    @pytest.fixture
+    def table(db): return db
+
+    def test_one(table): pass
+    def test_two(session, table): pass
+"""
+
+
+def test_a_fixture_that_is_set_up_anew_is_torn_down_in_the_test_that_needs_it(tmp_path: Path) -> None:
+    found = results(tmp_path, test_it=WIDE, worker="gw3")
+
+    assert lines(found["test_one[pg]"]) == [
+        "setup: table (function, test_it.py)",
+        "  setup: db[pg] (module, test_it.py, gw3)",
+    ]
+    torn = next(each for each in found.values() if "teardown: db[pg] (module, test_it.py, gw3) failed" in lines(each))
+    assert torn["execution"]["status"] == "invalid"
+    assert torn["message"] == (
+        "OSError: cannot drop\nin the teardown of fixture db (module, test_it.py), which is set up anew here"
+    )
+    everything = [line.strip() for each in found.values() for line in lines(each)]
+    assert everything.count("setup: session[1] (session, test_it.py, gw3)") == 1
+    assert everything.count("teardown: session[1] (session, test_it.py, gw3)") == 1
+
+
+OVERRIDES = {
+    "conftest": """
+        pytest_plugins = ["company.shared"]
+
+        def scope(fixture_name, config): return "session"
+
+        @pytest.fixture
+        def user(): yield "root"
+        @pytest.fixture(scope=scope)
+        def computed(): yield
+        @pytest.fixture
+        def direct(): yield "never"
+    """,
+    "company__shared": """
+        @pytest.fixture
+        def of_plugin(): return 1
+    """,
+    "api__conftest": """
+        @pytest.fixture
+        def user(user): return f"api {user}"
+    """,
+    "api__test_it": """
+        pytestmark = pytest.mark.usefixtures("computed")
+
+        @pytest.fixture(autouse=True)
+        def always(): pass
+
+        def test_folder(user): assert user == "api root"
+        def test_plugin(of_plugin): pass
+
+        class TestIt:
+            @pytest.fixture
+            def user(self, user): return f"class {user}"
+            def test_class(self, user): assert user == "class api root"
+
+        @pytest.mark.parametrize("direct", ["given"])
+        def test_direct(direct): assert direct == "given"
+
+        @pytest.fixture
+        def taken(request): return request.param
+        @pytest.mark.parametrize("taken", [pytest.param(1, id="one")], indirect=True)
+        def test_indirect(taken): assert taken == 1
+    """,
+}
+
+
+def test_the_fixture_that_ran_is_the_one_named(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(tmp_path)
+        found = {name: lines(result) for name, result in results(tmp_path, **OVERRIDES).items()}
+
+    always = "setup: always (function, api/test_it.py)"
+    user = "setup: user (function, api/conftest.py)"
+    assert found == {
+        "test_folder": [
+            "setup: computed (session, conftest.py)",
+            always,
+            user,
+            "  setup: user (function, conftest.py)",
+            "teardown: user (function, conftest.py)",
+        ],
+        "test_plugin": [always, "setup: of_plugin (function, company/shared.py)"],
+        "test_class": [
+            always,
+            "setup: user (function, api/test_it.py)",
+            f"  {user}",
+            "    setup: user (function, conftest.py)",
+            "teardown: user (function, conftest.py)",
+        ],
+        "test_direct[given]": [always],
+        "test_indirect[one]": [
+            always,
+            "setup: taken[one] (function, api/test_it.py)",
+            "teardown: computed (session, conftest.py)",
+        ],
+    }
+
+
+TIMES = """
+    import time
+
+    @pytest.fixture
+    def inner(): time.sleep(0.03)
+
+    @pytest.fixture
+    def outer(inner):
+        time.sleep(0.03)
+        yield
+        time.sleep(0.03)
+
+    @pytest.fixture
+    def open_step():
+        with qase.step("open"):
+            yield
+
+    def test_times(outer): pass
+
+    @pytest.mark.xfail(reason="known")
+    def test_step_over_yield(open_step):
+        with qase.step("act"):
+            pass
+"""
+
+
+def test_durations_are_those_of_the_fixture_and_what_it_requests(tmp_path: Path) -> None:
+    found = results(tmp_path, test_it=TIMES)
+
+    steps = every_step(found["test_times"])
+    inner = steps["setup: inner (function, test_it.py)"]["execution"]
+    outer = steps["setup: outer (function, test_it.py)"]["execution"]
+    teardown = steps["teardown: outer (function, test_it.py)"]["execution"]
+    assert 30 <= inner["duration"] < 60 <= outer["duration"]
+    assert teardown["duration"] >= 30
+    test = found["test_times"]["execution"]
+    assert test["start_time"] - 0.01 <= outer["start_time"] == inner["start_time"]
+    assert outer["end_time"] <= teardown["start_time"] < teardown["end_time"] <= test["end_time"] + 0.01
+
+
+def test_a_step_that_is_open_over_yield_is_the_fixtures_and_not_around_the_test(tmp_path: Path) -> None:
+    assert lines(results(tmp_path, test_it=TIMES)["test_step_over_yield"]) == [
+        "setup: open_step (function, test_it.py)",
+        "  open",
+        "act",
+        "teardown: open_step (function, test_it.py)",
+    ]
