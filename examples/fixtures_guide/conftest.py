@@ -44,6 +44,12 @@ def mail_server(settings: dict[str, str]) -> Iterator[MailServer]:
     server.stop()
 
 
+@pytest.fixture(scope="session", params=["en", "pt-BR"])
+def language(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Have pytest run all tests that request it for one language, then for the other, whatever their modules."""
+    yield request.param
+
+
 @pytest.fixture
 def username() -> str:
     return "root"

@@ -34,7 +34,7 @@ def computed(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
-@pytest.fixture(params=[3.5, None, True, Colour.RED, Opaque(), (1, 2)])
+@pytest.fixture(params=[3.5, None, True, Colour.RED, Opaque(), (1, 2), b"raw", int])
 def value(request: pytest.FixtureRequest) -> object:
     return request.param
 

@@ -53,6 +53,10 @@ def test_yield_fixture(sending_user: MailUser, mail_admin: MailServer) -> None:
     assert sending_user.name in mail_admin.users()
 
 
+def test_a_wider_scope_comes_before_what_is_requested_first(slow: None, sending_user: MailUser) -> None:
+    assert sending_user.name == "sender"
+
+
 def test_finalizer(receiving_user: MailUser) -> None:
     assert receiving_user.inbox == []
 
