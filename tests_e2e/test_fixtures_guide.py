@@ -130,28 +130,21 @@ class Life:
         return Seen(status, entry["params"], message, steps, self._torn_down(ended))
 
     def _steps(self, table: dict[str, list[str]], replaced: list[str]) -> list[str]:
-        """Give the lines of a test but for those of wide fixtures that live; one that is replaced goes first."""
-        lines = table["failed" if self.mode == "off" else self.mode]
+        """Give the lines of a test, without those of wide fixtures that live; one that is replaced goes first."""
         if self.mode == "off":
-            return [line.strip() for line in lines if not is_of_fixture(line)]
+            return [line.strip() for line in table["failed"] if not is_of_fixture(line)]
+        living = self.born_in.keys() - replaced
         kept: list[str] = []
         within: int | None = None
-        for line in lines:
+        for line in table[self.mode]:
             if within is not None and depth_of(line) > within:
                 continue
-            within = None
-            label = label_of(line)
-            if line.strip().startswith(SETUP) and label in self.born_in and label not in replaced:
-                within = depth_of(line)
-            else:
-                kept.append(self._named(line))
-        if replaced and self.mode == "all":
-            bases = {base_of(label) for label in replaced}
-            first = next(number for number, line in enumerate(kept) if base_of(label_of(line)) in bases)
-            while depth_of(kept[first]):
-                first -= 1
-            kept[first:first] = self._torn_down(replaced)
-        return kept
+            is_living = line.strip().startswith(SETUP) and label_of(line) in living
+            within = depth_of(line) if is_living else None
+            if not is_living:
+                kept.append(line)
+        place = place_of(replaced, kept)
+        return [*map(self._named, kept[:place]), *self._torn_down(replaced), *map(self._named, kept[place:])]
 
     def _replaced(self, entry: Result) -> list[str]:
         """Name what pytest tears down because this test needs another param; who requests one goes first."""
@@ -180,6 +173,15 @@ class Life:
             return line
         label = label_of(line)
         return line.replace(label, f"{label[:-1]}, {self.worker})")
+
+
+def place_of(replaced: list[str], lines: list[str]) -> int:
+    """Find where fixtures are torn down that are set up again: before their set-up, and in no other step."""
+    bases = {base_of(label) for label in replaced}
+    place = next((number for number, line in enumerate(lines) if base_of(label_of(line)) in bases), 0)
+    while place and depth_of(lines[place]):
+        place -= 1
+    return place
 
 
 def is_of_fixture(line: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from famacase_xdist.testing import Famacase, FamacaseRun
 
 
