@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import conflicts, installation, plan, resend, selection, summary
+from . import conflicts, installation, plan, resend, selection, summary, testing
 from .channel import DirectSink
 from .deliveries import Deliveries
 from .delivery import Delivery, Server, new_outbox_path, state_dir
@@ -70,6 +70,7 @@ class Controller:
         )
         self._termination = Termination()
         self._server: EmbeddedServer | None = None
+        self._to: Destination | None = None
         self._intake: Intake | None = None
         self._outcome: Outcome | None = None
         self._cases: frozenset[int] | None = None
@@ -79,6 +80,7 @@ class Controller:
         self._channels: list[Any] = []
         self._is_said = False
         config.add_cleanup(self._termination.end)
+        config.stash[testing.RUN] = self._run
 
     @property
     def _is_distributed(self) -> bool:
@@ -112,8 +114,13 @@ class Controller:
             sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
             installation.install(self._config, self._settings, sink, MAIN)
 
+    def _run(self) -> tuple[Any, str]:
+        """Give id and address of the run; empty before it is open, and where it is none or several."""
+        run = getattr(self._to, "run", None)
+        return (run.id, run.url) if run is not None else (None, "")
+
     def _start(self) -> Intake:
-        destination = self._destination()
+        self._to = destination = self._destination()
         destination.start(self._say)
         return Intake(self._settings, self._ledger, destination, is_immediate=not self._is_distributed)
 
@@ -187,6 +194,7 @@ class Controller:
             "channel": channel,
             "settings": json.dumps(self._settings.for_worker()),
             "selection": self._selection,
+            "run": json.dumps(self._run()),
         }
 
     def _receive(self, worker: str, message: object) -> None:

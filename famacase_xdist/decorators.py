@@ -65,7 +65,7 @@ class _Step:
     ) -> None:
         if self._runtime is not None:
             with contextlib.suppress(Exception):
-                self._runtime.finish_step(self._step.id, status=_status(error))
+                self._runtime.finish_step(self._step.id, status=status_of(error))
 
     def leave(self) -> None:
         """Let steps that begin now be beside this one, until it is resumed."""
@@ -190,7 +190,8 @@ def _async_generator_function(new: Callable[[], _Step], function: Callable[..., 
     return call
 
 
-def _status(error: BaseException | None) -> str:
+def status_of(error: BaseException | None) -> str:
+    """Give the status of a step that ends with this exception, or with none."""
     if error is None or isinstance(error, GeneratorExit):
         return _PASSED
     loaded = [getattr(sys.modules[module], name) for module, name in _CUT_SHORT.items() if module in sys.modules]

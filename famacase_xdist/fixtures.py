@@ -1,53 +1,185 @@
-"""Fixtures whose set-up failed: pytest keeps the exception and raises it again in every test that asks for them."""
+"""Fixtures as messages and steps name them, and which of them an exception came from.
+
+Nothing here is called for a fixture that works: an exception's own traceback leads through pytest's public
+`FixtureDef.execute` and `FixtureDef.finish`, and these frames hold the fixture.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
 
 import pytest
 
+from . import metadata
+
+Fixture = pytest.FixtureDef[Any]
+
 #: pytest's own names for what setup_module, setUpClass and the like become.
 _XUNIT = re.compile(r"_(?:xunit|unittest)_(\w+?)_fixture_.*")
+_NO_FOLDERS_OF_THE_SUITE = {"site-packages", "dist-packages"}
+_OURS = __name__.partition(".")[0]
 
 
-@dataclass(slots=True)
-class _Broken:
-    error: BaseException
-    nodeid: str = ""
+def _code_of(function: Callable[..., object] | None) -> CodeType | None:
+    return getattr(function, "__code__", None)
 
 
-class BrokenFixtures:
-    """Knows each fixture of a wider scope that is broken now, for as long as pytest does."""
+_EXECUTE = _code_of(getattr(pytest.FixtureDef, "execute", None))
+_FINISH = _code_of(getattr(pytest.FixtureDef, "finish", None))
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Where an exception came from.
+
+    Attributes:
+        fixture: The innermost fixture that it went through.
+        request: What the fixture was set up for, or is torn down for; None where pytest does not say.
+        is_teardown: Whether it was torn down.
+        is_renewed: Whether it was torn down to be set up anew, with another param; `request` is of the new one then.
+        has_ended: Whether it was torn down because its scope ended.
+        raised_in: The frame that raised: the same one each time that pytest raises an exception again.
+    """
+
+    fixture: Fixture
+    request: Any
+    is_teardown: bool
+    is_renewed: bool
+    has_ended: bool
+    raised_in: FrameType
+
+
+def fault_of(error: BaseException) -> Fault | None:
+    """Find the fixture that an exception came from; None where it came from none."""
+    executing: list[object] = []
+    innermost: FrameType | None = None
+    entry = error.__traceback__
+    if entry is None or _EXECUTE is None or _FINISH is None:
+        return None
+    while True:
+        frame = entry.tb_frame
+        if frame.f_code is _EXECUTE or frame.f_code is _FINISH:
+            innermost = frame
+            if frame.f_code is _EXECUTE:
+                executing.append(frame.f_locals.get("self"))
+        if entry.tb_next is None:
+            break
+        entry = entry.tb_next
+    fixture = innermost and innermost.f_locals.get("self")
+    if innermost is None or not isinstance(fixture, pytest.FixtureDef):
+        return None
+    is_teardown = innermost.f_code is _FINISH
+    return Fault(
+        fixture,
+        innermost.f_locals.get("request"),
+        is_teardown,
+        is_renewed=is_teardown and fixture in executing,
+        has_ended=is_teardown and not executing,
+        raised_in=entry.tb_frame,
+    )
+
+
+class Faults:
+    """What there is to say of errors in set-ups and teardowns."""
 
     def __init__(self) -> None:
-        self._broken: dict[pytest.FixtureDef[object], _Broken] = {}
+        self._first: dict[Fixture, tuple[FrameType, str]] = {}
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
-        """Note a set-up that fails."""
-        try:
-            return (yield)
-        except BaseException as error:
-            # One that asks for another with `getfixturevalue` fails of the same exception: the inner one is broken.
-            if fixturedef.scope != "function" and not any(each.error is error for each in self._broken.values()):
-                self._broken[fixturedef] = _Broken(error)
-            raise
+    def forget(self) -> None:
+        """Let go of exceptions that pytest let go of too; called between tests."""
+        if self._first:
+            self._first = {each: first for each, first in self._first.items() if each.cached_result is not None}
 
-    def pytest_fixture_post_finalizer(self, fixturedef: pytest.FixtureDef[object]) -> None:
-        """Forget a fixture that is torn down: its next set-up is a new one."""
-        self._broken.pop(fixturedef, None)
+    def note_on(self, fault: Fault, nodeid: str) -> str:
+        """Name the fixture, and the test that it broke in where pytest does not try it again."""
+        if not fault.is_teardown:
+            note = f"in the set-up of fixture {described(fault.fixture, fault.request)}"
+            return "\n".join(filter(None, (note, self._cached(fault, nodeid))))
+        ending = ", which is set up anew here" if fault.is_renewed else ""
+        # The request is of the param that comes next, not of the one that went.
+        named = described(fault.fixture, fault.request, has_param=not fault.is_renewed)
+        scope = scope_of(fault.fixture, fault.request)
+        if fault.has_ended and scope != "function":
+            ending = f", whose {scope} ended here"
+        return f"in the teardown of fixture {named}{ending}"
 
-    def note_on(self, error: BaseException, nodeid: str) -> str:
-        """Say where a set-up error comes from if it is not this test's own; empty where it is."""
-        for fixture, broken in self._broken.items():
-            if broken.error is error:
-                broken.nodeid = broken.nodeid or nodeid
-                return "" if broken.nodeid == nodeid else _note(fixture, broken.nodeid)
-        return ""
+    def _cached(self, fault: Fault, nodeid: str) -> str:
+        scope = scope_of(fault.fixture, fault.request)
+        if scope == "function":
+            return ""
+        raised_in, first = self._first.setdefault(fault.fixture, (fault.raised_in, nodeid))
+        if raised_in is not fault.raised_in:
+            self._first[fault.fixture] = (fault.raised_in, nodeid)
+            return ""
+        if first == nodeid:
+            return ""
+        name = _plain_name(fault.fixture)
+        return f'cached: the {scope}-scoped fixture "{name}" failed in {first} and was not set up again'
 
 
-def _note(fixture: pytest.FixtureDef[object], nodeid: str) -> str:
-    name = _XUNIT.sub(r"\1", fixture.argname)
-    return f'cached: the {fixture.scope}-scoped fixture "{name}" failed in {nodeid} and was not set up again'
+def described(fixture: Fixture, request: Any, worker: str = "", *, has_param: bool = True) -> str:
+    """Give a fixture's name with the id of its param, scope and place: ``db[postgres] (module, conftest.py)``."""
+    scope = scope_of(fixture, request)
+    parts = [scope, place_of(fixture, request), "" if scope == "function" else worker]
+    name = name_of(fixture, request) if has_param else _plain_name(fixture)
+    return f"{name} ({', '.join(filter(None, parts))})"
+
+
+def scope_of(fixture: Fixture, request: Any) -> str:
+    """Give the scope; an indirect parametrization may have another than the fixture was defined with."""
+    return str(getattr(request, "scope", None) or fixture.scope)
+
+
+def name_of(fixture: Fixture, request: Any) -> str:
+    """Give a fixture's name, with the id that pytest shows of its param."""
+    name = _plain_name(fixture)
+    # pytest gives the test of a wider fixture's request nowhere else.
+    item = getattr(request, "_pyfuncitem", None)
+    if item is None or not hasattr(request, "param") or not hasattr(item, "callspec"):
+        return name
+    shown = metadata.shown_params(item).get(fixture.argname)
+    return name if shown is None else f"{name}[{shown}]"
+
+
+def place_of(fixture: Fixture, request: Any) -> str:
+    """Say where the fixture is defined: a path below pytest's rootdir, else the dotted name of the module."""
+    function = _function_of(fixture)
+    module = str(getattr(function, "__module__", ""))
+    if _XUNIT.fullmatch(fixture.argname):
+        return fixture.baseid.partition("::")[0]
+    code = _code_of(function)
+    config = getattr(request, "config", None)
+    if code is None or config is None:
+        return module
+    try:
+        path = Path(code.co_filename).relative_to(config.rootpath)
+    except ValueError:
+        return module
+    return module if _NO_FOLDERS_OF_THE_SUITE.intersection(path.parts) else path.as_posix()
+
+
+def is_of_suite(fixture: Fixture) -> bool:
+    """Whether a fixture is shown: pytest's own are not, and ours say nothing about the test."""
+    return str(getattr(_function_of(fixture), "__module__", "")).partition(".")[0] not in ("_pytest", _OURS)
+
+
+def _plain_name(fixture: Fixture) -> str:
+    return _XUNIT.sub(r"\1", fixture.argname)
+
+
+def _function_of(fixture: Fixture) -> Any:
+    """Give the function that somebody wrote, under what decorators made of it."""
+    function: Any = fixture.func
+    while isinstance(function, functools.partial):
+        function = function.func
+    try:
+        return inspect.unwrap(function)
+    except ValueError:
+        return function

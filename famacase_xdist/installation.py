@@ -11,9 +11,9 @@ from . import artifacts
 from .channel import ResultSink
 from .recorder import Recorder
 from .settings import Settings
+from .testing import RECORDER as NAME
 
 _PREVIOUS = pytest.StashKey[Any]()
-NAME = "famacase-recorder"
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
@@ -22,7 +22,16 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
     config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
     QasePytestPluginSingleton._instance = installed
     config.pluginmanager.register(installed, NAME)
-    config.pluginmanager.register(installed.fixtures, f"{NAME}-fixtures")
+    if settings.fixture_steps != "off":
+        from .fixture_steps import FixtureSteps
+
+        installed.fixture_steps = FixtureSteps(
+            installed.runtime,
+            installed.guarded,
+            is_all=settings.fixture_steps == "all",
+            worker=thread if hasattr(config, "workerinput") else "",
+        )
+        config.pluginmanager.register(installed.fixture_steps, f"{NAME}-fixture-steps")
     if settings.profilers:
         from .profilers import Profilers
 

@@ -48,7 +48,7 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     ignored = _ignored(item)
     params = {
         name: value
-        for name, value in _shown(item, callspec).items()
+        for name, value in shown_params(item).items()
         if name not in ignored and not name.startswith("__pytest")
     }
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
@@ -115,12 +115,13 @@ def _at(entries: object, index: int) -> object:
     return entries[index] if isinstance(entries, Sequence) and index < len(entries) else None
 
 
-def _shown(item: pytest.Item, callspec: Any) -> dict[str, str]:
+def shown_params(item: pytest.Item) -> dict[str, str]:
     """Give each param its own text.
 
     pytest keeps one id for each parametrization, in the order in which the params were added, but none for a
     hidden one. Where that does not come out even the values speak for themselves.
     """
+    callspec: Any = item.callspec  # type: ignore[attr-defined]
     parametrizations = list(_parametrizations(item, list(callspec.params)))
     shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]
     ids: Sequence[str] = getattr(callspec, "_idlist", ())

@@ -13,6 +13,8 @@ import pytest
 if TYPE_CHECKING:
     from argparse import Namespace
 
+    from .testing import Famacase, FamacaseRun
+
 #: One of our settings in the text of an ini file; the package's own name is not one.
 _IN_FILE = re.compile(rb"famacase_(?!xdist|pytest\b)[a-z]|--famacase-")
 
@@ -57,6 +59,22 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     from . import sources
 
     return [f"famacase: {line}" for line in sources.misspelled(os.environ)]
+
+
+@pytest.fixture(scope="session")
+def famacase(pytestconfig: pytest.Config) -> Famacase:
+    """Add to the running test's result: attach(*files), step(title, expected=None), param(name, value)."""
+    from .testing import Famacase
+
+    return Famacase(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def famacase_run(pytestconfig: pytest.Config) -> FamacaseRun:
+    """Know the run that is reported to: id, url; each None where there is none."""
+    from .testing import FamacaseRun
+
+    return FamacaseRun(pytestconfig)
 
 
 def _configure_worker(config: pytest.Config) -> None:

@@ -19,15 +19,16 @@ from qase.pytest.plugin import QasePytestPlugin
 from . import metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
-from .fixtures import BrokenFixtures
+from .fixtures import Faults, fault_of
 from .markers import Marks
 from .policy import UpstreamPolicy
 from .settings import Settings
 from .steps import Steps
-from .verdict import FAILED, INVALID, SKIPPED, Verdict, subtest_name
+from .verdict import FAILED, INVALID, SKIPPED, Verdict, raised, subtest_name
 
 if TYPE_CHECKING:
     from .bdd import Scenarios
+    from .fixture_steps import FixtureSteps
 
 
 class _Reporter:
@@ -58,7 +59,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def __init__(self, settings: Settings, sink: ResultSink, thread: str) -> None:
         super().__init__(_Reporter(settings))
         self.runtime = Steps()
-        self.fixtures = BrokenFixtures()
+        self.fixture_steps: FixtureSteps | None = None
+        self._faults = Faults()
         self._settings = settings
         self._sink = sink
         self._thread = thread
@@ -157,6 +159,9 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._pending = None
         if self._policy is not None:
             self._policy.begin()
+        self._faults.forget()
+        if self.fixture_steps is not None:
+            self.fixture_steps.begin(item)
         self.runtime.result = self._described(item)
         is_scenario = self.scenarios is not None and self.scenarios.describe(item, self.runtime.result)
         if getattr(self.runtime.result, "ignore", False):
@@ -200,15 +205,28 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             self._take(*pending)
 
     def _take(self, report: pytest.TestReport, call: pytest.CallInfo[None] | None) -> None:
-        error = call.excinfo.value if call and call.excinfo else None
-        note = ""
-        if error is not None and report.when == "setup" and report.failed:
-            note = self.fixtures.note_on(error, self._nodeid)
-        self._verdict.add(report, call, self._settings, note)
+        if self.fixture_steps is not None and call is not None and call.excinfo and report.when != "call":
+            self._blame(call.excinfo.value)
+        self._verdict.add(report, call, self._settings, self._note_on)
         if not report.passed:
             self.runtime.close_steps(FAILED if report.failed else SKIPPED)
         if self._settings.pytest_capture_logs and (report.when == "call" or (report.when == "setup" and report.failed)):
             self._attach_logs(report)
+
+    def _note_on(self, error: BaseException) -> str:
+        """Say which fixture an error of a set-up or a teardown came from."""
+        with self.guarded():
+            fault = fault_of(error)
+            return self._faults.note_on(fault, self._nodeid) if fault else ""
+        return ""
+
+    def _blame(self, error: BaseException) -> None:
+        """Have the steps of teardowns say that they failed."""
+        assert self.fixture_steps is not None
+        for each in raised(error):
+            fault = fault_of(each)
+            if fault is not None and fault.is_teardown:
+                self.fixture_steps.blame(fault.fixture, each)
 
     def _take_subtest(self, name: str, report: pytest.TestReport) -> None:
         """Report a subtest as a step."""

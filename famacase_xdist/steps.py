@@ -8,15 +8,75 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
+from itertools import islice
 from typing import Any
 
 from qase.commons.models.runtime import Runtime
-from qase.commons.models.step import Step, StepTextData, StepType
+from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
 _RUNNING = "untested"  # upstream's status of a step that has not ended
+
+#: A clock that libraries which freeze or shift a test's time leave alone, and that counts a suspended machine's sleep.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_SINCE_EPOCH = time.time() - time.clock_gettime(_CLOCK)
+
+
+def now() -> float:
+    """Give the seconds since the epoch; upstream's own clock costs milliseconds a call."""
+    return _SINCE_EPOCH + time.clock_gettime(_CLOCK)
+
+
+class _OwnExecution(StepExecution):  # type: ignore[misc]  # upstream has no types
+    """Upstream's, with our clock."""
+
+    def __init__(self, start: float) -> None:
+        self.start_time = start
+        self.status = _RUNNING
+        self.end_time = 0.0
+        self.duration = 0
+        self.attachments: list[Any] = []
+
+    def complete(self) -> None:
+        self.end_at(now())
+
+    def end_at(self, end: float) -> None:
+        self.end_time = end
+        self.duration = int((end - self.start_time) * 1000)
+
+
+class _OwnStep(Step):  # type: ignore[misc]  # upstream has no types
+    """A text step of our own making."""
+
+    def __init__(self, action: str, start: float, parent_id: str | None) -> None:
+        self.id = str(uuid.uuid4())
+        self.step_type = StepType.TEXT
+        self.data = StepTextData(action)
+        self.parent_id = parent_id
+        self.execution = _OwnExecution(start)
+        self.steps: list[Step] = []
+
+
+class Span:
+    """A part of a test that is, or may become, a step around those that begin in it.
+
+    Attributes:
+        first, last: How many steps the test had at its begin and at its end.
+        step: The step that it is, if it is one.
+    """
+
+    __slots__ = ("end", "first", "last", "parent", "result", "start", "step")
+
+    def __init__(self, result: object, first: int, parent: str | None) -> None:
+        self.result = result
+        self.first = self.last = first
+        self.parent = parent
+        self.start = self.end = now()
+        self.step: Any = None
 
 
 class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
@@ -73,6 +133,44 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         while id is not None and id in self.steps:
             yield id
             id = self.steps[id].parent_id
+
+    def begin_span(self) -> Span:
+        """Begin a part of the running test."""
+        return Span(self.result, len(self.steps), self.step_id)
+
+    def holds(self, span: Span) -> bool:
+        """Whether a span is of the running test."""
+        return self.result is not None and span.result is self.result
+
+    def open(self, span: Span, action: str) -> None:
+        """Make a span that has just begun an open step."""
+        span.step = step = _OwnStep(action, span.start, span.parent)
+        self.steps[step.id] = step
+        self.step_id = step.id
+
+    def end_span(self, span: Span, status: str) -> None:
+        """End a span, and its step if it has one."""
+        span.end = now()
+        span.last = len(self.steps)
+        if span.step is not None:
+            self.finish_step(span.step.id, status)
+            self.step_id = span.parent  # also where a step that began in it is still open: it is none of the test's
+
+    def wrap(self, span: Span, action: str, status: str) -> None:
+        """Make a span that has ended a step around those that began in it."""
+        span.step = step = _OwnStep(action, span.start, span.parent)
+        for each in islice(self.steps.values(), span.first, span.last):
+            if each.parent_id == span.parent:
+                each.parent_id = step.id
+        step.execution.set_status(status)
+        step.execution.end_at(span.end)
+        self.steps[step.id] = step
+
+    def nest(self, child: Span, span: Span, *, is_close: bool) -> None:
+        """Put a step that has ended into one that is open; it began with it where nothing else was in between."""
+        child.step.parent_id = span.step.id
+        if is_close:
+            span.start = span.step.execution.start_time = child.start
 
     def add_subtest(self, name: str, status: str, start: float, stop: float) -> Step:
         """Add a subtest that has ended as a step around those that began in it.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,8 +16,11 @@ from .wire import text_of
 PASSED, FAILED, INVALID, SKIPPED, BLOCKED = "passed", "failed", "invalid", "skipped", "blocked"
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
-#: How pytest begins the message of a group that it makes of what several finalizers raised.
-_TEARDOWN_GROUP = "errors while tearing down"
+#: How pytest begins the messages of groups that it makes of what several finalizers, or several scopes' ends, raised.
+_TEARDOWN_GROUP = ("errors while tearing down", "errors during test teardown")
+
+#: Says what there is to say of an exception besides its own text; empty for nothing.
+Note = Callable[[BaseException], str]
 
 
 class Phase(NamedTuple):
@@ -38,7 +42,11 @@ class Verdict:
         self._is_interrupted = False
 
     def add(
-        self, report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings, note: str = ""
+        self,
+        report: pytest.TestReport,
+        call: pytest.CallInfo[None] | None,
+        settings: Settings,
+        note: Note | None = None,
     ) -> None:
         """Take one phase's report into account; a set-up or teardown that passed says nothing about the test.
 
@@ -46,12 +54,11 @@ class Verdict:
             report: What pytest says of the phase.
             call: What it was made of; None where a plugin made it of nothing.
             settings: What an xfail and an xpass are.
-            note: What else there is to say of an error.
+            note: Asked about each error of a set-up or a teardown.
         """
         self._is_over = self._is_over or report.when == "teardown"
         if report.when == "call" or not report.passed:
-            phase = _phase(report, call, settings)
-            self._phases.append(phase._replace(reason="\n".join(filter(None, (phase.reason, note)))))
+            self._phases.append(_phase(report, call, settings, None if report.when == "call" else note))
 
     def add_subtest(
         self, name: str, report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings
@@ -102,10 +109,12 @@ class Verdict:
         return settings.status_mapping.get(status, status)
 
 
-def _phase(report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings) -> Phase:
+def _phase(
+    report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings, note: Note | None = None
+) -> Phase:
     error = call.excinfo.value if call and call.excinfo else None
     if report.failed:
-        return Phase(report.outcome, _failure(report, call), _reason(report, error), report.longreprtext)
+        return Phase(report.outcome, _failure(report, call), _reason(report, error, note), report.longreprtext)
     if hasattr(report, "wasxfail"):
         status = settings.pytest_xfail_status_xfail if report.skipped else settings.pytest_xfail_status_xpass
         return Phase(report.outcome, status, xfail_reason(report), report.longreprtext)
@@ -135,11 +144,19 @@ def _doctest_failures(error: BaseException) -> list[Any]:
     return [each for each in failures if isinstance(each, (doctest.DocTestFailure, doctest.UnexpectedException))]
 
 
-def _reason(report: pytest.TestReport, error: BaseException | None) -> str:
+def _reason(report: pytest.TestReport, error: BaseException | None, note: Note | None) -> str:
     if error is None:
         return crash_line(report) or text_of(report.longrepr)
     lines = [_in_doctest(each) for each in _doctest_failures(error)]
-    return "\n".join(text_of(line) for line in lines or map(_exconly, _raised(error)))
+    return "\n".join(map(text_of, lines or _noted(error, note)))
+
+
+def _noted(error: BaseException, note: Note | None) -> Iterator[str]:
+    """Give a line for each exception, and what there is to say of several in a row once, after the last of them."""
+    for said, errors in itertools.groupby(raised(error), note or (lambda error: "")):
+        yield from map(_exconly, errors)
+        if said:
+            yield said
 
 
 def _in_doctest(failure: Any) -> str:
@@ -150,11 +167,11 @@ def _in_doctest(failure: Any) -> str:
     return f"{source}: {_exconly(failure.exc_info[1])}"
 
 
-def _raised(error: BaseException) -> Iterator[BaseException]:
+def raised(error: BaseException) -> Iterator[BaseException]:
     """Give the exceptions in the groups that pytest makes; a test's own group is one exception."""
     if isinstance(error, BaseExceptionGroup) and error.message.startswith(_TEARDOWN_GROUP):
         for each in error.exceptions:
-            yield from _raised(each)
+            yield from raised(each)
     else:
         yield error
 

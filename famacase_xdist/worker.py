@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from . import installation, selection
+from . import installation, selection, testing
 from .channel import ChannelSink
 from .settings import Settings
 
@@ -22,6 +22,8 @@ class Worker:
         self._config = config
         self._sink = ChannelSink(given["channel"])
         settings = Settings.from_controller(json.loads(given["settings"]))
+        run_id, run_url = json.loads(given.get("run", '[null, ""]'))
+        config.stash[testing.RUN] = lambda: (run_id, run_url)
         if given.get("selection") is not None:
             selection.install(config, given["selection"])
         installation.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]

@@ -1,0 +1,197 @@
+"""Set-ups and teardowns of fixtures as steps of the tests that pytest runs them for.
+
+A set-up is timed around pytest's hook; a teardown between two finalizers of ours, which pytest calls with those of
+the fixture: the first one is added before the fixture's function runs, and so runs last; the second one after it.
+
+With `all` the step is open meanwhile, so that steps and attachments of the fixture's own code belong to it. With
+`failed` there is none until something fails: steps of a set-up stay steps of the test that caused it; those of the
+teardown of a fixture wider than a function, which are no part of the test that happened to be the last one, make the
+teardown's step to be in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import pytest
+
+from . import fixtures
+from .decorators import status_of
+from .fixtures import Fixture
+from .steps import Span, Steps
+
+FAILED, PASSED = "failed", "passed"
+_FINISH = getattr(pytest.FixtureDef, "finish", None)
+
+
+class _Tracked:
+    """A fixture between the begin of its set-up and the end of its teardown."""
+
+    __slots__ = ("first_mark", "fixture", "has_teardown", "known", "last_mark", "request", "span")
+
+    def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Any) -> None:
+        self.fixture = fixture
+        self.request = request
+        self.span: Span | None = None
+        self.has_teardown = True
+        self.known = 0
+        self.first_mark = partial(owner.begin_teardown, self)
+        self.last_mark = partial(owner.end_teardown, self)
+
+    def finalizers(self) -> Sequence[object] | None:
+        """Give what pytest will run; None where it does not say. Only here it shows whether there is a teardown."""
+        found = getattr(self.fixture, "_finalizers", None)
+        return found if isinstance(found, list) else None
+
+
+class FixtureSteps:
+    """Hooks around fixtures; registered where any of their steps are wanted.
+
+    Args:
+        runtime: The steps of the running test.
+        guarded: Makes the block in which our own mistakes stay ours.
+        is_all: Whether fixtures that work have steps too.
+        worker: The name of this xdist worker; empty without xdist.
+    """
+
+    def __init__(
+        self, runtime: Steps, guarded: Callable[[], AbstractContextManager[None]], *, is_all: bool, worker: str
+    ) -> None:
+        self._runtime = runtime
+        self.guarded = guarded
+        self._is_all = is_all
+        self._worker = worker
+        self._is_shown: dict[Fixture, bool] = {}
+        #: Set-ups of the running test that no other fixture's set-up holds yet.
+        self._loose: list[tuple[str, Span]] = []
+        self._torn: dict[Fixture, tuple[_Tracked, Span]] = {}
+        #: Fixtures that may add finalizers for as long as they live: their `request` is in somebody's hands.
+        self._growing: dict[_Tracked, None] = {}
+        self._item: Any = None
+
+    def begin(self, item: pytest.Item) -> None:
+        """Begin an attempt."""
+        self._item = item
+        self._loose.clear()
+        self._torn.clear()
+
+    def blame(self, fixture: Fixture, error: BaseException) -> None:
+        """Learn what a teardown of the running test has raised: pytest keeps it until all finalizers have run."""
+        tracked, span = self._torn.get(fixture, (None, None))
+        if tracked is None or span is None or not self._runtime.holds(span):
+            return
+        status = status_of(error)
+        if span.step is not None:
+            span.step.execution.set_status(status)
+        elif status == FAILED:
+            self._runtime.wrap(span, self._action("teardown", tracked), status)
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Fixture, request: Any) -> Generator[None, object, object]:
+        """Time a set-up; not called for a value that pytest has already."""
+        __tracebackhide__ = True
+        is_shown = self._is_shown.get(fixturedef)
+        if is_shown is None:
+            is_shown = self._is_shown[fixturedef] = fixtures.is_of_suite(fixturedef)
+        if not is_shown:
+            return (yield)
+        tracked = _Tracked(self, fixturedef, request)
+        fixturedef.addfinalizer(tracked.last_mark)
+        with self.guarded():
+            self._begin_setup(tracked)
+        try:
+            value = yield
+        except BaseException as error:
+            with self.guarded():
+                self._end_setup(tracked, error)
+            raise
+        with self.guarded():
+            self._end_setup(tracked, None)
+        return value
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Have our first mark run before finalizers that a fixture's `request` was given since its set-up."""
+        with self.guarded():
+            for tracked in self._growing:
+                finalizers = tracked.finalizers() or ()
+                added = finalizers[tracked.known :]
+                # pytest adds the end of every fixture that is set up from this one; it does nothing by then.
+                if not all(isinstance(each, partial) and _is_finish(each.func) for each in added):
+                    tracked.has_teardown = True
+                    tracked.fixture.addfinalizer(tracked.first_mark)
+                tracked.known = len(finalizers)
+
+    def _begin_setup(self, tracked: _Tracked) -> None:
+        if self._runtime.result is None:
+            return
+        span = tracked.span = self._runtime.begin_span()
+        if self._is_all:
+            self._runtime.open(span, self._action("setup", tracked))
+            if self._loose:
+                self._adopt(tracked.fixture, span)
+
+    def _end_setup(self, tracked: _Tracked, error: BaseException | None) -> None:
+        span, tracked.span = tracked.span, None
+        finalizers = tracked.finalizers()
+        tracked.has_teardown = finalizers is None or finalizers[-1] is not tracked.last_mark
+        tracked.fixture.addfinalizer(tracked.first_mark)
+        if finalizers is not None and "request" in tracked.fixture.argnames:
+            tracked.known = len(finalizers)
+            self._growing[tracked] = None
+        if span is None or not self._runtime.holds(span):
+            return
+        status = status_of(error)
+        self._runtime.end_span(span, status)
+        if span.step is not None:
+            self._loose.append((tracked.fixture.argname, span))
+        elif status == FAILED:
+            self._runtime.wrap(span, self._action("setup", tracked), status)
+
+    def _adopt(self, fixture: Fixture, span: Span) -> None:
+        """Put the set-ups that this fixture requests into its own: pytest runs them before it calls the hook."""
+        order = {name: number for number, name in enumerate(getattr(self._item, "fixturenames", ()))}
+        for_test = getattr(getattr(self._item, "_fixtureinfo", None), "initialnames", ())
+        place = order.get(fixture.argname, len(order))
+        left = []
+        is_close = True
+        for name, child in reversed(self._loose):
+            is_own = name in for_test and order.get(name, 0) < place
+            if name in fixture.argnames and child.parent == span.parent and not is_own:
+                self._runtime.nest(child, span, is_close=is_close)
+            else:
+                left.append((name, child))
+                is_close = is_close and child.parent != span.parent
+        self._loose = left[::-1]
+
+    def begin_teardown(self, tracked: _Tracked) -> None:
+        """Be the finalizer that runs first."""
+        with self.guarded():
+            if tracked.span is not None or self._runtime.result is None:
+                return
+            tracked.span = self._runtime.begin_span()
+            if self._is_all and tracked.has_teardown:
+                self._runtime.open(tracked.span, self._action("teardown", tracked))
+
+    def end_teardown(self, tracked: _Tracked) -> None:
+        """Be the finalizer that runs last."""
+        with self.guarded():
+            self._growing.pop(tracked, None)
+            span, tracked.span = tracked.span, None
+            if span is None or not self._runtime.holds(span):
+                return
+            self._runtime.end_span(span, PASSED)
+            is_wide = fixtures.scope_of(tracked.fixture, tracked.request) != "function"
+            if span.step is None and is_wide and span.last > span.first:
+                self._runtime.wrap(span, self._action("teardown", tracked), PASSED)
+            self._torn[tracked.fixture] = (tracked, span)
+
+    def _action(self, phase: str, tracked: _Tracked) -> str:
+        return f"{phase}: {fixtures.described(tracked.fixture, tracked.request, self._worker)}"
+
+
+def _is_finish(function: Any) -> bool:
+    return getattr(function, "__func__", None) is _FINISH
