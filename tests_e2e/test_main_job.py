@@ -174,8 +174,12 @@ def test_a_result_has_all_that_the_test_said(mode: tuple[str, ...], reporting: S
     assert by_title["test_errs"]["message"] == "RuntimeError: boom"
     assert by_title["test_skips"]["message"] == "SHOP-1: not yet"
     assert by_title["test_xfails"]["message"] == "known bug"
-    assert by_title["test_setup_error"]["message"] == "OSError: no database"
-    assert by_title["test_teardown_error"]["message"] == "OSError: cannot close"
+    assert by_title["test_setup_error"]["message"] == (
+        "OSError: no database\nin the set-up of fixture broken (function, test_shop.py)"
+    )
+    assert by_title["test_teardown_error"]["message"] == (
+        "OSError: cannot close\nin the teardown of fixture leaking (function, test_shop.py)"
+    )
     assert by_title["test_muted"]["muted"] is True
     assert not any("must not appear" in str(result) for result in backend.results())
 

@@ -213,7 +213,9 @@ def test_the_token_is_masked_in_all_that_the_server_gets(
     }
     assert results["test_raises"]["message"] == f"RuntimeError: token is {STARS}"
     assert STARS in results["test_raises"]["execution"]["stacktrace"]
-    assert results["test_teardown"]["message"] == f"OSError: {STARS}"
+    assert results["test_teardown"]["message"] == (
+        f"OSError: {STARS}\nin the teardown of fixture failing (function, test_leaking.py)"
+    )
     assert results[f"title {STARS}"]["message"] == f"because {STARS}"
     assert results[f"title {STARS}"]["fields"]["description"] == f"description {STARS}"
     assert results[f"title {STARS}"]["tags"] == [STARS]

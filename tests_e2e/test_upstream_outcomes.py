@@ -218,6 +218,9 @@ PLAIN = "RuntimeError: generator didn't stop after throw()"
 CACHED = (
     'cached: the module-scoped fixture "shared" failed in test_outcomes.py::test_shared_one and was not set up again'
 )
+SHARED = "OSError: no server\nin the set-up of fixture shared (module, test_outcomes.py)"
+LEAKING = "OSError: cannot close\nin the teardown of fixture leaking (function, test_outcomes.py)"
+LEAKING_TOO = "ValueError: still open\nin the teardown of fixture leaking_too (function, test_outcomes.py)"
 GROUP = "ExceptionGroup: errors while tearing down <Function test_two_teardown_errors> (2 sub-exceptions)"
 
 #: Test, upstream's status and message, ours. Settings in all sessions: an xfail is blocked, an xpass is invalid.
@@ -247,11 +250,11 @@ OUTCOMES: list[tuple[str, OUTCOME, OUTCOME]] = [
     (
         "test_skips_then_teardown_errs",
         ("invalid", "OSError: cannot close"),
-        ("invalid", "JIRA-1: later\nOSError: cannot close"),
+        ("invalid", f"JIRA-1: later\n{LEAKING}"),
     ),
-    ("test_two_teardown_errors", ("invalid", GROUP), ("invalid", "OSError: cannot close\nValueError: still open")),
-    ("test_shared_one", ("invalid", "OSError: no server"), ("invalid", "OSError: no server")),
-    ("test_shared_two", ("invalid", "OSError: no server"), ("invalid", f"OSError: no server\n{CACHED}")),
+    ("test_two_teardown_errors", ("invalid", GROUP), ("invalid", f"{LEAKING}\n{LEAKING_TOO}")),
+    ("test_shared_one", ("invalid", "OSError: no server"), ("invalid", SHARED)),
+    ("test_shared_two", ("invalid", "OSError: no server"), ("invalid", f"{SHARED}\n{CACHED}")),
     ("test_muted", ("failed", "AssertionError: assert False"), ("blocked", "AssertionError: assert False")),
     (
         "test_attribute_error_in_step",
