@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +29,7 @@ from .settings import Settings
 from .sources import described
 from .termination import Termination
 from .worker import WORKERINPUT
+from .worker_exit import exit_of
 
 if TYPE_CHECKING:
     from .server.process import EmbeddedServer
@@ -241,7 +240,7 @@ class Controller:
         if report.when == "???":  # type: ignore[comparison-overlap]  # xdist's mark
             # A worker that pytest.exit or Ctrl-C ended is no crash, though xdist says so: it has told all it knows.
             if not hasattr(node, "workeroutput"):
-                self._enter(Crashed(worker, report.nodeid, _exit_of(node), report.longreprtext))
+                self._enter(Crashed(worker, report.nodeid, exit_of(node), report.longreprtext))
         else:
             self._enter(Reported(worker, report))
 
@@ -308,24 +307,3 @@ class Controller:
         if self._server is not None:
             self._server.stop()
             self._server = None
-
-
-def _exit_of(node: Any) -> str:
-    """Say how a local worker's process ended; empty where that cannot be known.
-
-    execnet keeps the process in a private attribute; a remote worker, or another execnet, has none.
-    """
-    process = getattr(getattr(getattr(node, "gateway", None), "_io", None), "popen", None)
-    if not isinstance(process, subprocess.Popen):
-        return ""
-    try:
-        status = process.wait(timeout=1.0)
-    except subprocess.TimeoutExpired:
-        return ""
-    if status >= 0:
-        return f"exit status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = str(-status)
-    return f"signal {name}" + (", out of memory?" if name == "SIGKILL" else "")

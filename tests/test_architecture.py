@@ -23,6 +23,7 @@ FLOORS = {
     "run_commands": 5,
     "__main__": 5,
     "controller": 4,
+    "worker_exit": 3,
     "worker": 4,
     "resending": 4,
     "doctor": 4,
