@@ -223,7 +223,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def _blame(self, error: BaseException) -> None:
         """Have the steps of teardowns say that they failed."""
         assert self.fixture_steps is not None
-        for each in raised(error):
+        # Of several, pytest names the one that it ran first last.
+        for each in reversed(list(raised(error))):
             fault = fault_of(each)
             if fault is not None and fault.is_teardown:
                 self.fixture_steps.blame(fault.fixture, each)
