@@ -30,11 +30,12 @@ _FINISH = getattr(pytest.FixtureDef, "finish", None)
 class _Tracked:
     """A fixture between the begin of its set-up and the end of its teardown."""
 
-    __slots__ = ("first_mark", "fixture", "has_teardown", "known", "last_mark", "request", "span")
+    __slots__ = ("described", "first_mark", "fixture", "has_teardown", "known", "last_mark", "request", "span")
 
     def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Any) -> None:
         self.fixture = fixture
         self.request = request
+        self.described = ""
         self.span: Span | None = None
         self.has_teardown = True
         self.known = 0
@@ -65,6 +66,7 @@ class FixtureSteps:
         self._is_all = is_all
         self._worker = worker
         self._is_shown: dict[Fixture, bool] = {}
+        self._places: dict[Fixture, str] = {}
         #: Set-ups of the running test that no other fixture's set-up holds yet.
         self._loose: list[tuple[str, Span]] = []
         self._torn: dict[Fixture, tuple[_Tracked, Span]] = {}
@@ -190,7 +192,12 @@ class FixtureSteps:
             self._torn[tracked.fixture] = (tracked, span)
 
     def _action(self, phase: str, tracked: _Tracked) -> str:
-        return f"{phase}: {fixtures.described(tracked.fixture, tracked.request, self._worker)}"
+        if not tracked.described:
+            place = self._places.get(tracked.fixture)
+            if place is None:
+                place = self._places[tracked.fixture] = fixtures.place_of(tracked.fixture, tracked.request)
+            tracked.described = fixtures.described(tracked.fixture, tracked.request, place, self._worker)
+        return f"{phase}: {tracked.described}"
 
 
 def _is_finish(function: Any) -> bool:

@@ -99,12 +99,13 @@ class Faults:
 
     def note_on(self, fault: Fault, nodeid: str) -> str:
         """Name the fixture, and the test that it broke in where pytest does not try it again."""
+        place = place_of(fault.fixture, fault.request)
         if not fault.is_teardown:
-            note = f"in the set-up of fixture {described(fault.fixture, fault.request)}"
+            note = f"in the set-up of fixture {described(fault.fixture, fault.request, place)}"
             return "\n".join(filter(None, (note, self._cached(fault, nodeid))))
         ending = ", which is set up anew here" if fault.is_renewed else ""
         # The request is of the param that comes next, not of the one that went.
-        named = described(fault.fixture, fault.request, has_param=not fault.is_renewed)
+        named = described(fault.fixture, fault.request, place, has_param=not fault.is_renewed)
         scope = scope_of(fault.fixture, fault.request)
         if fault.has_ended and scope != "function":
             ending = f", whose {scope} ended here"
@@ -124,10 +125,10 @@ class Faults:
         return f'cached: the {scope}-scoped fixture "{name}" failed in {first} and was not set up again'
 
 
-def described(fixture: Fixture, request: Any, worker: str = "", *, has_param: bool = True) -> str:
+def described(fixture: Fixture, request: Any, place: str, worker: str = "", *, has_param: bool = True) -> str:
     """Give a fixture's name with the id of its param, scope and place: ``db[postgres] (module, conftest.py)``."""
     scope = scope_of(fixture, request)
-    parts = [scope, place_of(fixture, request), "" if scope == "function" else worker]
+    parts = [scope, place, "" if scope == "function" else worker]
     name = name_of(fixture, request) if has_param else _plain_name(fixture)
     return f"{name} ({', '.join(filter(None, parts))})"
 

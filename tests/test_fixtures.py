@@ -509,3 +509,56 @@ def test_a_step_that_is_open_over_yield_is_the_fixtures_and_not_around_the_test(
         "act",
         "teardown: open_step (function, test_it.py)",
     ]
+
+
+LATE = """
+    from famacase_xdist.plugin import famacase, famacase_run
+
+    @pytest.fixture(scope="session")
+    def make(request):
+        def make(number):
+            def unmake():
+                with qase.step(f"unmake {number}"):
+                    assert number != 2, "two is stuck"
+            request.addfinalizer(unmake)
+        return make
+
+    @pytest.fixture(scope="session")
+    def wide(famacase):
+        famacase.attach(("wide", "text/plain", "wide.txt"))
+
+    def test_makes(make): make(1)
+    def test_makes_more(make): make(2)
+
+    @pytest.mark.xfail(reason="known")
+    def test_adds(famacase, wide, famacase_run):
+        famacase.param("run", famacase_run.id)
+        with famacase.step("act", expected="it opens"):
+            famacase.attach((b"1", "text/plain", "a.txt"), (b"2", "text/plain", "b.txt"))
+        assert False
+"""
+
+
+@pytest.mark.parametrize("steps", ["failed", "all"])
+def test_what_a_factory_made_is_torn_down_in_its_step(steps: str, tmp_path: Path) -> None:
+    found = results(tmp_path, steps=steps, test_it=LATE)
+
+    last = found["test_adds"]
+    assert lines(last)[-3:] == [
+        "teardown: make (session, test_it.py) failed",
+        "  unmake 2 failed",
+        "  unmake 1",
+    ]
+    assert last["execution"]["status"] == "skipped"  # what pytest makes of an error under xfail
+    assert [line for line in lines(found["test_makes"]) + lines(found["test_makes_more"]) if "unmake" in line] == []
+
+
+@pytest.mark.parametrize(("steps", "on_test"), [("failed", ["wide.txt"]), ("all", [])])
+def test_a_test_adds_to_its_result(steps: str, on_test: list[str], tmp_path: Path) -> None:
+    result = results(tmp_path, steps=steps, test_it=LATE)["test_adds"]
+
+    step = every_step(result)["act"]
+    assert step["data"]["expected_result"] == "it opens"
+    assert [each["file_name"] for each in step["attachments"]] == ["a.txt", "b.txt"]
+    assert [each["file_name"] for each in result["attachments"]] == on_test
+    assert result["params"] == {"run": "None"}
