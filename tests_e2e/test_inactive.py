@@ -107,7 +107,7 @@ def test_mode_off_leaves_upstream_in_place(probed: Suite) -> None:
     probed.run("-n0", FAMACASE_MODE="off")
 
     (probe,) = probes(probed)
-    assert probe["plugins"] == ["qase-pytest", "qase_pytest"]
+    assert probe["plugins"] == ["qase-pytest", "qase-pytest-bdd", "qase_pytest"]
 
 
 def steady(value: object) -> object:

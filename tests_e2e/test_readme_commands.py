@@ -7,10 +7,13 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import requests
+from harness.server import Backend
+from harness.suites import Suite
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
@@ -52,6 +55,7 @@ def test_every_block_is_run_by_a_test() -> None:
         "python3 -m venv .venv && .venv/bin/pip install -q tox",
         "export FAMACASE_MODE",
         "export FAMACASE_TESTOPS_RUN_ID",  # in test_recipes.py
+        "famacase-xdist doctor",
     )
     assert [block for block in BLOCKS if not block.startswith(starts)] == []
     assert len(BLOCKS) == len(starts)
@@ -87,8 +91,26 @@ def test_the_first_command_reports_the_shop_and_serve_shows_it(clone: Path, tmp_
         server.communicate(timeout=20)
 
 
-def test_the_settings_of_the_third_block_report(suite: object, backend: object) -> None:
+def test_the_settings_of_the_third_block_report(backend: Backend) -> None:
     """The variables are those that all tests of this directory use."""
     names = set(re.findall(r"export (FAMACASE_\w+)=", command("export FAMACASE_MODE")))
 
-    assert names == set(backend.environment())  # type: ignore[attr-defined]
+    assert names == set(backend.environment())
+
+
+def test_the_doctor_says_that_all_is_well_where_it_is(suite: Suite, backend: Backend) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    ran = subprocess.run(
+        command("famacase-xdist doctor"),
+        shell=True,
+        cwd=suite.path,
+        env={**suite.environment(**backend.environment()), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "ok: server: " in ran.stdout
+    assert backend.token not in ran.stdout
