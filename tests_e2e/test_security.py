@@ -289,7 +289,8 @@ def test_a_worker_is_given_no_token(suite: Suite, backend: Backend) -> None:
     environ = {path.name: path.read_text() for path in suite.path.glob("environ-*")}
     for name, text in {**given, **environ}.items():
         assert TOKEN not in text, name
-        assert backend.url not in text, name
+        # The run's page is what the fixture famacase_run gives to tests.
+        assert backend.url not in text.replace(f"{backend.url}/runs/1", ""), name
     assert all("'famacase': " in text for text in given.values())
 
 
