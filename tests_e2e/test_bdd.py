@@ -263,7 +263,7 @@ def test_a_scenario_is_reported_as_its_feature_file_has_it(
         "Is muted": [cart, ("When it breaks", "failed")],
         "Is elsewhere": [cart, ("When I add 1 books", "passed")],
         "Is skipped": [],
-        "Has a broken fixture": [],
+        "Has a broken fixture": [("setup: broken (function, conftest.py)", "failed")],
         "Adds 1": [cart, ("When I add 1 books", "passed"), ("Then I have 1 books", "passed")],
         "Adds 100": [cart, ("When I add 100 books", "passed"), ("Then I have 100 books", "passed")],
         "Has one column": [cart, ("When I add 1 books", "passed")],
