@@ -40,7 +40,8 @@ class Player:
     def environment(self, variables: dict[str, Any]) -> dict[str, str]:
         given = {name: str(value) for name, value in variables.items() if name not in self._ours}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**self._suite.environment(**self._ours), **given, "PATH": path}
+        options = " ".join(self._suite.options())
+        return {**self._suite.environment(**self._ours), **given, "PATH": path, "PYTEST_ADDOPTS": options}
 
     def start(self, commands: list[str], variables: dict[str, Any]) -> subprocess.Popen[str]:
         """Start the commands of one job, but for those that install."""

@@ -67,10 +67,13 @@ class Suite:
         kept["PYTHONDONTWRITEBYTECODE"] = "1"
         return {name: value for name, value in {**kept, **self.env, **env}.items() if value}
 
+    def options(self) -> list[str]:
+        """Give the options that keep out the plugins that the suite does not name."""
+        return [f"-pno:{name}" for name in ("cacheprovider", *ON_REQUEST) if name not in self.plugins]
+
     def command(self, *args: str) -> list[str]:
         """Give the command line of a run."""
-        kept_out = ("cacheprovider", *(name for name in ON_REQUEST if name not in self.plugins))
-        return [self.python, "-m", "pytest", *(f"-pno:{name}" for name in kept_out), *args]
+        return [self.python, "-m", "pytest", *self.options(), *args]
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
         """Start pytest and return at once."""
