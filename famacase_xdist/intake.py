@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from . import wire
+from . import clock, wire
 from .errors import FamacaseError
 from .events import Event, Received, size_of
 from .inbox import Inbox
@@ -109,11 +108,11 @@ class Intake:
             timeout: In seconds.
             is_finished: Whether pytest came to its end; a session that left tests undone has not finished all the same.
         """
-        deadline = time.monotonic() + timeout
+        deadline = clock.monotonic() + timeout
         self._inbox.seal()
         self._keep(self._ledger.close(report_not_run=self._settings.not_run))
         is_finished = is_finished and not self._ledger.not_run
-        outcome = self._destination.finish(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
+        outcome = self._destination.finish(max(0.0, deadline - clock.monotonic()), is_finished=is_finished)
         notes = tuple(map(self._mask.text, self._ledger.notes))
         return dataclasses.replace(
             outcome,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -18,17 +17,10 @@ from typing import Any
 from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
+from .clock import now
+
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
 _RUNNING = "untested"  # upstream's status of a step that has not ended
-
-#: A clock that libraries which freeze or shift a test's time leave alone, and that counts a suspended machine's sleep.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_SINCE_EPOCH = time.time() - time.clock_gettime(_CLOCK)
-
-
-def now() -> float:
-    """Give the seconds since the epoch; upstream's own clock costs milliseconds a call."""
-    return _SINCE_EPOCH + time.clock_gettime(_CLOCK)
 
 
 class _OwnExecution(StepExecution):  # type: ignore[misc]  # upstream has no types
