@@ -83,7 +83,8 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         """Forget the test; the next one runs on this thread."""
         self._thread = threading.get_ident()
         self._outer = None
-        super().clear()
+        self.result = None
+        self.steps = {}  # none that is open is in it
 
     @property
     def step_id(self) -> str | None:
@@ -111,6 +112,8 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def close_steps(self, status: str, since: float = 0.0) -> None:
         """End the steps that an exception left open; only those that began since then."""
+        if not self.steps:
+            return
         for step in self.steps.values():
             execution = step.execution
             if not execution.end_time and execution.start_time >= since:
