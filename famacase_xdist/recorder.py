@@ -234,7 +234,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         call = pending[1] if pending else None
         status = self._verdict.add_subtest(name, report, call, self._settings)
         start, stop = (call.start, call.stop) if call else (0.0, 0.0)
-        if start < self.runtime.result.execution.start_time:  # unittest does not say, or the test froze the clock
+        result: Any = self.runtime.result
+        if start < result.execution.start_time:  # unittest does not say, or the test froze the clock
             start = 0.0
         if start and not report.passed:
             self.runtime.close_steps(FAILED if report.failed else SKIPPED, since=start)

@@ -84,7 +84,7 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         self._thread = threading.get_ident()
         self._outer = None
         self.result = None
-        self.steps = {}  # none that is open is in it
+        self.steps: dict[str, Any] = {}  # none that is open is in it
 
     @property
     def step_id(self) -> str | None:

@@ -83,6 +83,7 @@ FLOORS = {
     "conflicts": 1,
     "log": 0,
     "clock": 0,
+    "loading": 0,
     "guard": 0,
     "errors": 0,
     "decorators": 0,
