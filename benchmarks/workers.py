@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ class Crowd:
         self._starts: list[Any] = []
         self._channels: list[Any] = []
         self.receivers: list[Receiver] = []
+        self.longest = 0.0
         self._gateways = [
             self._group.makegateway(f"socket//installvia={hosts[each % PROCESSES]}//id=gw{each}")
             for each in range(workers)
@@ -137,9 +138,10 @@ class Crowd:
         for _, _, start in self._channels:
             start.send(None)
 
-    def wait(self) -> float:
-        """Wait for all; gives the longest that one waited to send a test."""
-        return max(control.receive() for control in self._controls)
+    def wait(self, ended: Callable[[], None]) -> None:
+        """Wait for all, and say so; what a worker sent before its last word has been received then."""
+        self.longest = max(control.receive() for control in self._controls)
+        ended()
 
     def sent(self) -> set[str]:
         """Give the ids that were sent."""
@@ -221,18 +223,16 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         taker: Any = Bare() if given.bare else intake
         crowd = Crowd(given.workers, reported, taker)
         told: Counter[int] = Counter()
-        teller = threading.Thread(target=tell, args=(reported, taker, told), daemon=True)
-        teller.start()
         crowd.prepare(tests, given.workers / given.rate)
         sampler = Sampler(directory)
         sampler.start()
         begun = time.monotonic()
         crowd.start()
-        longest = crowd.wait()
+        # The main thread, on which the intake was made, is busy as pytest's and xdist's is.
+        waiting = threading.Thread(target=crowd.wait, args=(lambda: reported.put(None),))
+        waiting.start()
+        tell(reported, taker, told)
         ended = max(each.last for each in crowd.receivers)
-        # What a worker sent before its last word has been received.
-        reported.put(None)
-        teller.join()
         sampler.end()
         drained = time.monotonic()
         outcome = intake.finish(120, is_finished=True)
@@ -255,7 +255,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
     yield "seconds from the last result to the end", f"{drained:.1f}"
     yield "callback on a receiver thread: median, 99.9 %, longest", durations(received)
     yield "an event of the main thread: median, 99.9 %, longest", durations(told)
-    yield "longest that a worker waited to send a test", f"{longest * 1000:.0f} ms"
+    yield "longest that a worker waited to send a test", f"{crowd.longest * 1000:.0f} ms"
     yield "controller's memory: after 10 s, at the end, most", memory(sampler.memory)
     yield "outbox on disk, most", f"{max(sampler.disk):.0f} MB"
     yield "memory each 5 s, in MB", " ".join(f"{each:.0f}" for each in sampler.memory[::5])
