@@ -22,7 +22,7 @@ from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import TABLES, claim, open_database
+from .outbox_file import TABLES, claim, open_database, shrink
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +268,9 @@ class Outbox:
     def close(self, *, delete: bool = False) -> None:
         """Close the file, and delete it where asked to. May be called twice."""
         with self._lock:
+            with contextlib.suppress(sqlite3.Error):
+                if not delete:
+                    shrink(self._db)
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
             if self._wal is not None:

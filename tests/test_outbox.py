@@ -538,6 +538,23 @@ def test_closing_leaves_all_in_the_one_file(path: Path, outbox: Outbox) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_that_is_kept_is_not_larger_than_what_is_left_needs(path: Path, outbox: Outbox) -> None:
+    outbox.put([result(number, HUGE) for number in range(30)])
+    batch = lease_all(outbox)
+    outbox.acknowledge([each for each in batch if each.head.id != "id-7"])
+    outbox.remember(host="http://x")
+    large = path.stat().st_size
+
+    outbox.close()
+
+    assert large > 20 * len(HUGE)
+    assert path.stat().st_size < 2 * len(HUGE)
+    again = Outbox(path)
+    assert [(each.head.id, each.body) for each in lease_all(again)] == [("id-7", HUGE)]
+    assert again.session() == {"host": "http://x"}
+    again.close()
+
+
 def test_a_second_close_is_harmless_and_may_still_delete(path: Path, outbox: Outbox) -> None:
     outbox.close()
 
