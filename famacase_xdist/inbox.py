@@ -2,7 +2,14 @@
 
 execnet's receiver threads enqueue here. One thread, ``famacase-inbox``, hands on what is there; in a session of one
 process the test's own thread does so too, whenever an attempt begins, so that all before it is on disk. Nothing here
-ever waits for the server; who brings attachments faster than the disk takes them waits for the disk.
+ever waits for the server.
+
+execnet has no flow control: a receiver thread that takes whatever comes, while the disk is slower than the workers,
+fills the memory. So beyond `MOST_BYTES` a receiver thread waits until there is room, which holds up its own worker
+(the socket fills, the worker's next send waits, and with it xdist's reports and its call for more tests), and no other.
+Each waits for about one batch and never hands on itself: whoever does so while others bring more is held for as long
+as they do. The thread that made the inbox, on which pytest and xdist's loop run, never waits: it would hold up
+all workers, and what it brings follows from what the others were let through with.
 """
 
 from __future__ import annotations
@@ -17,7 +24,7 @@ Event = TypeVar("Event")
 #: Most events, and about how many bytes, in one batch.
 BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
-#: Bytes that may wait; who puts more hands them on itself, so that memory stays flat.
+#: Bytes that may wait, so that memory stays flat: seconds of a very busy session, minutes of a usual one.
 MOST_BYTES = 16 * 1024 * 1024
 #: Seconds after which what is on disk is made to survive a power failure too.
 TICK = 1.0
@@ -30,7 +37,8 @@ class Inbox(Generic[Event]):
         store: Takes a batch of events; must not raise.
         sync: Called after stores, when there is time.
         size_of: Gives the bytes of an event.
-        is_immediate: Whether `settle` is called by who puts; then the thread is no faster than `TICK`.
+        is_immediate: Whether `settle` is called by who puts; then the thread is no faster than `TICK`, and who puts
+            more than may wait hands it on.
     """
 
     def __init__(
@@ -46,8 +54,11 @@ class Inbox(Generic[Event]):
         self._size_of = size_of
         self._is_immediate = is_immediate
         self._events: deque[Event] = deque()
-        self._bytes = 0
+        self._bytes_put = 0
+        self._bytes_taken = 0
         self._counting = threading.Lock()
+        self._room = threading.Condition(self._counting)
+        self._maker = threading.get_ident()
         self._draining = threading.Lock()
         self._wake = threading.Event()
         self._is_sealed = False
@@ -55,14 +66,26 @@ class Inbox(Generic[Event]):
         self._thread.start()
 
     def put(self, event: Event) -> None:
-        """Take one event; any thread."""
+        """Take one event; any thread. Waits for room where there is none, see above."""
         with self._counting:
             self._events.append(event)
-            self._bytes += self._size_of(event)
-        if self._bytes > MOST_BYTES:
-            self.settle()
-        elif not self._is_immediate:
+            self._bytes_put += self._size_of(event)
+            enough = self._bytes_put - MOST_BYTES
+        if not self._is_immediate:
             self._wake.set()
+        if self._bytes_taken < enough:
+            self._relieve(enough)
+
+    def _relieve(self, enough: int) -> None:
+        """Wait until so many bytes have been taken in all.
+
+        Not until there is room for another event: of two hundred who wait for that, the same few would be in time.
+        """
+        if self._is_immediate:
+            self.settle()
+        elif threading.get_ident() != self._maker:
+            with self._room:
+                self._room.wait_for(lambda: self._bytes_taken >= enough or self._is_sealed)
 
     def settle(self) -> None:
         """Hand on all that is there, on this thread."""
@@ -72,7 +95,9 @@ class Inbox(Generic[Event]):
 
     def seal(self) -> None:
         """Hand on all that is there, and end the thread."""
-        self._is_sealed = True
+        with self._room:
+            self._is_sealed = True
+            self._room.notify_all()
         self._wake.set()
         self._thread.join(TICK)
         self.settle()
@@ -84,7 +109,8 @@ class Inbox(Generic[Event]):
             while self._events and len(batch) < BATCH and size < BATCH_BYTES:
                 batch.append(self._events.popleft())
                 size += self._size_of(batch[-1])
-            self._bytes -= size
+            self._bytes_taken += size
+            self._room.notify_all()
         return batch
 
     def _work(self) -> None:

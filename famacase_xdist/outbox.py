@@ -22,7 +22,7 @@ from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import TABLES, claim, open_database
+from .outbox_file import TABLES, claim, open_database, shrink
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ class Outbox:
         self.trouble = ""
         self._lock = threading.RLock()
         self._leased: set[str] = set()
+        # All before it are refused: where a server refuses everything, each lease would read them all again.
+        self._first_waiting = 0
         self._wal: int | None = None
         self._is_dirty = False
         with self._reported():
@@ -104,6 +106,8 @@ class Outbox:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
         self._db = memory
+        # Positions start again where no result was left.
+        self._first_waiting = 0
         self.trouble = reason
 
     def sync(self) -> None:
@@ -118,10 +122,14 @@ class Outbox:
         """Take the oldest results that nobody has leased: at most `most`, and `most_bytes` beyond the first."""
         batch: list[Queued] = []
         size = 0
+        first = 0
         with self._lock, self._reported():
             for position, result_id, length in self._db.execute(
-                "SELECT position, id, length(body) FROM results WHERE refusal IS NULL ORDER BY position"
+                "SELECT position, id, length(body) FROM results"
+                " WHERE position >= ? AND refusal IS NULL ORDER BY position",
+                (self._first_waiting,),
             ):
+                first = first or position
                 if result_id in self._leased:
                     continue
                 size += length
@@ -129,6 +137,7 @@ class Outbox:
                     break
                 batch.append(self._queued(position))
             self._leased.update(each.head.id for each in batch)
+            self._first_waiting = first or self._first_waiting
         return batch
 
     def _queued(self, position: int) -> Queued:
@@ -158,6 +167,7 @@ class Outbox:
         """Let refused results and attachments be tried again; for whoever resends."""
 
         def work(db: sqlite3.Connection) -> None:
+            self._first_waiting = 0
             db.execute("UPDATE results SET refusal = NULL")
             db.execute("UPDATE contents SET refusal = NULL")
 
@@ -258,6 +268,9 @@ class Outbox:
     def close(self, *, delete: bool = False) -> None:
         """Close the file, and delete it where asked to. May be called twice."""
         with self._lock:
+            with contextlib.suppress(sqlite3.Error):
+                if not delete:
+                    shrink(self._db)
             with contextlib.suppress(sqlite3.Error):
                 self._db.close()
             if self._wal is not None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 VERSION = 1
+#: Pages, of 4 kB, from which on room that nothing is in is given back, and of which a copy is made in no time.
+MANY_PAGES = 1024
+FEW_PAGES = 4096
 TABLES = ("session", "results", "contents", "pieces", "running")
 
 _SCHEMA = """
@@ -71,6 +74,18 @@ def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connectio
         raise
     _leak_in_children(db)
     return db
+
+
+def shrink(db: sqlite3.Connection) -> None:
+    """Give back the room of what was delivered: a file that is kept for one result may be as large as for all.
+
+    Raises:
+        sqlite3.Error: There is no room for a copy of what is left, or the file cannot be used; nothing has changed.
+    """
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    if free >= MANY_PAGES and pages - free <= FEW_PAGES:
+        db.execute("VACUUM")
 
 
 def claim(path: Path, patience: float) -> BaseFileLock | None:

@@ -1,4 +1,4 @@
-"""The intake: nothing is lost, nothing overtakes, and who puts never waits."""
+"""The intake: nothing is lost, nothing overtakes, and who puts waits only where memory would grow."""
 
 from __future__ import annotations
 
@@ -220,6 +220,108 @@ def test_who_puts_more_than_may_wait_stores_it(
 
     assert waiting == [1, 2, 0, 1, 2, 0, 1]
     assert set(store.threads) == {threading.current_thread().name}
+
+
+@pytest.fixture
+def putting() -> Iterator[Callable[..., threading.Thread]]:
+    """Put events on a thread of their own, as a receiver thread does."""
+    threads: list[threading.Thread] = []
+
+    def putting(inbox: Inbox[Any], *events: Any) -> threading.Thread:
+        threads.append(threading.Thread(target=lambda: [inbox.put(event) for event in events], daemon=True))
+        threads[-1].start()
+        return threads[-1]
+
+    yield putting
+    for each in threads:
+        each.join(DEADLINE)
+
+
+def test_who_brings_more_than_may_wait_waits_for_room_and_stores_nothing(
+    make: Make, store: Store, putting: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    inbox = make(size=4)
+    store.free.clear()
+    inbox.put(0)
+    assert store.entered.wait(DEADLINE)
+
+    receivers = [putting(inbox, *range(first, first + 4)) for first in (10, 20)]
+    receivers[0].join(0.2)
+
+    # One event of each that waits comes on top, because it is in memory anyway.
+    assert [each.is_alive() for each in receivers] == [True, True]
+    assert len(inbox._events) <= 10 // 4 + len(receivers)
+    store.free.set()
+    for each in receivers:
+        each.join(DEADLINE)
+    inbox.seal()
+    assert sorted(store.events) == [0, *range(10, 14), *range(20, 24)]
+    assert set(store.threads) == {"famacase-inbox"}
+
+
+def test_who_waits_for_room_is_not_held_by_what_others_bring_later(
+    putting: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    monkeypatch.setattr(module, "BATCH", 1)
+    entered, allowed = threading.Semaphore(0), threading.Semaphore(0)
+
+    def store(batch: Sequence[Any]) -> None:
+        entered.release()
+        assert allowed.acquire(timeout=DEADLINE)
+
+    inbox: Inbox[Any] = Inbox(store, lambda: None, lambda event: 4, is_immediate=False)
+    for number in range(4):
+        inbox.put(number)
+    assert entered.acquire(timeout=DEADLINE)
+    receiver = putting(inbox, "waits for three of those")
+    receiver.join(0.1)
+    for number in range(100):
+        inbox.put(number)
+
+    assert receiver.is_alive()
+    allowed.release(2)
+    receiver.join(DEADLINE)
+
+    assert not receiver.is_alive()
+    allowed.release(200)
+    inbox.seal()
+
+
+def test_who_made_the_inbox_never_waits(make: Make, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    inbox = make(size=4)
+    store.free.clear()
+
+    for number in range(9):
+        inbox.put(number)
+
+    assert store.events == []
+    store.free.set()
+    inbox.seal()
+    assert store.events == list(range(9))
+
+
+def test_who_waits_for_room_is_let_go_by_the_seal(
+    make: Make, store: Store, putting: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 10)
+    monkeypatch.setattr(module, "TICK", 0.01)
+    inbox = make(size=4)
+    store.free.clear()
+    inbox.put(0)
+    assert store.entered.wait(DEADLINE)
+    receiver = putting(inbox, 1, 2, 3, 4)
+    sealing = threading.Thread(target=inbox.seal)
+    sealing.start()
+
+    receiver.join(DEADLINE)
+
+    assert not receiver.is_alive()
+    store.free.set()
+    sealing.join(DEADLINE)
+    assert sorted(store.events) == [0, 1, 2, 3, 4]
 
 
 def test_settling_an_empty_inbox_stores_nothing(make: Make, store: Store) -> None:

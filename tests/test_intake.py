@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import gc
+import time
+import tracemalloc
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import pytest
+from harness.server import TOKEN, Backend
 
 from famacase_xdist import rebuilt, wire
+from famacase_xdist.delivery import Delivery, Server
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.events import Event, Received
+from famacase_xdist.events import Began, Event, Received, Reported
 from famacase_xdist.intake import Intake, Outcome, Say
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.settings import Settings
@@ -90,3 +96,70 @@ def test_every_token_that_is_set_is_masked_not_only_the_one_that_is_sent() -> No
     (frame,) = place.frames
     assert b"rep_" not in frame.body
     assert b"*" * len("rep_effective") in frame.body
+
+
+# Memory
+
+
+def passed(number: int) -> list[Event]:
+    """Give what the controller hears of a test that passed; every twentieth has an attachment."""
+    nodeid = f"tests/test_prices.py::TestPrices::test_price_of_a_basket[{number}]"
+    content = f"{number:8}".encode() * 100
+    digest = wire.digest_of(content, "text/plain")
+    attachment = list(wire.encode_content(wire.ContentHead(digest, "a.txt", "text/plain", len(content)), content))
+    head, body = rebuilt.result(nodeid, "passed", "")
+    frames = [wire.encode(wire.BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
+    frames.append(
+        wire.encode(wire.ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body)
+    )
+    reports = [
+        pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
+        for when in ("setup", "call", "teardown")
+    ]
+    worker = f"gw{number % 4}"
+    return [
+        Began(nodeid),
+        *(Received(worker, frame) for frame in frames),
+        *(Reported(worker, report) for report in reports),
+    ]
+
+
+def tell(intake: Intake, delivery: Delivery, numbers: Iterable[int], delivered: int | None) -> int:
+    """Tell of tests, wait until so many results are delivered in all, and give the bytes of all objects then."""
+    for number in numbers:
+        for event in passed(number):
+            intake.put(event)
+        intake.settle()
+    deadline = time.monotonic() + 60
+    while delivered is not None and delivery._sender.delivered.total() < delivered and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert delivered in (None, delivery._sender.delivered.total())
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+@pytest.mark.parametrize("is_up", [True, False], ids=["the server is up", "the server is down"])
+def test_nothing_is_kept_of_a_test_that_passed(is_up: bool, backend: Backend, tmp_path: Path) -> None:
+    url = backend.url if is_up else "http://127.0.0.1:9"
+    settings = Settings(
+        mode="testops",
+        testops_project="DEMO",
+        api_url=url,
+        reporter_token=TOKEN,
+        retry_attempts=1,
+        state_dir=tmp_path,
+    )
+    delivery = Delivery(settings, Server(url, TOKEN))
+    delivery.start(lambda line: None)
+    intake = Intake(settings, Ledger(), delivery, is_immediate=True)
+    tracemalloc.start()
+    try:
+        # What is made once, connections and modules, is there after the first two batches.
+        before = tell(intake, delivery, range(400), 400 if is_up else None)
+        grown = tell(intake, delivery, range(400, 2400), 2400 if is_up else None) - before
+    finally:
+        tracemalloc.stop()
+        intake.finish(0 if not is_up else 10, is_finished=True)
+
+    # A node id alone would be 120 bytes a test.
+    assert grown < 2000 * 60

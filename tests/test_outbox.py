@@ -139,6 +139,20 @@ HOLDING = """
 """
 
 
+def steps_of(outbox: Outbox, work: Callable[[], object]) -> int:
+    """Count what SQLite does to do some work: more rows looked at, more steps."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    outbox._db.set_progress_handler(count, 1)
+    work()
+    outbox._db.set_progress_handler(None, 1)
+    return steps
+
+
 # Leases
 
 
@@ -186,6 +200,50 @@ def test_a_refused_result_is_kept_and_counted_by_the_servers_words(outbox: Outbo
 
     assert outbox.refusals() == {"no": 2, "bad": 1}
     assert outbox.undelivered() == 3
+
+
+def test_what_is_forgiven_is_leased_again_in_its_place(outbox: Outbox) -> None:
+    outbox.put([result(number) for number in range(3)])
+    (refused,) = outbox.lease(1, 1000)
+    outbox.refuse(refused, "no")
+    outbox.release(outbox.lease(1, 1000))
+
+    outbox.forgive()
+
+    assert ids(lease_all(outbox)) == ["id-0", "id-1", "id-2"]
+
+
+def refuse_all(outbox: Outbox, first: int, results: int) -> None:
+    """Put results, all of which the server refuses, as a sender does with one batch after the other."""
+    for start in range(first, first + results, 100):
+        outbox.put([result(number) for number in range(start, start + 100)])
+        for each in outbox.lease(100, 1_000_000):
+            outbox.refuse(each, "no")
+
+
+def test_a_lease_costs_as_much_however_many_results_were_refused_before(outbox: Outbox) -> None:
+    costs = []
+    for first in (0, 100, 2100):
+        refuse_all(outbox, first, 100 if first < 2000 else 2000)
+        outbox.put([result(9000 + first)])
+        costs.append(steps_of(outbox, lambda: outbox.acknowledge(outbox.lease(100, 1_000_000))))
+
+    assert costs[2] <= costs[1]
+
+
+def test_the_other_costs_are_the_same_however_many_results_wait(outbox: Outbox) -> None:
+    costs = []
+    for first, results in ((0, 200), (200, 5000)):
+        outbox.put([result(number) for number in range(first, first + results)])
+        costs.append(
+            [
+                steps_of(outbox, lambda: outbox.acknowledge(outbox.lease(100, 1_000_000))),
+                steps_of(outbox, outbox.undelivered),
+                steps_of(outbox, lambda number=first: outbox.put([result(9000 + number)])),
+            ]
+        )
+
+    assert costs[1] == costs[0]
 
 
 def test_a_refused_content_is_named_with_the_servers_words(outbox: Outbox) -> None:
@@ -480,6 +538,23 @@ def test_closing_leaves_all_in_the_one_file(path: Path, outbox: Outbox) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_file_that_is_kept_is_not_larger_than_what_is_left_needs(path: Path, outbox: Outbox) -> None:
+    outbox.put([result(number, HUGE) for number in range(30)])
+    batch = lease_all(outbox)
+    outbox.acknowledge([each for each in batch if each.head.id != "id-7"])
+    outbox.remember(host="http://x")
+    large = path.stat().st_size
+
+    outbox.close()
+
+    assert large > 20 * len(HUGE)
+    assert path.stat().st_size < 2 * len(HUGE)
+    again = Outbox(path)
+    assert [(each.head.id, each.body) for each in lease_all(again)] == [("id-7", HUGE)]
+    assert again.session() == {"host": "http://x"}
+    again.close()
+
+
 def test_a_second_close_is_harmless_and_may_still_delete(path: Path, outbox: Outbox) -> None:
     outbox.close()
 
@@ -551,6 +626,17 @@ def test_where_the_disk_fails_earlier_and_later_results_are_in_memory(outbox: Ou
     outbox.put([result(3)])
 
     assert ids(lease_all(outbox)) == ["id-1", "id-2", "id-3"]
+
+
+def test_where_the_disk_fails_with_nothing_left_later_results_are_leased(outbox: Outbox) -> None:
+    outbox.put([result(1), result(2)])
+    outbox.acknowledge(outbox.lease(1, 1000))
+    outbox.acknowledge(outbox.lease(1, 1000))
+    fill(outbox)
+
+    outbox.put([result(3, HUGE)])
+
+    assert ids(lease_all(outbox)) == ["id-3"]
 
 
 def test_where_the_disk_fails_the_reason_is_said(outbox: Outbox) -> None:

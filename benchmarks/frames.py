@@ -1,0 +1,91 @@
+"""Frames as recorders send them, and readings of what a process takes."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from famacase_xdist import wire
+
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+def nodeid_of(number: int) -> str:
+    """Give the node id of a test."""
+    return f"tests/checkout/test_prices_{number % 97}.py::TestPrices::test_price_of_a_basket[{number}]"
+
+
+def content_of(number: int, result_id: str) -> dict[str, Any]:
+    """Make the RESULT of reporter-api.md of a test with suites, fields, a parameter and two steps: some 1.5 kB."""
+    now = time.time()
+    execution = {"status": "passed", "start_time": now, "end_time": now, "duration": 12}
+    steps = [
+        {
+            "id": str(uuid.uuid4()),
+            "step_type": "text",
+            "data": {"action": f"The customer puts article {each} into the basket", "expected_result": None},
+            "execution": {**execution, "attachments": []},
+            "steps": [],
+            "attachments": [],
+        }
+        for each in range(2)
+    ]
+    suites = ("tests", "checkout", f"test_prices_{number % 97}.py", "TestPrices")
+    return {
+        "id": result_id,
+        "title": "A basket's price is the sum of its articles",
+        "signature": "::".join((*suites, "test_price_of_a_basket", f"{{number:{number}}}")),
+        "testops_ids": [number],
+        "execution": {**execution, "stacktrace": None, "thread": "gw0", "attempt_index": 1, "is_rerun": False},
+        "fields": {"severity": "critical", "priority": "high", "layer": "api", "description": "As the shop has it."},
+        "tags": ["checkout", "nightly"],
+        "params": {"number": str(number)},
+        "param_groups": [],
+        "attachments": [],
+        "steps": steps,
+        "message": None,
+        "muted": False,
+        "ignore": False,
+        "relations": {"suite": {"data": [{"title": title, "public_id": None} for title in suites]}},
+    }
+
+
+def result_frame(number: int, attached: bytes = b"") -> tuple[str, list[bytes]]:
+    """Make a result's id, and the frames that a recorder sends for its test: attachment, if any, and result."""
+    result_id, nodeid = str(uuid.uuid4()), nodeid_of(number)
+    content = content_of(number, result_id)
+    frames: list[bytes] = []
+    digests: tuple[str, ...] = ()
+    if attached:
+        digest = wire.digest_of(attached, "image/png")
+        head = wire.ContentHead(digest, "page.png", "image/png", len(attached))
+        frames += wire.encode_content(head, attached)
+        content["attachments"] = [{"id": wire.reference(result_id, digest), "file_name": "page.png"}]
+        digests = (digest,)
+    frames.append(wire.encode_result(wire.ResultHead(result_id, nodeid, "passed", 1, digests), content))
+    return result_id, frames
+
+
+def begun_frame(number: int) -> bytes:
+    """Make the frame that a recorder sends when a parametrized test begins."""
+    description = content_of(number, str(uuid.uuid4()))
+    return wire.encode(wire.BegunHead(nodeid_of(number)), wire.to_json(description))
+
+
+def resident() -> float:
+    """Give this process' memory in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
+
+
+def size_on_disk(directory: Path) -> float:
+    """Give the MB of a directory's files."""
+    sizes = 0
+    for path in directory.rglob("*"):
+        try:
+            sizes += path.stat().st_size
+        except OSError:  # it is gone
+            continue
+    return sizes / 1e6

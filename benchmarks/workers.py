@@ -1,0 +1,306 @@
+"""Two hundred workers that feed one controller over real channels. Prints a Markdown table.
+
+    python benchmarks/workers.py [--workers 200] [--rate 2000] [--seconds 60] [--slow 0.5] [--bare]
+
+Each worker is an execnet gateway on a loopback socket, so that the controller has a receiver thread for each; four
+processes hold them all. A worker sends the frames that a recorder sends, every tenth test with an attachment of
+10 kB, and a word on a second channel for each test, of which the main thread makes pytest's reports, as xdist does.
+The controller's books, inbox, outbox and sender are the real ones; a server in a process of its own acknowledges.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import execnet
+import pytest
+from frames import begun_frame, nodeid_of, resident, result_frame, size_on_disk
+from stub_server import running
+
+from famacase_xdist import wire
+from famacase_xdist.delivery import Delivery, Server
+from famacase_xdist.events import Began, Received, Reported
+from famacase_xdist.intake import Intake
+from famacase_xdist.ledger import Ledger
+from famacase_xdist.settings import Settings
+
+PROCESSES = 4
+#: Seconds after which memory has to be flat: all buffers have been full once.
+WARM = 10.0
+
+
+#: What a gateway executes; `channel` is execnet's.
+FEEDING = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import workers; workers.feed(channel)"
+
+
+def feed(control: Any) -> None:
+    """Be a worker, at the far end of a gateway: send so many tests, one each so many seconds."""
+    first, tests, interval = control.receive()
+    results, reports, start = control.receive()
+    sent = []
+    longest = 0.0
+    control.send("ready")
+    start.receive()
+    began = time.monotonic() + interval * (first % 97) / 97
+    for position in range(tests):
+        time.sleep(max(0.0, began + position * interval - time.monotonic()))
+        number = first + position
+        result_id, frames = result_frame(number, os.urandom(10_000) if number % 10 == 0 else b"")
+        before = time.monotonic()
+        for frame in (begun_frame(number), *frames):
+            results.send(frame)
+        reports.send(number)
+        longest = max(longest, time.monotonic() - before)
+        sent.append(result_id)
+    control.send(longest)
+    # Not before the controller's memory has been measured.
+    control.receive()
+    control.send(sent)
+
+
+class Receiver:
+    """Takes a worker's frames on its receiver thread, as the controller does, and notes how long that takes."""
+
+    def __init__(self, worker: str, intake: Any) -> None:
+        self._worker = worker
+        self._intake = intake
+        self.microseconds: Counter[int] = Counter()
+        self.results = 0
+        self.last = 0.0
+
+    def __call__(self, message: object) -> None:
+        """Take one frame."""
+        begun = time.perf_counter_ns()
+        if isinstance(message, bytes):
+            self._intake.put(Received(self._worker, message))
+        # To two digits, so that the counts take no memory to speak of.
+        self.microseconds[_rounded((time.perf_counter_ns() - begun) // 1000)] += 1
+        if isinstance(message, bytes) and message[:1] == b"R":
+            self.results += 1
+            self.last = time.monotonic()
+
+
+class Bare:
+    """In the place of the intake: what the measuring itself takes on this machine, with as many threads."""
+
+    def __init__(self) -> None:
+        self.put = deque[Any](maxlen=1000).append
+
+
+class Crowd:
+    """All workers."""
+
+    def __init__(self, workers: int, reported: queue.SimpleQueue[Any], intake: Any) -> None:
+        self._group = execnet.Group()
+        hosts = [self._group.makegateway(f"popen//id=host{each}").id for each in range(PROCESSES)]
+        self._controls: list[Any] = []
+        self._starts: list[Any] = []
+        self._channels: list[Any] = []
+        self.receivers: list[Receiver] = []
+        self.longest = 0.0
+        self._gateways = [
+            self._group.makegateway(f"socket//installvia={hosts[each % PROCESSES]}//id=gw{each}")
+            for each in range(workers)
+        ]
+        for gateway in self._gateways:
+            results, reports, start = (gateway.newchannel() for _ in range(3))
+            self.receivers.append(Receiver(gateway.id, intake))
+            results.setcallback(self.receivers[-1])
+            reports.setcallback(partial(self._report, reported, gateway.id))
+            self._channels.append((results, reports, start))
+
+    @staticmethod
+    def _report(reported: queue.SimpleQueue[Any], worker: str, number: int) -> None:
+        reported.put((worker, number))
+
+    def prepare(self, tests: int, interval: float) -> None:
+        """Let all load what they need."""
+        for index, (gateway, channels) in enumerate(zip(self._gateways, self._channels, strict=True)):
+            control = gateway.remote_exec(FEEDING)
+            control.send((index * tests, tests, interval))
+            control.send(channels)
+            self._controls.append(control)
+        for control in self._controls:
+            assert control.receive() == "ready"
+
+    def start(self) -> None:
+        """Let all begin."""
+        for _, _, start in self._channels:
+            start.send(None)
+
+    def wait(self, ended: Callable[[], None]) -> None:
+        """Wait for all, and say so; what a worker sent before its last word has been received then."""
+        self.longest = max(control.receive() for control in self._controls)
+        ended()
+
+    def sent(self) -> set[str]:
+        """Give the ids that were sent."""
+        for control in self._controls:
+            control.send(None)
+        return {result_id for control in self._controls for result_id in control.receive()}
+
+    def close(self) -> None:
+        """End all processes."""
+        self._group.terminate(5)
+
+
+def reports(worker: str, number: int) -> Iterator[Any]:
+    """Give what pytest and xdist tell the controller of a test that passed."""
+    nodeid = nodeid_of(number)
+    yield Began(nodeid)
+    for when in ("setup", "call", "teardown"):
+        yield Reported(worker, pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when))  # type: ignore[arg-type]
+
+
+def tell(reported: queue.SimpleQueue[Any], intake: Any, durations: Counter[int]) -> None:
+    """Be the main thread of a session: tell of each test that was reported, until the end."""
+    while (each := reported.get()) is not None:
+        for event in reports(*each):
+            begun = time.perf_counter_ns()
+            intake.put(event)
+            durations[_rounded((time.perf_counter_ns() - begun) // 1000)] += 1
+
+
+class Sampler(threading.Thread):
+    """Notes each second what this process takes."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(daemon=True)
+        self._directory = directory
+        self._ended = threading.Event()
+        self.memory: list[float] = []
+        self.disk: list[float] = []
+
+    def run(self) -> None:
+        """Sample until the end."""
+        while not self._ended.wait(1):
+            self.memory.append(resident())
+            self.disk.append(size_on_disk(self._directory))
+
+    def end(self) -> None:
+        """Sample no more."""
+        self._ended.set()
+        self.join()
+
+
+class Slow(Delivery):
+    """A delivery on a slow disk."""
+
+    seconds = 0.0
+
+    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+        """Keep frames, after a while."""
+        time.sleep(self.seconds)
+        super().keep(frames)
+
+
+def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, str]]:
+    """Run it, and give names and values."""
+    tests = round(given.rate * given.seconds / given.workers)
+    Slow.seconds = given.slow
+    with running() as stub:
+        settings = Settings(
+            mode="testops",
+            testops_project="DEMO",
+            api_url=stub.url,
+            reporter_token="rep_benchmark",
+            state_dir=directory,
+        )
+        delivery = Slow(settings, Server(settings.host, settings.token))
+        delivery.start(print)
+        intake = Intake(settings, Ledger(), delivery, is_immediate=False)
+        reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        taker: Any = Bare() if given.bare else intake
+        crowd = Crowd(given.workers, reported, taker)
+        told: Counter[int] = Counter()
+        crowd.prepare(tests, given.workers / given.rate)
+        sampler = Sampler(directory)
+        sampler.start()
+        begun = time.monotonic()
+        crowd.start()
+        # The main thread, on which the intake was made, is busy as pytest's and xdist's is.
+        waiting = threading.Thread(target=crowd.wait, args=(lambda: reported.put(None),))
+        waiting.start()
+        tell(reported, taker, told)
+        ended = max(each.last for each in crowd.receivers)
+        sampler.end()
+        drained = time.monotonic()
+        outcome = intake.finish(120, is_finished=True)
+        drained = time.monotonic() - drained
+        sent = crowd.sent()
+        crowd.close()
+        stored = stub.ids()
+        counts = stub.counts()
+    received = sum((each.microseconds for each in crowd.receivers), Counter())
+    yield "workers, receiver threads", str(given.workers)
+    yield "results sent", str(len(sent))
+    yield "results a second, asked for and reached", f"{given.rate}, {len(sent) / (ended - begun):.0f}"
+    yield (
+        "results at the server, missing, twice",
+        (f"{len(stored)}, {len(sent - stored)}, {counts['results'] - len(stored)}"),
+    )
+    yield "attachments at the server", str(counts["attachments"])
+    yield "requests", str(counts["requests"])
+    yield "undelivered, problems", f"{outcome.undelivered}, {list(outcome.problems)}"
+    yield "seconds from the last result to the end", f"{drained:.1f}"
+    yield "callback on a receiver thread: median, 99.9 %, longest", durations(received)
+    yield "an event of the main thread: median, 99.9 %, longest", durations(told)
+    yield "longest that a worker waited to send a test", f"{crowd.longest * 1000:.0f} ms"
+    yield "controller's memory: after 10 s, at the end, most", memory(sampler.memory)
+    yield "outbox on disk, most", f"{max(sampler.disk):.0f} MB"
+    yield "memory each 5 s, in MB", " ".join(f"{each:.0f}" for each in sampler.memory[::5])
+
+
+def memory(samples: list[float]) -> str:
+    """Give what matters of the samples."""
+    return f"{samples[min(int(WARM), len(samples) - 1)]:.1f} MB, {samples[-1]:.1f} MB, {max(samples):.1f} MB"
+
+
+def durations(counts: Counter[int]) -> str:
+    """Give median, 99.9 percentile and maximum."""
+    return ", ".join(f"{quantile(counts, each) / 1000:.3g} ms" for each in (0.5, 0.999, 1.0))
+
+
+def quantile(counts: Counter[int], share: float) -> int:
+    """Give the value that this share of the counted values does not exceed."""
+    left = share * counts.total()
+    for value in sorted(counts):
+        left -= counts[value]
+        if left <= 0:
+            return value
+    return max(counts)
+
+
+def _rounded(value: int) -> int:
+    scale = 10 ** max(0, len(str(value)) - 2)
+    return value // scale * scale
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=200)
+    parser.add_argument("--rate", type=float, default=2000, help="results a second")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--slow", type=float, default=0, help="seconds that the disk takes longer for each batch")
+    parser.add_argument("--bare", action="store_true", help="throw all away: what the measuring takes")
+    given = parser.parse_args()
+    print("| | |")
+    print("| --- | --- |")
+    with tempfile.TemporaryDirectory() as directory:
+        for name, value in measure(given, Path(directory)):
+            print(f"| {name} | {value} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
