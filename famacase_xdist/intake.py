@@ -123,16 +123,16 @@ class Intake:
 
     def _store(self, events: Sequence[Event]) -> None:
         """Enter events into the books and keep what comes of them; one thread at a time."""
-        self._keep([frame for event in events for frame in self._entered(event)])
-
-    def _entered(self, event: Event) -> Sequence[wire.AnyFrame]:
-        try:
-            return self._ledger.enter([event])
-        except Exception as error:
-            # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
-            self._problems.append(f"internal error: {error!r}")
-            self._lost += isinstance(event, Received)
-            return []
+        frames: list[wire.AnyFrame] = []
+        for event in events:
+            try:
+                frames += self._ledger.enter(event)
+            except Exception as error:
+                # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
+                self._problems.append(f"internal error: {error!r}")
+                self._lost += isinstance(event, Received)
+        if frames:
+            self._keep(frames)
 
     def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
         try:

@@ -7,7 +7,6 @@ fails stays in the outbox; only an acknowledgement deletes.
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
-from . import wire
+from . import clock, wire
 from .api import Api
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
 from .log import log
@@ -79,7 +78,7 @@ class Sender:
             is_first = self._waiting == 0
             self._waiting += results
             if is_first:
-                self._since = time.monotonic()
+                self._since = clock.monotonic()
             # Waking the thread costs the test that runs, so only where there is something to do or to wait for.
             if is_first or self._waiting >= self._settings.testops_batch_size:
                 self._changed.notify()
@@ -152,7 +151,7 @@ class Sender:
 
     def _seconds_to_next(self) -> float | None:
         """Give the seconds until a cycle is due; 0 for now, None for not before something changes."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now < self._rest_until:
             return self._rest_until - now
         if not self._waiting:
@@ -200,7 +199,7 @@ class Sender:
     def _is_more_due(self, done: int) -> bool:
         with self._changed:
             self._waiting = max(0, self._waiting - done)
-            self._since = time.monotonic()
+            self._since = clock.monotonic()
             return self._closing or self._waiting >= self._settings.testops_batch_size
 
     def _send(self, batch: Sequence[Queued]) -> None:
@@ -243,7 +242,7 @@ class Sender:
         log.info("the server gets a rest of %g s: %s", REST, error)
         self.trouble = str(error)
         with self._changed:
-            self._rest_until = time.monotonic() + REST
+            self._rest_until = clock.monotonic() + REST
 
     def _halt(self, reason: str) -> None:
         log.info("nothing is sent any more: %s", reason)
