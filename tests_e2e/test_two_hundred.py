@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -25,19 +26,35 @@ def quick(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> Backend:
     return backend
 
 
-@pytest.fixture
-def crowd(suite: Suite, backend: Backend) -> Iterator[list[Session]]:
-    """All sessions, each of which waits to be told to join."""
-    env = suite.environment(**backend.environment(), FAMACASE_TESTOPS_RUN_ID="nightly", FAMACASE_LOCK_TIMEOUT="120")
+@contextmanager
+def started(envs: list[dict[str, str]]) -> Iterator[list[Session]]:
+    """Sessions, each of which waits to be told to join."""
     sessions: list[Session] = []
     try:
-        sessions.extend(Session.start(env) for _ in range(SESSIONS))
+        sessions.extend(map(Session.start, envs))
         for each in sessions:
             each.ready()
         yield sessions
     finally:
         for each in sessions:
             each.kill()
+
+
+@pytest.fixture
+def env(suite: Suite, backend: Backend) -> dict[str, str]:
+    return suite.environment(**backend.environment(), FAMACASE_TESTOPS_RUN_ID="nightly", FAMACASE_LOCK_TIMEOUT="120")
+
+
+@pytest.fixture
+def crowd(env: dict[str, str]) -> Iterator[list[Session]]:
+    with started([env] * SESSIONS) as sessions:
+        yield sessions
+
+
+@pytest.fixture
+def shards(env: dict[str, str]) -> Iterator[list[Session]]:
+    with started([{**env, "FAMACASE_SHARD": f"{index}/{SESSIONS}"} for index in range(1, SESSIONS + 1)]) as sessions:
+        yield sessions
 
 
 def assert_one_complete_run(backend: Backend, results: int) -> None:
@@ -50,20 +67,31 @@ def assert_one_complete_run(backend: Backend, results: int) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_two_hundred_sessions_make_one_run(crowd: list[Session], quick: Backend) -> None:
+def test_two_hundred_shards_make_one_run_that_the_last_one_completes(shards: list[Session], quick: Backend) -> None:
+    *most, last = shards
     quick.inject(RUNS, delay(SLOW))
-    for each in crowd:
+    for each in most:
         each.join()
-    joined = [each.joined() for each in crowd]
-    for each in crowd:
+    joined = [each.joined() for each in most]
+    for each in most:
         each.leave()
-    left = [each.left() for each in crowd]
+    left = [each.left() for each in most]
+    why_open = [each["why_open"] for each in left]
+    completions = len(quick.requests(COMPLETE))
+    last.join()
+    joined.append(last.joined())
+    last.leave()
+    left.append(last.left())
 
     assert len(quick.requests(RUNS)) == 1
+    assert completions == 0
+    # Who left last of these found that nobody else was missing.
+    assert why_open.count("shard 200/200 has not come") == 1
+    assert all(each.endswith("shard 200/200 has not come") for each in why_open)
     assert_one_complete_run(quick, SESSIONS)
     (run,) = quick.store.runs()
     assert {each["run"] for each in joined} == {run.id}
-    assert [each["completed"] for each in left].count(True) == 1
+    assert [each["completed"] for each in left] == [False] * (SESSIONS - 1) + [True]
     assert [each for each in left if each["undelivered"] or each["problems"]] == []
 
 
