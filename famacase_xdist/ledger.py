@@ -43,9 +43,12 @@ class _Open:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more is to come: all phases are reported, and the result is there."""
+        """Whether nothing more is to come: all phases are reported, and each attempt's result is there.
+
+        More results than attempts are those of tries that pytest's reports have yet to tell of.
+        """
         is_over = bool(self.reports) and self.reports[-1].when == "teardown"
-        return is_over and not self.is_missing
+        return is_over and (self.is_ignored or self.attempts == self.results)
 
     def report(self, report: pytest.TestReport) -> None:
         """Take pytest's report of a phase."""

@@ -70,3 +70,4 @@ class Pool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            del job  # with its batch, which a thread that waits must not keep in memory

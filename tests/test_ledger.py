@@ -389,6 +389,19 @@ def test_the_attempts_of_a_rerun_have_each_a_result(books: Books) -> None:
     assert books.close().results == [(TEST, "failed", 1), (TEST, "passed", 2)]
 
 
+def test_a_result_that_overtakes_the_reports_of_the_attempt_before_is_counted(books: Books) -> None:
+    """pytest-rerunfailures reports a teardown of each attempt."""
+    rerun = Reported("gw0", report("call", "rerun"))
+    first, second, third = recorded(status="failed"), recorded(status="failed", attempt=2), recorded(attempt=3)
+
+    books.enter(Began(TEST), SETUP, first, rerun, TEARDOWN)
+    books.enter(Began(TEST), SETUP, second, third, rerun, TEARDOWN)
+    books.enter(Began(TEST), SETUP, CALL, TEARDOWN).close()
+
+    assert [attempt for _, _, attempt in books.results] == [1, 2, 3]
+    assert books.ledger.rebuilt == 0
+
+
 def test_the_attempts_of_a_rerun_have_each_a_result_where_pytests_news_comes_late(books: Books) -> None:
     rerun = Reported("gw0", report("call", "rerun"))
 
