@@ -155,7 +155,7 @@ def test_bars_stay_inside_the_chart() -> None:
     drawn = drawing("a < b & c", ["one"], [Bars("<x>", (-5.0,)), Bars("y", (12_345.6,)), Bars("z", (None,))])
     root = ElementTree.fromstring(drawn)
     width = float(root.attrib["viewBox"].split()[2])
-    bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if float(each.attrib["y"]) > 50]
+    bars = [each for each in root.iter("{http://www.w3.org/2000/svg}rect") if float(each.attrib.get("y", 0)) > 50]
 
     assert len(bars) == 3
     assert all(float(bar.attrib["x"]) + float(bar.attrib["width"]) < width for bar in bars)

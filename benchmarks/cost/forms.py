@@ -60,7 +60,7 @@ def quick() -> Form:
 
 
 def full(rounds: int) -> Form:
-    """Give the form of all axes; at five rounds it takes about three quarters of an hour."""
+    """Give the form of all axes; at five rounds it takes about an hour."""
     return Form("full", tuple(_full(rounds)))
 
 
