@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .suites import Suite
@@ -128,4 +128,6 @@ _OFF = ("-p", "no:famacase_xdist.plugin", "-p", "no:qase_pytest")
 INSTALLED = Contestant("bare pytest where we are installed", "ours", args=_OFF)
 IDLE = Contestant("famacase-xdist, inactive", "ours", args=("-p", "no:qase_pytest"))
 IMPORTED = Contestant("bare pytest that imports qase.pytest", "ours", args=(*_OFF, "-p", "qase.pytest"))
-REFERENCES = (INSTALLED, IDLE, IMPORTED)
+#: Entry points load in a directory's order: where upstream's comes before ours, it is imported before we can say no.
+ALONE = replace(OURS, name="famacase-xdist with -p no:qase_pytest", args=("-p", "no:qase_pytest"))
+REFERENCES = (INSTALLED, IDLE, IMPORTED, ALONE)

@@ -9,6 +9,7 @@ from .cells import Cell
 from .contestants import (
     ALL,
     ALLURE,
+    ALONE,
     BARE,
     FORMER,
     IMPORTED,
@@ -66,7 +67,7 @@ def full(rounds: int) -> Form:
 
 def _quick() -> Iterator[Block]:
     for workers in (0, 2):
-        yield Block(Cell(START, workers), (BARE, OURS, IMPORTED), 3)
+        yield Block(Cell(START, workers), (BARE, OURS, IMPORTED, ALONE), 3)
         yield Block(Cell(START, workers), (JUNIT, LOG, ALLURE), 1)
         for tests in (400, 1600):
             yield Block(Cell(Suite(tests), workers), (BARE, OURS, OURS_FAR, JUNIT), 3)
