@@ -67,17 +67,18 @@ def full(rounds: int) -> Form:
 
 def _quick() -> Iterator[Block]:
     for workers in (0, 2):
-        yield Block(Cell(START, workers), (BARE, OURS, IMPORTED, ALONE), 3)
-        yield Block(Cell(START, workers), (JUNIT, LOG, ALLURE), 1)
+        yield Block(Cell(START, workers), (BARE, OURS, IMPORTED), 3)
+        yield Block(Cell(START, workers), (JUNIT, LOG, ALLURE, ALONE), 1)
         for tests in (400, 1600):
-            yield Block(Cell(Suite(tests), workers), (BARE, OURS, OURS_FAR, JUNIT), 3)
+            yield Block(Cell(Suite(tests), workers), (BARE, OURS, JUNIT), 3)
+            yield Block(Cell(Suite(tests), workers), (OURS_FAR,), 2)
             yield Block(Cell(Suite(tests), workers), (LOG, ALLURE), 1)
     for tests in (400, 1600):
         yield Block(Cell(Suite(tests, steps=STEPS)), (OURS,), 3)
         yield Block(Cell(Suite(tests, steps=STEPS)), (ALLURE,), 1)
-    yield Block(Cell(Suite(200, seconds=0.01), 2), (BARE, OURS, OURS_FAR, JUNIT), 1)
+    yield Block(Cell(Suite(200, seconds=0.01), 2), (BARE, OURS, JUNIT), 1)
     yield Block(Cell(Suite(100, attached=10 * KB)), (BARE, OURS, ALLURE), 1)
-    for cell in (Cell(START), Cell(Suite(400)), Cell(Suite(1600)), Cell(Suite(400), 2)):
+    for cell in (Cell(START), Cell(Suite(400)), Cell(Suite(1600))):
         yield Block(cell, SLOW, 1)
 
 
