@@ -209,7 +209,8 @@ class Sender:
         size = self._settings.testops_batch_size
         batches: list[list[Queued]] = []
         for number in range(LANES if self._is_server_well else 1):
-            if number and waiting <= number * size:
+            # Before the end only full ones: what is there of the next may have company in a moment.
+            if number and waiting - number * size < (1 if self._closing else size):
                 break
             batch = self._outbox.lease(size, BATCH_BYTES)
             if not batch:

@@ -944,3 +944,24 @@ def test_what_is_left_at_the_end_goes_side_by_side(backend: Backend, connect: Co
     assert len(backend.results()) == 8
     assert len(backend.requests(RESULTS)) == 4
     assert len({seen.port for seen in backend.requests(RESULTS)}) == 4  # a connection for each thread, and the first
+
+
+def test_before_the_end_what_is_no_full_batch_waits_for_company(backend: Backend, connect: Connect) -> None:
+    line = connect(testops_batch_size=2).start()
+    first, both = threading.Event(), threading.Barrier(3, timeout=DEADLINE)
+
+    async def answered(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        await app(scope, receive, send)
+        await asyncio.to_thread(both.wait)
+
+    backend.inject(RESULTS, told(first))
+    line.put(*[result(f"test_{number}") for number in range(2)])
+    assert first.wait(DEADLINE)
+    backend.inject(RESULTS, answered, times=2)
+    line.put(*[result(f"test_{number}") for number in range(2, 7)])
+    both.wait()
+
+    assert line.deliver(result("test_7"))
+
+    assert len(backend.results()) == 8
+    assert len(backend.requests(RESULTS)) == 4
