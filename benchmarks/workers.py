@@ -275,6 +275,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
     yield "workers, receiver threads", str(given.workers)
     yield "results sent", str(len(sent))
     yield "results a second, asked for and reached", f"{given.rate}, {len(sent) / (ended - begun):.0f}"
+    yield "CPU of the controller", f"{100 * cpu:.0f} % of a core"
     yield (
         "results at the server, missing, twice",
         (f"{len(stored)}, {len(sent - stored)}, {counts['results'] - len(stored)}"),
