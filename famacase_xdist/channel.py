@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import execnet
 
+#: The key in `workerinput` under which the controller puts what a worker needs.
+WORKERINPUT = "famacase"
+
 
 class ResultSink(Protocol):
     """Takes frames of `wire`. Called from the thread that runs the test."""

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import conflicts, installation, plan, resend, selection, summary, testing
-from .channel import DirectSink
+from . import conflicts, loading, plan, resend, selection, summary, testing
+from .channel import WORKERINPUT, DirectSink
 from .deliveries import Deliveries
 from .delivery import Delivery, Server, new_outbox_path, state_dir
 from .errors import FamacaseError
@@ -28,7 +28,6 @@ from .report import Report
 from .settings import Settings
 from .sources import described
 from .termination import Termination
-from .worker import WORKERINPUT
 from .worker_exit import exit_of
 
 if TYPE_CHECKING:
@@ -111,6 +110,9 @@ class Controller:
             if self._selection is not None:
                 selection.install(self._config, self._selection)
             sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
+            # Not where workers run the tests: this process then handles bytes only, and need not import upstream.
+            with loading.quick(self._config):
+                from . import installation
             installation.install(self._config, self._settings, sink, MAIN)
 
     def _run(self) -> tuple[Any, str]:
@@ -267,7 +269,10 @@ class Controller:
     def pytest_unconfigure(self) -> None:
         """Let go of everything, also where the session never finished; an internal error has no summary either."""
         self._finish(is_interrupted=True, is_finished=False)
-        installation.uninstall(self._config)
+        if not self._is_distributed:
+            from . import installation
+
+            installation.uninstall(self._config)
         for line in self._said():
             self._say(line)
         recording, self._recording = self._recording, None

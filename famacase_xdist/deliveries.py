@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import wire
+from . import clock, wire
 from .delivery import START_PATIENCE, Delivery, Server
 from .errors import FamacaseError
 from .intake import Outcome, Say
@@ -37,7 +36,7 @@ class Deliveries:
 
     def start(self, say: Say) -> None:
         """Open all runs side by side; see `Delivery.start`."""
-        deadline = time.monotonic() + START_PATIENCE
+        deadline = clock.monotonic() + START_PATIENCE
         for delivery in self._deliveries.values():
             delivery.begin()
         for delivery in self._deliveries.values():
@@ -73,12 +72,12 @@ class Deliveries:
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
         """Finish all deliveries under one deadline."""
-        deadline = time.monotonic() + timeout
+        deadline = clock.monotonic() + timeout
         left = {code: each for code, each in self._deliveries.items() if code not in self._outcomes}
         for delivery in left.values():
             delivery.close(is_finished=is_finished)
         for code, delivery in left.items():
-            seconds = max(0.0, deadline - time.monotonic())
+            seconds = max(0.0, deadline - clock.monotonic())
             self._outcomes[code] = delivery.finish(seconds, is_finished=is_finished)
         return self._outcome()
 

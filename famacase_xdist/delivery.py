@@ -15,7 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
-from . import __version__, fallback, summary, wire
+from . import __version__, clock, fallback, summary, wire
 from .api import Api
 from .errors import FamacaseError, OutboxError
 from .intake import Outcome, Say
@@ -96,7 +96,7 @@ class Delivery:
             say: Told whom it waits for, where another session has a run key's lock for long.
         """
         self.begin()
-        self.wait(say, time.monotonic() + START_PATIENCE)
+        self.wait(say, clock.monotonic() + START_PATIENCE)
 
     def begin(self) -> None:
         """Let the sender open the run; returns at once."""
@@ -105,9 +105,9 @@ class Delivery:
     def wait(self, say: Say, deadline: float) -> None:
         """Wait for the run, at most until `deadline` of the monotonic clock; see `start`."""
         silent_until = deadline - START_PATIENCE + WAIT_IN_SILENCE
-        if not self.run.settled.wait(max(0.0, silent_until - time.monotonic())) and (holder := self.run.waits_for):
+        if not self.run.settled.wait(max(0.0, silent_until - clock.monotonic())) and (holder := self.run.waits_for):
             say(f"waiting for the run key's lock: {holder}")
-        self.run.settled.wait(max(0.0, deadline - time.monotonic()))
+        self.run.settled.wait(max(0.0, deadline - clock.monotonic()))
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
         """Deliver what is left, leave the run, which the last session completes, and close everything.

@@ -26,6 +26,8 @@ BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 #: Bytes that may wait, so that memory stays flat: seconds of a very busy session, minutes of a usual one.
 MOST_BYTES = 16 * 1024 * 1024
+#: Seconds in which events gather before they are handed on: a transaction an event costs the workers their cores.
+LINGER = 0.005
 #: Seconds after which what is on disk is made to survive a power failure too.
 TICK = 1.0
 
@@ -74,7 +76,7 @@ class Inbox(Generic[Event]):
             self._bytes_put += size
             enough = self._bytes_put - MOST_BYTES
         # The thread clears this before it looks for events. To set what is set takes a lock for long.
-        if not self._is_immediate and not self._wake.is_set():
+        if not (self._is_immediate or self._wake.is_set()):
             self._wake.set()
         if self._bytes_taken < enough:
             self._relieve(enough)
@@ -119,6 +121,9 @@ class Inbox(Generic[Event]):
     def _work(self) -> None:
         while not self._is_sealed:
             is_woken = self._wake.wait(TICK)
+            if is_woken and not self._is_immediate:
+                with self._room:
+                    self._room.wait_for(lambda: self._is_sealed, LINGER)
             self._wake.clear()
             if is_woken or self._events:
                 self.settle()

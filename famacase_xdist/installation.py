@@ -5,22 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from qase.commons.utils import QaseUtils
 from qase.pytest.plugin import QasePytestPluginSingleton
 
-from . import artifacts
+from . import artifacts, clock
 from .channel import ResultSink
 from .recorder import Recorder
 from .settings import Settings
 from .testing import RECORDER as NAME
 
-_PREVIOUS = pytest.StashKey[Any]()
+_PREVIOUS = pytest.StashKey[tuple[Any, Any]]()
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
     """Register a recorder in this process and make it the one that `qase.step` and the like find."""
     installed = Recorder(settings, sink, thread)
-    config.stash[_PREVIOUS] = QasePytestPluginSingleton._instance
+    config.stash[_PREVIOUS] = (QasePytestPluginSingleton._instance, vars(QaseUtils)["get_real_time"])
     QasePytestPluginSingleton._instance = installed
+    # Upstream's clock looks for the C library at each call, which starts a process: 2 ms, three times a test and
+    # twice a step. It does so to go round libraries that freeze time; ours is not bent by them either.
+    QaseUtils.get_real_time = staticmethod(clock.now)
     config.pluginmanager.register(installed, NAME)
     if settings.fixture_steps != "off":
         from .fixture_steps import FixtureSteps
@@ -51,7 +55,7 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
 
 
 def uninstall(config: pytest.Config) -> None:
-    """Put back what was in upstream's singleton; in-process runs can follow each other."""
+    """Put back upstream's clock and what was in its singleton; in-process runs can follow each other."""
     if _PREVIOUS in config.stash:
-        QasePytestPluginSingleton._instance = config.stash[_PREVIOUS]
+        QasePytestPluginSingleton._instance, QaseUtils.get_real_time = config.stash[_PREVIOUS]
         del config.stash[_PREVIOUS]

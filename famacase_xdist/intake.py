@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from . import wire
+from . import clock, wire
 from .errors import FamacaseError
 from .events import Event, Received, size_of
 from .inbox import Inbox
@@ -109,11 +108,11 @@ class Intake:
             timeout: In seconds.
             is_finished: Whether pytest came to its end; a session that left tests undone has not finished all the same.
         """
-        deadline = time.monotonic() + timeout
+        deadline = clock.monotonic() + timeout
         self._inbox.seal()
         self._keep(self._ledger.close(report_not_run=self._settings.not_run))
         is_finished = is_finished and not self._ledger.not_run
-        outcome = self._destination.finish(max(0.0, deadline - time.monotonic()), is_finished=is_finished)
+        outcome = self._destination.finish(max(0.0, deadline - clock.monotonic()), is_finished=is_finished)
         notes = tuple(map(self._mask.text, self._ledger.notes))
         return dataclasses.replace(
             outcome,
@@ -124,16 +123,16 @@ class Intake:
 
     def _store(self, events: Sequence[Event]) -> None:
         """Enter events into the books and keep what comes of them; one thread at a time."""
-        self._keep([frame for event in events for frame in self._entered(event)])
-
-    def _entered(self, event: Event) -> Sequence[wire.AnyFrame]:
-        try:
-            return self._ledger.enter([event])
-        except Exception as error:
-            # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
-            self._problems.append(f"internal error: {error!r}")
-            self._lost += isinstance(event, Received)
-            return []
+        frames: list[wire.AnyFrame] = []
+        for event in events:
+            try:
+                frames += self._ledger.enter(event)
+            except Exception as error:
+                # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
+                self._problems.append(f"internal error: {error!r}")
+                self._lost += isinstance(event, Received)
+        if frames:
+            self._keep(frames)
 
     def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
         try:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from . import rebuilt, wire
+from . import clock, rebuilt, wire
 from .events import Began, Crashed, Event, Received, Reported
 from .verdict import INVALID
 
@@ -25,7 +24,7 @@ from .verdict import INVALID
 class _Open:
     """A test on a worker: attempts that pytest reported, results that came, and the last attempt's reports."""
 
-    since: float = field(default_factory=time.monotonic)
+    since: float = field(default_factory=clock.monotonic)
     attempts: int = 0
     results: int = 0
     is_ignored: bool = False
@@ -118,9 +117,18 @@ class Ledger:
         if self._nodeids is not None:
             self._nodeids.update(dict.fromkeys(nodeids))
 
-    def enter(self, events: Sequence[Event]) -> list[wire.AnyFrame]:
-        """Take events in, and give the frames to keep."""
-        return [frame for event in events for frame in self._enter(event)]
+    def enter(self, event: Event) -> Iterable[wire.AnyFrame]:
+        """Take an event in, and give the frames to keep."""
+        if isinstance(event, Reported):
+            self._report(event.worker, event.report)
+            return ()
+        if isinstance(event, Received):
+            return self._receive(event)
+        if isinstance(event, Began):
+            return self._begin(event.nodeid)
+        if isinstance(event, Crashed):
+            return self._crash(event)
+        return self._leave_out(event.report)
 
     def close(self, *, report_not_run: bool) -> list[wire.AnyFrame]:
         """Rebuild what is still open when no more events come."""
@@ -134,20 +142,10 @@ class Ledger:
             self._nodeids = None
         return frames
 
-    def _enter(self, event: Event) -> Iterator[wire.AnyFrame]:
-        if isinstance(event, Received):
-            yield from self._receive(event)
-        elif isinstance(event, Reported):
-            self._report(event.worker, event.report)
-        elif isinstance(event, Began):
-            yield from self._begin(event.nodeid)
-        elif isinstance(event, Crashed):
-            yield from self._crash(event)
-        elif event.report.nodeid not in self._failed_modules:
-            yield from self._leave_out(event.report)
-
     def _leave_out(self, report: pytest.CollectReport) -> Iterator[wire.AnyFrame]:
         """Make the result of a module whose tests there are none of; every worker tells of it."""
+        if report.nodeid in self._failed_modules:
+            return
         if report.skipped:
             self._failed_modules.add(report.nodeid)
             yield self._made(rebuilt.collection_skip(report))
@@ -156,22 +154,23 @@ class Ledger:
             self.not_collected += 1
             yield self._made(rebuilt.collection_error(report))
 
-    def _begin(self, nodeid: str) -> Iterator[wire.AnyFrame]:
+    def _begin(self, nodeid: str) -> Sequence[wire.AnyFrame]:
         """Note that a test runs, unless its result has overtaken the news."""
-        if not _take(self._ended_early, nodeid):
-            self._begun[nodeid] += 1
-            yield wire.Frame(wire.BegunHead(nodeid))
+        if _take(self._ended_early, nodeid):
+            return ()
+        self._begun[nodeid] += 1
+        return (wire.Frame(wire.BegunHead(nodeid)),)
 
     def _end(self, nodeid: str) -> None:
         if not _take(self._begun, nodeid):
             self._ended_early[nodeid] += 1
 
-    def _receive(self, event: Received) -> Iterator[wire.AnyFrame]:
+    def _receive(self, event: Received) -> Sequence[wire.AnyFrame]:
         try:
             frame = wire.decode(event.frame)
         except ValueError:
             self.unreadable += 1
-            return
+            return ()
         head = frame.head
         if isinstance(head, wire.ResultHead):
             self._end(head.nodeid)
@@ -179,17 +178,16 @@ class Ledger:
             self._finished += result.head.attempt == 1
             self._open[event.worker, head.nodeid].results += 1
             self._drop_settled(event.worker, head.nodeid)
-            yield self._count(result)
-            return
+            return (self._count(result),)
         if isinstance(head, wire.NoteHead):
             self.notes[head.text] = None
-            return
+            return ()
         if isinstance(head, wire.BegunHead):
             self._open[event.worker, head.nodeid].described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
             self._ignore(event.worker, head.nodeid)
-        yield frame
+        return (frame,)
 
     def _ignore(self, worker: str, nodeid: str) -> None:
         """Count a test that is not reported, once, however often it is tried."""
@@ -204,9 +202,11 @@ class Ledger:
     def _report(self, worker: str, report: pytest.TestReport) -> None:
         open_ = self._open[worker, report.nodeid]
         # The attempt before was dropped with its books, and the recorder's word on this one may be yet to come.
-        open_.is_ignored = open_.is_ignored or self._test(worker, report.nodeid) in self._ignored
+        if self._ignored and self._test(worker, report.nodeid) in self._ignored:
+            open_.is_ignored = True
         open_.report(report)
-        self._drop_settled(worker, report.nodeid)
+        if report.when == "teardown":
+            self._drop_settled(worker, report.nodeid)
 
     def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
         """Make the result of the test that a worker died in."""
@@ -232,7 +232,7 @@ class Ledger:
                 thread=event.worker,
                 attempt=attempt,
                 stacktrace=event.stacktrace,
-                seconds=time.monotonic() - open_.since,
+                seconds=clock.monotonic() - open_.since,
             ),
             open_.described,
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
+from . import clock
 from .errors import LockTimeout
 from .file_system import LEASE
 from .log import log
@@ -68,23 +69,23 @@ class KeyLock:
             lock.release()
 
     def _acquire(self, timeout: float, give_up: Callable[[], bool]) -> BaseFileLock:
-        begun = time.monotonic()
+        begun = clock.monotonic()
         self._is_waiting = True
         try:
             while True:
                 self._directory.mkdir(mode=0o700, exist_ok=True)
                 lock = new_lock(self._directory / "lock", self._kind)
-                left = max(0.0, begun + timeout - time.monotonic())
+                left = max(0.0, begun + timeout - clock.monotonic())
                 try:
                     lock.acquire(timeout=left, poll_interval=POLL, cancel_check=give_up)
-                    log.debug("lock %s after %d ms", self._directory, 1000 * (time.monotonic() - begun))
+                    log.debug("lock %s after %d ms", self._directory, 1000 * (clock.monotonic() - begun))
                     return lock
                 except FileNotFoundError:
                     if not left:
                         raise
                     # Swept between two lines: once more, in a new directory.
                 except Timeout:
-                    raise LockTimeout(f"waited {time.monotonic() - begun:.0f} s for {self._holder()}") from None
+                    raise LockTimeout(f"waited {clock.monotonic() - begun:.0f} s for {self._holder()}") from None
         finally:
             self._is_waiting = False
 

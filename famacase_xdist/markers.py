@@ -68,6 +68,14 @@ class Marks:
         self._item = item
         self._levels = list(_levels(item))
 
+    def __bool__(self) -> bool:
+        return bool(self._levels)
+
+    @property
+    def is_ignored(self) -> bool:
+        """Whether the test is not to be reported."""
+        return any(mark.name == "qase_ignore" for _, mark in self._all())
+
     @property
     def title(self) -> str:
         """The title that was given; empty where none was."""
@@ -163,12 +171,13 @@ class Marks:
 
 def _levels(item: pytest.Item) -> Iterator[_Level]:
     for node in item.iter_parents():
-        distances = _distances(node)
-        marks: dict[int, list[pytest.Mark]] = {}
-        for mark in node.own_markers:
-            if mark.name in MARKERS:
+        own = [mark for mark in node.own_markers if mark.name in MARKERS]
+        if own:
+            distances = _distances(node)
+            marks: dict[int, list[pytest.Mark]] = {}
+            for mark in own:
                 marks.setdefault(distances.get(id(mark), 0), []).append(mark)
-        yield from (_Level(node, marks[distance]) for distance in sorted(marks))
+            yield from (_Level(node, marks[distance]) for distance in sorted(marks))
 
 
 def _distances(node: Any) -> dict[int, int]:

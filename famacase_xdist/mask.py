@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from . import wire
@@ -28,17 +28,15 @@ class Mask:
     def __repr__(self) -> str:
         return "Mask(...)"
 
-    def clean(self, frame: wire.AnyFrame) -> Iterator[wire.AnyFrame]:
+    def clean(self, frame: wire.AnyFrame) -> Iterable[wire.AnyFrame]:
         """Give the frames to keep in the place of one."""
         head, body = frame
         if not self._needles:
-            yield frame
-        elif isinstance(head, wire.PieceHead):
-            yield from self._shifted(head, body)
-        else:
-            if isinstance(head, wire.ContentHead):
-                yield from self._rest(head.digest)
-            yield wire.Frame(self._head(head), self._bytes(body))
+            return (frame,)
+        if isinstance(head, wire.PieceHead):
+            return self._shifted(head, body)
+        cleaned = wire.Frame(self._head(head), self._bytes(body))
+        return (*self._rest(head.digest), cleaned) if isinstance(head, wire.ContentHead) else (cleaned,)
 
     def _shifted(self, head: wire.PieceHead, body: bytes) -> Iterator[wire.AnyFrame]:
         """Give the piece with what was held back before it, less what is held back of it.
@@ -65,9 +63,12 @@ class Mask:
         return text
 
     def _head(self, head: wire.Head) -> wire.Head:
-        texts = {name: value for name in head.__slots__ if isinstance(value := getattr(head, name), str)}
-        masked: dict[str, Any] = {name: self.text(value) for name, value in texts.items()}
-        return head if masked == texts else dataclasses.replace(head, **masked)
+        masked: dict[str, Any] = {
+            name: self.text(value)
+            for name in head.__slots__
+            if isinstance(value := getattr(head, name), str) and any(form in value for form in self._forms)
+        }
+        return dataclasses.replace(head, **masked) if masked else head
 
     def text(self, text: str) -> str:
         """Give a text with the secret replaced."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,16 +27,24 @@ def title_of(item: pytest.Item, marks: Marks) -> str:
     return marks.title or text_of(getattr(item, "originalname", None) or item.name)
 
 
-def suites_of(item: pytest.Item, marks: Marks) -> list[str]:
+def suites_of(nodeid: str, marks: Marks) -> Sequence[str]:
     """Give the suites that the test was marked with, else those of its path."""
-    return marks.suites or path_of(nodeid_of(item))[0]
+    path, _, rest = nodeid.partition("::")
+    return marks.suites or _suites_in(path, rest.partition("[")[0].rpartition("::")[0])
+
+
+@lru_cache(maxsize=64)
+def _suites_in(path: str, classes: str) -> Sequence[str]:
+    """Give the suites of all tests in a module, or in a class of it."""
+    return path_of(f"{path}::{classes}::test")[0]
 
 
 def nodeid_of(item: pytest.Item) -> str:
     """Give the node id without the ``@group`` that ``--dist loadgroup`` appends in a worker."""
-    groups = {str(_argument(marker, 0, "name", "default")) for marker in item.iter_markers("xdist_group")}
-    if groups and getattr(item.config.option, "loadgroup", False):
-        return item.nodeid.removesuffix("@" + "_".join(sorted(groups)))
+    if getattr(item.config.option, "loadgroup", False):
+        groups = {str(_argument(marker, 0, "name", "default")) for marker in item.iter_markers("xdist_group")}
+        if groups:
+            return item.nodeid.removesuffix("@" + "_".join(sorted(groups)))
     return item.nodeid
 
 

@@ -1,6 +1,7 @@
 """The only queue: a SQLite file, one for each session, from which only the server's acknowledgement deletes.
 
-A result is *accepted* when the transaction that holds it is committed. Leases are kept in memory: whoever opens
+A result is *accepted* when it is in the file's tail, from where it moves to the database with many others, or when the
+transaction that holds it is committed. Leases are kept in memory: whoever opens
 the file after a crash starts with none. The file is locked for as long as a process has it open; the system drops
 that lock with the process, so a file that can be opened belongs to nobody.
 """
@@ -22,7 +23,11 @@ from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import TABLES, claim, open_database, shrink
+from .outbox_file import TABLES, claim, insert, open_database, shrink
+from .outbox_tail import Tail
+
+#: Frames that are moved from the tail to the database at the latest.
+MOST_PENDING = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class Outbox:
         with self._reported():
             self._lease = claim(path, patience) if path is not None else None
             self._db = open_database(path, patience)
+            self._tail = None if path is None else Tail(path)
+            self._pending = [] if self._tail is None else self._tail.frames()
             if path is not None:
                 self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -68,6 +75,12 @@ class Outbox:
             yield
         except (sqlite3.Error, OSError) as error:
             raise OutboxError(f"outbox {self.path}: {error}") from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._reported():
+            self._flush()
+            yield self._db
 
     def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Do some work, all or nothing. Where the disk fails, what can be read moves into memory, and work goes on."""
@@ -80,6 +93,12 @@ class Outbox:
                 self._move_to_memory(str(error))
                 self._transact(work)
             self._is_dirty = True
+
+    def _change(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Do some work on all that was accepted."""
+        with self._lock:
+            self._flush()
+            self._write(work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
         with self._reported():
@@ -94,7 +113,23 @@ class Outbox:
 
     def put(self, frames: Sequence[wire.AnyFrame]) -> None:
         """Accept frames, all or none; one that is there already changes nothing."""
-        self._write(partial(_insert, frames))
+        with self._lock:
+            if self._tail is not None and self._tail.append(frames):
+                self._pending += frames
+                self._is_dirty = True
+                if len(self._pending) >= MOST_PENDING:
+                    self._flush()
+            else:
+                self._flush()
+                self._write(partial(insert, frames))
+
+    def _flush(self) -> None:
+        """Move what is pending to the database."""
+        if self._pending:
+            self._write(partial(insert, self._pending))
+            self._pending = []
+            if self._tail is not None:
+                self._tail.clear()
 
     def _move_to_memory(self, reason: str) -> None:
         """Go on in memory with all that can still be read."""
@@ -106,6 +141,10 @@ class Outbox:
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
         self._db = memory
+        if self._tail is not None:
+            self._tail.clear()
+            self._tail.close(delete=True)
+            self._tail = None
         # Positions start again where no result was left.
         self._first_waiting = 0
         self.trouble = reason
@@ -113,6 +152,8 @@ class Outbox:
     def sync(self) -> None:
         """Make what was accepted survive a power failure; any thread, waits for the disk."""
         with self._lock:
+            with contextlib.suppress(OutboxError):
+                self._flush()
             wal, is_dirty, self._is_dirty = self._wal, self._is_dirty, False
         if wal is not None and is_dirty:
             with contextlib.suppress(OSError):
@@ -123,8 +164,8 @@ class Outbox:
         batch: list[Queued] = []
         size = 0
         first = 0
-        with self._lock, self._reported():
-            for position, result_id, length in self._db.execute(
+        with self._reading() as db:
+            for position, result_id, length in db.execute(
                 "SELECT position, id, length(body) FROM results"
                 " WHERE position >= ? AND refusal IS NULL ORDER BY position",
                 (self._first_waiting,),
@@ -154,13 +195,13 @@ class Outbox:
     def acknowledge(self, batch: Sequence[Queued]) -> None:
         """Delete results that the server has taken."""
         ids = [(each.head.id,) for each in batch]
-        self._write(lambda db: db.executemany("DELETE FROM results WHERE id = ?", ids))
+        self._change(lambda db: db.executemany("DELETE FROM results WHERE id = ?", ids))
         self.release(batch)
 
     def refuse(self, queued: Queued, words: str) -> None:
         """Keep a result that the server will not take, with the server's words."""
         values = (wire.encodable(words), queued.head.id)
-        self._write(lambda db: db.execute("UPDATE results SET refusal = ? WHERE id = ?", values))
+        self._change(lambda db: db.execute("UPDATE results SET refusal = ? WHERE id = ?", values))
         self.release([queued])
 
     def forgive(self) -> None:
@@ -171,25 +212,25 @@ class Outbox:
             db.execute("UPDATE results SET refusal = NULL")
             db.execute("UPDATE contents SET refusal = NULL")
 
-        self._write(work)
+        self._change(work)
 
     def refusals(self) -> Counter[str]:
         """Count refused results by the server's words."""
-        with self._lock, self._reported():
-            rows = self._db.execute("SELECT refusal, count(*) FROM results WHERE refusal IS NOT NULL GROUP BY refusal")
+        with self._reading() as db:
+            rows = db.execute("SELECT refusal, count(*) FROM results WHERE refusal IS NOT NULL GROUP BY refusal")
             return Counter(dict(rows.fetchall()))
 
     def refused(self) -> list[tuple[str, str]]:
         """Give the node id of each refused result, and the server's words."""
-        with self._lock, self._reported():
-            return self._db.execute(
+        with self._reading() as db:
+            return db.execute(
                 "SELECT nodeid, refusal FROM results WHERE refusal IS NOT NULL ORDER BY position"
             ).fetchall()
 
     def undelivered(self) -> int:
         """Count all results that the server has not acknowledged."""
-        with self._lock, self._reported():
-            (count,) = self._db.execute("SELECT count(*) FROM results").fetchone()
+        with self._reading() as db:
+            (count,) = db.execute("SELECT count(*) FROM results").fetchone()
         return int(count)
 
     def left(self) -> int:
@@ -198,8 +239,8 @@ class Outbox:
 
     def content(self, digest: str) -> wire.ContentHead | None:
         """Give an attachment that is not uploaded yet."""
-        with self._lock, self._reported():
-            row = self._db.execute(
+        with self._reading() as db:
+            row = db.execute(
                 "SELECT digest, name, mime, size FROM contents"
                 " WHERE digest = ? AND remote_id IS NULL AND refusal IS NULL",
                 (digest,),
@@ -208,18 +249,16 @@ class Outbox:
 
     def is_whole(self, content: wire.ContentHead) -> bool:
         """Whether all pieces of an attachment are there."""
-        with self._lock, self._reported():
-            (size,) = self._db.execute(
+        with self._reading() as db:
+            (size,) = db.execute(
                 "SELECT total(length(body)) FROM pieces WHERE digest = ?", (content.digest,)
             ).fetchone()
         return int(size) == content.size
 
     def piece(self, digest: str, number: int) -> bytes | None:
         """Give one piece of an attachment's content; None after the last."""
-        with self._lock, self._reported():
-            row = self._db.execute(
-                "SELECT body FROM pieces WHERE digest = ? AND number = ?", (digest, number)
-            ).fetchone()
+        with self._reading() as db:
+            row = db.execute("SELECT body FROM pieces WHERE digest = ? AND number = ?", (digest, number)).fetchone()
         return None if row is None else bytes(row[0])
 
     def uploaded(self, digest: str, remote_id: object) -> None:
@@ -229,12 +268,12 @@ class Outbox:
             db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", (json.dumps(remote_id), digest))
             db.execute("DELETE FROM pieces WHERE digest = ?", (digest,))
 
-        self._write(work)
+        self._change(work)
 
     def refuse_content(self, digest: str, words: str) -> None:
         """Note that the server will not take an attachment, with its words."""
         values = (wire.encodable(words), digest)
-        self._write(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
+        self._change(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
 
     def remote_ids(self, digests: Iterable[str]) -> dict[str, Any]:
         """Give the server's ids of those attachments that have one."""
@@ -246,28 +285,33 @@ class Outbox:
 
     def _column(self, column: str, digests: Iterable[str]) -> list[tuple[str, str]]:
         query = f"SELECT digest, {column} FROM contents WHERE digest = ?"  # noqa: S608
-        with self._lock, self._reported():
-            rows = [self._db.execute(query, (digest,)).fetchone() for digest in digests]
+        with self._reading() as db:
+            rows = [db.execute(query, (digest,)).fetchone() for digest in digests]
         return [row for row in rows if row is not None and row[1] is not None]
 
     def running(self) -> list[tuple[str, bytes]]:
         """Give the tests that began and did not end: node id, and the result as far as it was known."""
-        with self._lock, self._reported():
-            return [(nodeid, bytes(body)) for nodeid, body in self._db.execute("SELECT nodeid, body FROM running")]
+        with self._reading() as db:
+            return [(nodeid, bytes(body)) for nodeid, body in db.execute("SELECT nodeid, body FROM running")]
 
     def remember(self, **values: object) -> None:
         """Keep facts of the session, JSON values, for whoever resends: host, project, run."""
         rows = [(key, json.dumps(value)) for key, value in values.items()]
-        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO session VALUES (?, ?)", rows))
+        self._change(lambda db: db.executemany("INSERT OR REPLACE INTO session VALUES (?, ?)", rows))
 
     def session(self) -> dict[str, Any]:
         """Give all that `remember` kept."""
-        with self._lock, self._reported():
-            return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM session")}
+        with self._reading() as db:
+            return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM session")}
 
     def close(self, *, delete: bool = False) -> None:
         """Close the file, and delete it where asked to. May be called twice."""
         with self._lock:
+            if self._tail is not None:
+                with contextlib.suppress(OutboxError):
+                    self._flush()
+                self._tail.close(delete=delete or not self._pending)
+                self._tail = None
             with contextlib.suppress(sqlite3.Error):
                 if not delete:
                     shrink(self._db)
@@ -282,45 +326,3 @@ class Outbox:
             for suffix in ("", "-wal"):
                 with contextlib.suppress(OSError):
                     Path(f"{self.path}{suffix}").unlink(missing_ok=True)
-
-
-def _insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
-    for head, body in frames:
-        if isinstance(head, wire.ResultHead):
-            db.execute(
-                "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (head.id, wire.encodable(head.nodeid), head.status, head.attempt, json.dumps(head.contents), body),
-            )
-        elif isinstance(head, wire.PieceHead):
-            # A second worker may send content that was uploaded meanwhile.
-            db.execute(
-                "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
-                " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
-                (head.digest, head.number, body, head.digest),
-            )
-        elif isinstance(head, wire.ContentHead):
-            db.execute(
-                "INSERT OR IGNORE INTO contents (digest, name, mime, size) VALUES (?, ?, ?, ?)",
-                (head.digest, wire.encodable(head.name), wire.encodable(head.mime), head.size),
-            )
-    _note_running(db, frames)
-
-
-def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> None:
-    """Keep the tests that begin and forget those that end."""
-    begun: dict[str, bytes] = {}
-    ended: list[tuple[str]] = []
-    for head, body in frames:
-        if isinstance(head, wire.BegunHead):
-            nodeid = wire.encodable(head.nodeid)
-            begun[nodeid] = body or begun.get(nodeid, b"")
-        elif isinstance(head, (wire.ResultHead, wire.IgnoredHead)):
-            nodeid = wire.encodable(head.nodeid)
-            begun.pop(nodeid, None)
-            ended.append((nodeid,))
-    db.executemany("DELETE FROM running WHERE nodeid = ?", ended)
-    db.executemany(
-        "INSERT INTO running VALUES (?, ?)"
-        " ON CONFLICT DO UPDATE SET body = iif(excluded.body = x'', body, excluded.body)",
-        begun.items(),
-    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import wire
 from .errors import OutboxError
 from .file_system import LEASE, is_lease
 
@@ -129,3 +132,46 @@ def _leak_in_children(db: sqlite3.Connection) -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
 
     os.register_at_fork(after_in_child=leak)
+
+
+def insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
+    """Put frames into the tables; a result that is there already changes nothing."""
+    for head, body in frames:
+        if isinstance(head, wire.ResultHead):
+            db.execute(
+                "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body) VALUES (?, ?, ?, ?, ?, ?)",
+                (head.id, wire.encodable(head.nodeid), head.status, head.attempt, json.dumps(head.contents), body),
+            )
+        elif isinstance(head, wire.PieceHead):
+            # A second worker may send content that was uploaded meanwhile.
+            db.execute(
+                "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
+                " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
+                (head.digest, head.number, body, head.digest),
+            )
+        elif isinstance(head, wire.ContentHead):
+            db.execute(
+                "INSERT OR IGNORE INTO contents (digest, name, mime, size) VALUES (?, ?, ?, ?)",
+                (head.digest, wire.encodable(head.name), wire.encodable(head.mime), head.size),
+            )
+    _note_running(db, frames)
+
+
+def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> None:
+    """Keep the tests that begin and forget those that end."""
+    begun: dict[str, bytes] = {}
+    ended: list[tuple[str]] = []
+    for head, body in frames:
+        if isinstance(head, wire.BegunHead):
+            nodeid = wire.encodable(head.nodeid)
+            begun[nodeid] = body or begun.get(nodeid, b"")
+        elif isinstance(head, (wire.ResultHead, wire.IgnoredHead)):
+            nodeid = wire.encodable(head.nodeid)
+            begun.pop(nodeid, None)
+            ended.append((nodeid,))
+    db.executemany("DELETE FROM running WHERE nodeid = ?", ended)
+    db.executemany(
+        "INSERT INTO running VALUES (?, ?)"
+        " ON CONFLICT DO UPDATE SET body = iif(excluded.body = x'', body, excluded.body)",
+        begun.items(),
+    )

@@ -144,4 +144,4 @@ def suite_entry(title: object, description: object = None) -> dict[str, Any]:
 
 
 def _texts(values: Any) -> dict[str, str]:
-    return {text_of(name): text_of(value) for name, value in dict(values or {}).items()}
+    return {text_of(name): text_of(value) for name, value in dict(values).items()} if values else {}

@@ -79,17 +79,21 @@ def famacase_run(pytestconfig: pytest.Config) -> FamacaseRun:
 
 def _configure_worker(config: pytest.Config) -> None:
     if "famacase" in config.workerinput:  # type: ignore[attr-defined]
-        from . import conflicts, markers, worker
+        from . import loading
 
+        with loading.quick(config):
+            from . import conflicts, markers, worker
         conflicts.evict(config)
         markers.add(config)
         worker.configure(config)
 
 
 def _configure_controller(config: pytest.Config) -> None:
-    from . import sources
-    from .errors import SettingsError
+    from . import loading
 
+    with loading.quick(config):
+        from . import sources
+        from .errors import SettingsError
     try:
         found = sources.Sources(config, config.option)
         if found.mode() == "off":
@@ -98,8 +102,8 @@ def _configure_controller(config: pytest.Config) -> None:
         settings.check_complete()
     except SettingsError as error:
         raise pytest.UsageError(f"famacase: {error}") from None
-    from . import conflicts, controller, markers
-
+    with loading.quick(config):
+        from . import conflicts, controller, markers
     conflicts.evict(config)
     markers.add(config)
     if not config.option.collectonly:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import time
 import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
 
-from . import metadata, wire
+from . import clock, metadata, wire
 from .payload import suite_entry
 from .verdict import (
     BLOCKED,
@@ -53,7 +52,7 @@ def result(
 ) -> wire.Frame[wire.ResultHead]:
     """Make a result's frame from what a recorder said when the test began, else from the node id alone."""
     content: dict[str, Any] = json.loads(described) if described else described_by(nodeid)
-    now = time.time()
+    now = clock.now()
     content.setdefault("id", str(uuid.uuid4()))
     content["message"] = wire.text_of(message) or None
     content["execution"] = {

@@ -6,8 +6,9 @@ find while we are active.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from . import metadata, payload, wire
 from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
 from .fixtures import Faults, fault_of
+from .guard import Guard
 from .markers import Marks
 from .policy import UpstreamPolicy
 from .settings import Settings
@@ -59,6 +61,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def __init__(self, settings: Settings, sink: ResultSink, thread: str) -> None:
         super().__init__(_Reporter(settings))
         self.runtime = Steps()
+        self._guard = Guard()
         self.fixture_steps: FixtureSteps | None = None
         self._faults = Faults()
         self._settings = settings
@@ -67,13 +70,11 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._attachments = AttachmentSender(sink)
         self._attempt = 0
         self._nodeid = ""
-        self._is_muted = False
         self._noted: set[str] = set()
         self._verdict = Verdict()
         self._reports: list[pytest.TestReport] = []
         self._pending: tuple[pytest.TestReport, pytest.CallInfo[None]] | None = None
         self._policy = UpstreamPolicy(_Reporter(settings)) if settings.status_policy == "upstream" else None
-        self.failures = 0
         self.scenarios: Scenarios | None = None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -124,10 +125,9 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         with self.guarded():
             if (name := subtest_name(report)) is not None:
                 self._take_subtest(name, report)
-            elif any(report is each for each in self._reports):  # some plugins log reports again, or late
-                self._settle()
-            else:
-                self._settle()
+                return
+            self._settle()
+            if not any(report is each for each in self._reports):  # some plugins log reports again, or late
                 self._take(report, None)
 
     @pytest.hookimpl(tryfirst=True)
@@ -150,10 +150,10 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
         self._nodeid = item.nodeid
-        if item.get_closest_marker("qase_ignore"):
+        marks = Marks(item)
+        if marks.is_ignored:
             self.drop()
             return
-        self._is_muted = item.get_closest_marker("qase_muted") is not None
         self._verdict = Verdict()
         self._reports.clear()
         self._pending = None
@@ -162,40 +162,39 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._faults.forget()
         if self.fixture_steps is not None:
             self.fixture_steps.begin(item)
-        self.runtime.result = self._described(item)
-        is_scenario = self.scenarios is not None and self.scenarios.describe(item, self.runtime.result)
-        if getattr(self.runtime.result, "ignore", False):
+        result = self.runtime.result = self._described(item, marks)
+        is_scenario = self.scenarios is not None and self.scenarios.describe(item, result)
+        if getattr(result, "ignore", False):
             self.drop()
             return
-        self.runtime.result.muted = self._is_muted or self.runtime.result.muted
-        with self.guarded():
-            self._note(item)
-        if is_scenario or self._says_more_than_nodeid(item):
-            description = payload.result_payload(self.runtime.result, self._settings, lambda attachment: None)
-            description[wire.PROJECTS] = self.runtime.result.testops_project_mapping
+        if marks:
+            with self.guarded():
+                self._note(marks)
+        if marks or is_scenario or hasattr(item, "callspec"):
+            # What a result rebuilt from the node id alone would miss, should the process die.
+            description = payload.result_payload(result, self._settings, lambda attachment: None)
+            description[wire.PROJECTS] = result.testops_project_mapping
             self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
 
-    def _says_more_than_nodeid(self, item: pytest.Item) -> bool:
-        """Whether a result rebuilt from the node id alone would miss something, should the process die."""
-        return hasattr(item, "callspec") or any(marker.name.startswith("qase_") for marker in item.iter_markers())
-
-    def _described(self, item: pytest.Item) -> Result:
+    def _described(self, item: pytest.Item, marks: Marks) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
-        marks = Marks(item)
+        nodeid = metadata.nodeid_of(item)
         result = self.runtime.result = Result(title=metadata.title_of(item, marks), signature="")
-        result.fields.update(marks.fields)
-        result.tags = marks.tags
-        result.testops_ids = marks.ids
-        result.testops_project_mapping = marks.project_ids or None
-        result.relations = _relation(metadata.suites_of(item, marks), marks.suite_description)
+        if marks:
+            result.fields.update(marks.fields)
+            result.tags = marks.tags
+            result.testops_ids = marks.ids
+            result.testops_project_mapping = marks.project_ids or None
+            result.muted = marks.is_muted
+        result.relations = _relation(tuple(metadata.suites_of(nodeid, marks)), marks.suite_description)
         result.params, result.param_groups = metadata.params_of(item)
-        result.signature = metadata.signature_of(metadata.nodeid_of(item), result.testops_ids, result.params)
+        result.signature = metadata.signature_of(nodeid, result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
 
-    def _note(self, item: pytest.Item) -> None:
+    def _note(self, marks: Marks) -> None:
         """Say what of the test's marks cannot be meant, once in a process."""
-        for line in Marks(item).notes(self._noted):
+        for line in marks.notes(self._noted):
             self._sink.send(wire.encode(wire.NoteHead(line)))
 
     def _settle(self) -> None:
@@ -235,7 +234,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         call = pending[1] if pending else None
         status = self._verdict.add_subtest(name, report, call, self._settings)
         start, stop = (call.start, call.stop) if call else (0.0, 0.0)
-        if start < self.runtime.result.execution.start_time:  # unittest does not say, or the test froze the clock
+        result: Any = self.runtime.result
+        if start < result.execution.start_time:  # unittest does not say, or the test froze the clock
             start = 0.0
         if start and not report.passed:
             self.runtime.close_steps(FAILED if report.failed else SKIPPED, since=start)
@@ -248,20 +248,21 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def _finish(self) -> None:
         """Send the running attempt, if there is one. A second call does nothing."""
-        if self.runtime.result is not None:
-            with self.guarded():
-                self._settle()
-        result, self.runtime.result = self.runtime.result, None
+        result = self.runtime.result
         if result is None:
             return
+        with self.guarded():
+            self._settle()
+        self.runtime.result = None
         with self.guarded():
             self._complete(result)
             self._sink.send(self._encoded(result))
         self.runtime.clear()
 
     def _complete(self, result: Result) -> None:
-        self.runtime.close_steps(self._verdict.status or INVALID)
-        result.add_steps(list(self.runtime.steps.values()))
+        if self.runtime.steps:
+            self.runtime.close_steps(self._verdict.status or INVALID)
+            result.add_steps(list(self.runtime.steps.values()))
         result.message = self._verdict.message
         execution = result.execution
         execution.complete()
@@ -296,17 +297,19 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         )
         return wire.encode_result(head, content)
 
-    @contextmanager
-    def guarded(self) -> Iterator[None]:
-        """Keep our own mistakes from the user's test; the ledger rebuilds what is lost to them."""
-        try:
-            yield
-        except Exception:
-            self.failures += 1
+    def guarded(self) -> AbstractContextManager[None]:
+        """Give the block in which our own mistakes stay ours."""
+        return self._guard
+
+    @property
+    def failures(self) -> int:
+        """How many mistakes of ours were kept from tests."""
+        return self._guard.caught
 
 
-def _relation(titles: Iterable[str], description: str | None) -> Relation:
-    """Make upstream's model of a test's suites; only the innermost was described, which upstream forgets."""
+@lru_cache(maxsize=64)
+def _relation(titles: Sequence[str], description: str | None) -> Relation:
+    """Make upstream's model of suites; only the innermost was described, which upstream forgets."""
     relation = Relation()
     for title in titles:
         relation.add_suite(SuiteData(title=title))

@@ -12,14 +12,13 @@ import os
 import re
 import shutil
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import wire
+from . import clock, wire
 from .errors import ReportError
 from .intake import Outcome, Say
 from .report_form import RunForm, attachment_form, result_form
@@ -48,7 +47,7 @@ class Report:
         self._shown = settings.report_connection_path
         self._base = base
         self._format = settings.report_connection_format
-        self._run = RunForm(settings.environment, time.time())
+        self._run = RunForm(settings.environment, clock.now())
         self._contents = _Contents()
         self._directory: int | None = None
         self._written: Counter[str] = Counter()
@@ -133,7 +132,7 @@ class Report:
 
     def _update_run(self) -> None:
         """Write the run's file where that is due, for whoever reads a report whose session was killed."""
-        if self._is_dirty and time.monotonic() >= self._run_due:
+        if self._is_dirty and clock.monotonic() >= self._run_due:
             with contextlib.suppress(OSError):
                 self._write_run()
 
@@ -156,9 +155,9 @@ class Report:
         )
 
     def _write_run(self) -> None:
-        began = time.monotonic()
-        self._write("", "run", self._run.form(time.time()))
-        ended = time.monotonic()
+        began = clock.monotonic()
+        self._write("", "run", self._run.form(clock.now()))
+        ended = clock.monotonic()
         self._run_due = ended + (ended - began) / RUN_SHARE
         self._is_dirty = False
 

@@ -1,25 +1,27 @@
 """Delivery: one thread, ``famacase-sender``, takes batches from the outbox to the server.
 
-A batch goes when it is full, when its oldest result is `MAX_AGE` old, or when the session ends. A batch that
-fails stays in the outbox; only an acknowledgement deletes.
+A batch goes when it is full, when its oldest result is `MAX_AGE` old, or when the session ends. Where more than one
+waits, as after a server was away, a few go side by side on threads ``famacase-sender-N``. A batch that fails stays in
+the outbox; only an acknowledgement deletes.
 """
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
-from . import wire
+from . import clock, wire
 from .api import Api
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
 from .log import log
 from .outbox import Outbox, Queued
+from .pool import Pool
 from .retry import MAX_WAIT, retrying
 from .run import Run
 from .settings import Settings
@@ -31,6 +33,8 @@ MAX_AGE = 5.0
 BATCH_BYTES = 16 * 1024 * 1024
 #: Seconds before a server that did not answer is tried again.
 REST = 1.5 * MAX_WAIT
+#: Batches that go side by side, each on a connection of its own.
+LANES = 4
 #: A refusal of these is about the session, not about one result; so is every redirect.
 FATAL = frozenset({*range(300, 400), 401, 403, 404})
 
@@ -54,9 +58,11 @@ class Sender:
         self._waiting = 0
         self._since = 0.0
         self._rest_until = 0.0
+        self._is_server_well = False
         self._closing = False
         self._is_finished: bool | None = None
         self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
+        self._pool = Pool("famacase-sender", LANES)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
         self.delivered: Counter[str] = Counter()
         self.trouble = ""
@@ -79,7 +85,7 @@ class Sender:
             is_first = self._waiting == 0
             self._waiting += results
             if is_first:
-                self._since = time.monotonic()
+                self._since = clock.monotonic()
             # Waking the thread costs the test that runs, so only where there is something to do or to wait for.
             if is_first or self._waiting >= self._settings.testops_batch_size:
                 self._changed.notify()
@@ -125,6 +131,7 @@ class Sender:
             self._halt(f"internal error: {error!r}")
         finally:
             self._uploads.close()
+            self._pool.close()
 
     def _cycle(self) -> None:
         """Open the run where it is not, and send what waits; note why where that fails."""
@@ -152,7 +159,7 @@ class Sender:
 
     def _seconds_to_next(self) -> float | None:
         """Give the seconds until a cycle is due; 0 for now, None for not before something changes."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if now < self._rest_until:
             return self._rest_until - now
         if not self._waiting:
@@ -187,25 +194,47 @@ class Sender:
         while not self._abandoned.is_set():
             with self._changed:
                 known = self._waiting
-            batch = self._outbox.lease(self._settings.testops_batch_size, BATCH_BYTES)
+            batches = self._lease(known)
             try:
-                if batch:
-                    self._send(batch)
+                self._send_side_by_side(batches)
             finally:
-                self._outbox.release(batch)
+                for batch in batches:
+                    self._outbox.release(batch)
             # What was announced and is not there, has been sent already; what came meanwhile still counts.
-            if not self._is_more_due(len(batch) or known) or not batch:
+            if not self._is_more_due(sum(map(len, batches)) or known) or not batches:
                 return
+
+    def _lease(self, waiting: int) -> list[list[Queued]]:
+        """Take a batch; a few where more than one waits, if the server took the last one."""
+        size = self._settings.testops_batch_size
+        batches: list[list[Queued]] = []
+        for number in range(LANES if self._is_server_well else 1):
+            if number and waiting <= number * size:
+                break
+            batch = self._outbox.lease(size, BATCH_BYTES)
+            if not batch:
+                break
+            batches.append(batch)
+        return batches
+
+    def _send_side_by_side(self, batches: Sequence[Sequence[Queued]]) -> None:
+        if len(batches) > 1:
+            # Before, and on this thread: of two batches with one attachment, each would upload it.
+            self._uploads.upload([digest for batch in batches for each in batch for digest in each.head.contents])
+            self._pool.run([partial(self._send, batch) for batch in batches])
+        elif batches:
+            self._send(batches[0])
 
     def _is_more_due(self, done: int) -> bool:
         with self._changed:
             self._waiting = max(0, self._waiting - done)
-            self._since = time.monotonic()
+            self._since = clock.monotonic()
             return self._closing or self._waiting >= self._settings.testops_batch_size
 
     def _send(self, batch: Sequence[Queued]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
-        ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
+        digests = [digest for each in batch for digest in each.head.contents]
+        ids = self._uploads.upload(digests) if digests else {}
         bodies = [self._body(each, ids) for each in batch]
         try:
             self._retry(lambda: self._api.send_results(self._run.id, bodies))
@@ -222,7 +251,9 @@ class Sender:
         else:
             log.info("a batch of %d results is delivered", len(batch))
             self._outbox.acknowledge(batch)
-            self.delivered.update(each.head.status for each in batch)
+            self._is_server_well = True
+            with self._changed:
+                self.delivered.update(each.head.status for each in batch)
 
     def _body(self, queued: Queued, ids: Mapping[str, object]) -> bytes:
         """Give a result's JSON with the server's ids; what could not be uploaded is named in its message."""
@@ -242,8 +273,9 @@ class Sender:
     def _rest(self, error: FamacaseError) -> None:
         log.info("the server gets a rest of %g s: %s", REST, error)
         self.trouble = str(error)
+        self._is_server_well = False
         with self._changed:
-            self._rest_until = time.monotonic() + REST
+            self._rest_until = clock.monotonic() + REST
 
     def _halt(self, reason: str) -> None:
         log.info("nothing is sent any more: %s", reason)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -18,17 +17,10 @@ from typing import Any
 from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
+from .clock import now
+
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
 _RUNNING = "untested"  # upstream's status of a step that has not ended
-
-#: A clock that libraries which freeze or shift a test's time leave alone, and that counts a suspended machine's sleep.
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-_SINCE_EPOCH = time.time() - time.clock_gettime(_CLOCK)
-
-
-def now() -> float:
-    """Give the seconds since the epoch; upstream's own clock costs milliseconds a call."""
-    return _SINCE_EPOCH + time.clock_gettime(_CLOCK)
 
 
 class _OwnExecution(StepExecution):  # type: ignore[misc]  # upstream has no types
@@ -91,7 +83,8 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         """Forget the test; the next one runs on this thread."""
         self._thread = threading.get_ident()
         self._outer = None
-        super().clear()
+        self.result = None
+        self.steps: dict[str, Any] = {}  # none that is open is in it
 
     @property
     def step_id(self) -> str | None:
@@ -119,6 +112,8 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def close_steps(self, status: str, since: float = 0.0) -> None:
         """End the steps that an exception left open; only those that began since then."""
+        if not self.steps:
+            return
         for step in self.steps.values():
             execution = step.execution
             if not execution.end_time and execution.start_time >= since:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import email.utils
 import json
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,6 +16,7 @@ from typing import Any, Protocol
 import requests
 from requests.auth import AuthBase
 
+from . import clock
 from .errors import NoAnswer, Refused
 from .log import log
 
@@ -119,16 +119,16 @@ class HttpTransport:
         """Send one request; see `Transport.send`."""
         data, media_type = (_multipart(files)) if files else (body, "application/json")
         own = {"Content-Type": media_type} if data is not None else {}
-        since = time.monotonic()
+        since = clock.monotonic()
         try:
             answer = self._session().request(
                 method, url, data=data, headers={**own, **(headers or {})}, timeout=timeout, allow_redirects=False
             )
         except (requests.RequestException, OSError, ValueError) as error:
             mapped = _no_answer(error)
-            log.debug("%s %s: %s, %d ms", method, url, mapped, 1000 * (time.monotonic() - since))
+            log.debug("%s %s: %s, %d ms", method, url, mapped, 1000 * (clock.monotonic() - since))
             raise mapped from None
-        log.debug("%s %s: %d, %d ms", method, url, answer.status_code, 1000 * (time.monotonic() - since))
+        log.debug("%s %s: %d, %d ms", method, url, answer.status_code, 1000 * (clock.monotonic() - since))
         if not 200 <= answer.status_code < 300:
             words = self._auth.masked(_words(answer))
             raise Refused(words, status=answer.status_code, retry_after=_retry_after(answer))
@@ -224,6 +224,6 @@ def _retry_after(answer: requests.Response) -> float | None:
     if value.isascii() and value.isdigit():
         return float(value)
     try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - clock.now())
     except (ValueError, OverflowError):
         return None

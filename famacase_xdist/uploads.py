@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from . import wire
 from .api import MOST_FILES, Api
-from .errors import DeliveryError, Refused
+from .errors import Refused
 from .outbox import Outbox
+from .pool import Pool
 from .transport import File
 
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
@@ -59,9 +58,8 @@ class Uploads:
         self._api = api
         self._outbox = outbox
         self._retry = retry
-        self._workers = workers
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._threads: list[threading.Thread] = []
+        self._pool = Pool("famacase-upload", workers)
+        self.close = self._pool.close
 
     def upload(self, digests: Sequence[str]) -> dict[str, Any]:
         """Upload what is not there yet, and give the server's ids by digest.
@@ -75,14 +73,9 @@ class Uploads:
         known = self._outbox.remote_ids(wanted)
         missing = [digest for digest in wanted if digest not in known]
         if missing:
-            self._all([partial(self._send, group) for group in self._groups(missing)])
+            self._pool.run([partial(self._send, group) for group in self._groups(missing)])
             known = self._outbox.remote_ids(wanted)
         return known
-
-    def close(self) -> None:
-        """Let the threads end."""
-        for _ in self._threads:
-            self._jobs.put(None)
 
     def _groups(self, digests: Iterable[str]) -> Iterator[list[wire.ContentHead]]:
         """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""
@@ -123,42 +116,3 @@ class Uploads:
         half = len(group) // 2
         self._send(group[:half])
         self._send(group[half:])
-
-    def _all(self, jobs: Sequence[Callable[[], None]]) -> None:
-        """Run jobs side by side and wait for all; the first error of ours is raised at the end."""
-        done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
-        has_failed = threading.Event()
-
-        def watched(job: Callable[[], None]) -> Callable[[], None]:
-            def work() -> None:
-                try:
-                    # A refused token, or a server that is gone, is not asked for each file again.
-                    if not has_failed.is_set():
-                        job()
-                except Exception as error:
-                    # Whatever it is, who waits has to hear of it.
-                    has_failed.set()
-                    done.put(error)
-                else:
-                    done.put(None)
-
-            return work
-
-        for job in jobs:
-            self._jobs.put(watched(job))
-        self._start(len(jobs))
-        errors = [error for _ in jobs if (error := done.get()) is not None]
-        if errors:
-            raise next((error for error in errors if isinstance(error, DeliveryError)), errors[0])
-
-    def _start(self, jobs: int) -> None:
-        while len(self._threads) < min(self._workers, jobs):
-            # Daemon threads, not an executor: its threads are joined at exit and could hang it.
-            name = f"famacase-upload-{len(self._threads)}"
-            thread = threading.Thread(target=self._work, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()

@@ -80,9 +80,11 @@ class Verdict:
     @property
     def status(self) -> str | None:
         """One of the server's statuses, from the first phase with the worst outcome; None until there is one."""
-        deciding = (phase for phase in self._phases if phase.decides)
-        decisive = max(deciding, key=lambda phase: _WEIGHT.get(phase.outcome, 0), default=None)
-        return decisive.status if decisive else None
+        status, weight = None, -1
+        for phase in self._phases:
+            if phase.decides and _WEIGHT.get(phase.outcome, 0) > weight:
+                status, weight = phase.status, _WEIGHT.get(phase.outcome, 0)
+        return status
 
     @property
     def message(self) -> str | None:

@@ -27,6 +27,8 @@ PIECE_BYTES = 1024 * 1024
 PROJECTS = "testops_project_mapping"
 
 _HEAD = struct.Struct(">cI")
+#: Made once: `json.dumps` makes one at each call that asks for anything.
+_encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def decode(frame: bytes) -> AnyFrame:
 
 def to_json(value: object) -> bytes:
     """Encode plain values as UTF-8 JSON. A lone surrogate, which UTF-8 has no form for, becomes U+FFFD."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = _encode_json(value)
     try:
         return text.encode()
     except UnicodeEncodeError:

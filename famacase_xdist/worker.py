@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from . import installation, selection, testing
-from .channel import ChannelSink
+from .channel import WORKERINPUT, ChannelSink
 from .settings import Settings
-
-#: The key in `workerinput` under which the controller puts what a worker needs.
-WORKERINPUT = "famacase"
 
 
 class Worker:

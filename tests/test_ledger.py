@@ -80,7 +80,7 @@ class Books:
     def enter(self, *events: Event) -> Books:
         """Enter events one by one."""
         for event in events:
-            self.frames += self.ledger.enter([event])
+            self.frames += self.ledger.enter(event)
         return self
 
     def close(self, *, report_not_run: bool = False) -> Books:

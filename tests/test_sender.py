@@ -916,3 +916,31 @@ def test_an_outbox_that_fails_is_named_and_ends_the_sending(backend: Backend, co
 
     assert (line.sender.halted, line.sender.is_idle) == (True, True)
     assert "outbox" in line.sender.trouble
+
+
+def test_what_is_left_at_the_end_goes_side_by_side(backend: Backend, connect: Connect) -> None:
+    """Of three batches that wait none is answered before all are there."""
+    together = asyncio.Event()
+    waiting = 0
+
+    async def meet(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting == 3:
+            together.set()
+        await asyncio.wait_for(together.wait(), DEADLINE)
+        await app(scope, receive, send)
+
+    line = connect(testops_batch_size=2)
+    line.start()
+    begun = threading.Event()
+    backend.inject(RESULTS, told(begun))
+    line.put(*[result(f"test_{number}") for number in range(2)])
+    assert begun.wait(DEADLINE)
+    backend.inject(RESULTS, meet, times=3)
+
+    assert line.deliver(*[result(f"test_{number}") for number in range(2, 8)])
+
+    assert len(backend.results()) == 8
+    assert len(backend.requests(RESULTS)) == 4
+    assert len({seen.port for seen in backend.requests(RESULTS)}) == 4  # a connection for each thread, and the first

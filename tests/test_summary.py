@@ -41,7 +41,7 @@ def ledger_of(collected: int, finished: int) -> Ledger:
     ledger.collect([f"t.py::test_{number}" for number in range(collected)])
     for number in range(finished):
         frame = rebuilt.result(f"t.py::test_{number}", "passed", "")
-        ledger.enter([Received("gw0", wire.encode(*frame))])
+        ledger.enter(Received("gw0", wire.encode(*frame)))
     return ledger
 
 

@@ -419,9 +419,9 @@ def test_no_thread_is_started_for_nothing(outbox: Outbox, connect: Connect) -> N
     uploads = connect(8)
 
     uploads.upload([])
-    assert uploads._threads == []
+    assert uploads._pool._threads == []
     uploads.upload([put(outbox, b"x")])
-    assert len(uploads._threads) == 1
+    assert len(uploads._pool._threads) == 1
 
 
 def test_after_close_all_threads_are_gone(outbox: Outbox, connect: Connect, alone: None) -> None:
@@ -430,9 +430,9 @@ def test_after_close_all_threads_are_gone(outbox: Outbox, connect: Connect, alon
 
     uploads.close()
 
-    for thread in uploads._threads:
+    for thread in uploads._pool._threads:
         thread.join(DEADLINE)
-    assert not any(thread.is_alive() for thread in uploads._threads)
+    assert not any(thread.is_alive() for thread in uploads._pool._threads)
 
 
 def test_a_file_is_read_again_for_a_second_try(backend: Backend, outbox: Outbox, tmp_path: Path) -> None:

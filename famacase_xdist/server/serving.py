@@ -12,6 +12,8 @@ from fastapi import FastAPI
 from famacase_xdist.errors import FamacaseError
 
 _GRACEFUL_SECONDS = 1
+#: Longer than a reporter waits between two batches, so that it need not connect for each.
+_KEEP_ALIVE_SECONDS = 60
 
 
 class ListenError(FamacaseError):
@@ -79,6 +81,7 @@ class ServerThread:
             lifespan="off",
             ws="none",
             timeout_graceful_shutdown=_GRACEFUL_SECONDS,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         )
         self._server = _Uvicorn(config)
         self._listener = listener

@@ -1,0 +1,86 @@
+"""The tail of an outbox: frames that are accepted and not yet in the database, in a plain file beside it.
+
+To append to a file costs a hundredth of a transaction, and both outlive the process. In a session of one process the
+test's own thread accepts what came before each attempt, so there the difference is the test's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import wire
+
+#: Frames of more bytes than this, attachments, are not written twice.
+MOST_BYTES = 64 * 1024
+
+_LENGTH = struct.Struct(">I")
+
+
+class Tail:
+    """A file of frames, each after its length. Its user has the outbox's lock.
+
+    Args:
+        path: The outbox's own.
+
+    Raises:
+        OSError: The file cannot be made or read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = f"{path}-tail"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._file).st_size
+
+    def frames(self) -> list[wire.AnyFrame]:
+        """Read what a process that died left here; a frame that it was still writing has not been accepted."""
+        content = os.pread(self._file, self._size, 0)
+        found: list[wire.AnyFrame] = []
+        start = 0
+        while start + _LENGTH.size <= len(content):
+            (length,) = _LENGTH.unpack_from(content, start)
+            frame = content[start + _LENGTH.size : start + _LENGTH.size + length]
+            if len(frame) < length:
+                break
+            with contextlib.suppress(ValueError):
+                found.append(wire.decode(frame))
+            start += _LENGTH.size + length
+        return found
+
+    def append(self, frames: Sequence[wire.AnyFrame]) -> bool:
+        """Write frames, all or none; False where they do not belong here, or the disk takes no more."""
+        if any(len(frame.body) > MOST_BYTES for frame in frames):
+            return False
+        parts: list[bytes] = []
+        for frame in frames:
+            encoded = wire.encode(*frame)
+            parts += (_LENGTH.pack(len(encoded)), encoded)
+        content = b"".join(parts)
+        try:
+            is_whole = os.write(self._file, content) == len(content)
+        except OSError:
+            is_whole = False
+        if is_whole:
+            self._size += len(content)
+        else:
+            self._cut(self._size)
+        return is_whole
+
+    def clear(self) -> None:
+        """Forget all frames: they are in the database."""
+        self._size = 0
+        self._cut(0)
+
+    def _cut(self, size: int) -> None:
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._file, size)
+
+    def close(self, *, delete: bool) -> None:
+        """Close the file, and delete it where asked to."""
+        os.close(self._file)
+        if delete:
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)

@@ -1,0 +1,162 @@
+"""The tail of an outbox: what was accepted and is not in the database yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from famacase_xdist import wire
+from famacase_xdist.outbox import MOST_PENDING, Outbox
+from famacase_xdist.outbox_tail import MOST_BYTES, Tail
+
+
+def result(number: int, body: bytes = b"{}") -> wire.AnyFrame:
+    return wire.Frame(wire.ResultHead(f"id-{number}", f"t.py::test_{number}", "passed"), body)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "outbox" / "session.sqlite3"
+
+
+@pytest.fixture
+def tail(tmp_path: Path) -> Iterator[Tail]:
+    opened = Tail(tmp_path / "session.sqlite3")
+    yield opened
+    opened.close(delete=True)
+
+
+def tail_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-tail")
+
+
+def transactions(outbox: Outbox) -> list[str]:
+    """Note the transactions from now on."""
+    begun: list[str] = []
+    outbox._db.set_trace_callback(lambda text: begun.append(text) if text.startswith("BEGIN") else None)
+    return begun
+
+
+def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
+    outbox = Outbox(path)
+    begun = transactions(outbox)
+
+    for number in range(20):
+        outbox.put([wire.Frame(wire.BegunHead(f"t.py::test_{number}")), result(number)])
+    assert begun == []
+    batch = outbox.lease(100, 10_000)
+
+    assert [each.head.id for each in batch] == [f"id-{number}" for number in range(20)]
+    assert len(begun) == 1
+    outbox.close()
+
+
+def test_what_nobody_asks_for_moves_on_when_there_is_enough_of_it(path: Path) -> None:
+    outbox = Outbox(path)
+    begun = transactions(outbox)
+
+    for number in range(MOST_PENDING * 2 + 1):
+        outbox.put([result(number)])
+
+    assert len(begun) == 2
+    assert 0 < tail_of(path).stat().st_size < 1000
+    outbox.close()
+
+
+def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        outbox = Outbox(path)
+        outbox.put([wire.Frame(wire.BegunHead("t.py::test_1"), b'{"title":"One"}'), result(0)])
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    assert tail_of(path).stat().st_size > 0
+
+    for _ in range(2):  # whoever looks and goes takes nothing away
+        outbox = Outbox(path)
+        assert outbox.running() == [("t.py::test_1", b'{"title":"One"}')]
+        assert outbox.undelivered() == 1
+        outbox.close()
+    assert not tail_of(path).exists()
+
+
+def test_what_is_in_both_the_tail_and_the_database_is_there_once(path: Path) -> None:
+    outbox = Outbox(path)
+    outbox.put([result(1)])
+    left = tail_of(path).read_bytes()
+    outbox.close()
+    tail_of(path).write_bytes(left)  # as after a death between commit and cut
+
+    outbox = Outbox(path)
+
+    assert outbox.undelivered() == 1
+    outbox.close()
+
+
+def test_a_frame_that_was_being_written_is_no_frame(tail: Tail, tmp_path: Path) -> None:
+    assert tail.append([result(1)])
+    whole = tail_of(tmp_path / "session.sqlite3").read_bytes()
+    for cut in range(1, len(whole)):
+        tail_of(tmp_path / "session.sqlite3").write_bytes(whole + whole[:cut])
+        reader = Tail(tmp_path / "session.sqlite3")
+        assert reader.frames() == [result(1)]
+        reader.close(delete=False)
+
+
+@given(st.lists(st.tuples(st.text(), st.binary(max_size=200)), max_size=5))
+def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]]) -> None:
+    import tempfile
+
+    frames = [wire.Frame(wire.BegunHead(nodeid), body) for nodeid, body in entries]
+    with tempfile.TemporaryDirectory() as directory:
+        tail = Tail(Path(directory) / "session.sqlite3")
+        assert tail.append(frames)
+        tail.close(delete=False)
+        reader = Tail(Path(directory) / "session.sqlite3")
+        read = reader.frames()
+        reader.close(delete=True)
+
+    assert read == [wire.Frame(wire.BegunHead(wire.encodable(head.nodeid)), body) for head, body in frames]
+
+
+def test_attachments_are_not_written_twice(path: Path) -> None:
+    outbox = Outbox(path)
+    piece = wire.Frame(wire.PieceHead("d" * 64, 0), b"x" * (MOST_BYTES + 1))
+
+    outbox.put([result(1)])
+    outbox.put([piece])
+
+    assert tail_of(path).stat().st_size == 0
+    assert outbox.piece("d" * 64, 0) == piece.body
+    assert outbox.undelivered() == 1
+    outbox.close()
+
+
+def test_where_the_tail_cannot_grow_the_database_takes_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    outbox = Outbox(path)
+    outbox.put([result(1)])
+    kept = tail_of(path).read_bytes()
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda file, content: write(file, content[:7]))  # then the disk is full
+
+    outbox.put([result(2)])
+
+    monkeypatch.undo()
+    assert len(kept) > 7
+    assert tail_of(path).stat().st_size == 0
+    assert [each.head.id for each in outbox.lease(10, 10_000)] == ["id-1", "id-2"]
+    assert outbox.trouble == ""
+    outbox.close()
+
+
+def test_the_tail_is_the_users_alone(path: Path) -> None:
+    outbox = Outbox(path)
+
+    assert tail_of(path).stat().st_mode & 0o777 == 0o600
+    outbox.close(delete=True)
+    assert not tail_of(path).exists()
