@@ -11,12 +11,14 @@ The controller's books, inbox, outbox and sender are the real ones; a server in 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import queue
 import tempfile
 import threading
 import time
-from collections import Counter, deque
+from array import array
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -68,13 +70,41 @@ def feed(control: Any) -> None:
     control.send(sent)
 
 
+class Durations:
+    """Counts durations in classes of 9 %, so that the counting takes the same memory from the beginning."""
+
+    def __init__(self, *others: Durations) -> None:
+        self._counts = array("Q", [0] * 300)
+        self.longest = 0
+        for each in others:
+            self._counts = array("Q", map(sum, zip(self._counts, each._counts, strict=True)))
+            self.longest = max(self.longest, each.longest)
+
+    def add(self, nanoseconds: int) -> None:
+        """Count one."""
+        self._counts[int(8 * math.log2(nanoseconds + 1))] += 1
+        self.longest = max(self.longest, nanoseconds)
+
+    def __str__(self) -> str:
+        return f"{self._quantile(0.5):.3g} ms, {self._quantile(0.999):.3g} ms, {self.longest / 1e6:.3g} ms"
+
+    def _quantile(self, share: float) -> float:
+        """Give the milliseconds that this share of all does not exceed."""
+        left = share * sum(self._counts)
+        for position, count in enumerate(self._counts):
+            left -= count
+            if left <= 0:
+                return min(2 ** ((position + 1) / 8), self.longest) / 1e6
+        return self.longest / 1e6
+
+
 class Receiver:
     """Takes a worker's frames on its receiver thread, as the controller does, and notes how long that takes."""
 
     def __init__(self, worker: str, intake: Any) -> None:
         self._worker = worker
         self._intake = intake
-        self.microseconds: Counter[int] = Counter()
+        self.durations = Durations()
         self.results = 0
         self.last = 0.0
 
@@ -83,8 +113,7 @@ class Receiver:
         begun = time.perf_counter_ns()
         if isinstance(message, bytes):
             self._intake.put(Received(self._worker, message))
-        # To two digits, so that the counts take no memory to speak of.
-        self.microseconds[_rounded((time.perf_counter_ns() - begun) // 1000)] += 1
+        self.durations.add(time.perf_counter_ns() - begun)
         if isinstance(message, bytes) and message[:1] == b"R":
             self.results += 1
             self.last = time.monotonic()
@@ -162,13 +191,13 @@ def reports(worker: str, number: int) -> Iterator[Any]:
         yield Reported(worker, pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when))  # type: ignore[arg-type]
 
 
-def tell(reported: queue.SimpleQueue[Any], intake: Any, durations: Counter[int]) -> None:
+def tell(reported: queue.SimpleQueue[Any], intake: Any, durations: Durations) -> None:
     """Be the main thread of a session: tell of each test that was reported, until the end."""
     while (each := reported.get()) is not None:
         for event in reports(*each):
             begun = time.perf_counter_ns()
             intake.put(event)
-            durations[_rounded((time.perf_counter_ns() - begun) // 1000)] += 1
+            durations.add(time.perf_counter_ns() - begun)
 
 
 class Sampler(threading.Thread):
@@ -222,16 +251,17 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
         taker: Any = Bare() if given.bare else intake
         crowd = Crowd(given.workers, reported, taker)
-        told: Counter[int] = Counter()
+        told = Durations()
         crowd.prepare(tests, given.workers / given.rate)
         sampler = Sampler(directory)
         sampler.start()
-        begun = time.monotonic()
+        begun, cpu = time.monotonic(), time.process_time()
         crowd.start()
         # The main thread, on which the intake was made, is busy as pytest's and xdist's is.
         waiting = threading.Thread(target=crowd.wait, args=(lambda: reported.put(None),))
         waiting.start()
         tell(reported, taker, told)
+        cpu = (time.process_time() - cpu) / (time.monotonic() - begun)
         ended = max(each.last for each in crowd.receivers)
         sampler.end()
         drained = time.monotonic()
@@ -241,10 +271,11 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         crowd.close()
         stored = stub.ids()
         counts = stub.counts()
-    received = sum((each.microseconds for each in crowd.receivers), Counter())
+    received = Durations(*(each.durations for each in crowd.receivers))
     yield "workers, receiver threads", str(given.workers)
     yield "results sent", str(len(sent))
     yield "results a second, asked for and reached", f"{given.rate}, {len(sent) / (ended - begun):.0f}"
+    yield "CPU of the controller", f"{100 * cpu:.0f} % of a core"
     yield (
         "results at the server, missing, twice",
         (f"{len(stored)}, {len(sent - stored)}, {counts['results'] - len(stored)}"),
@@ -253,8 +284,8 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
     yield "requests", str(counts["requests"])
     yield "undelivered, problems", f"{outcome.undelivered}, {list(outcome.problems)}"
     yield "seconds from the last result to the end", f"{drained:.1f}"
-    yield "callback on a receiver thread: median, 99.9 %, longest", durations(received)
-    yield "an event of the main thread: median, 99.9 %, longest", durations(told)
+    yield "callback on a receiver thread: median, 99.9 %, longest", str(received)
+    yield "an event of the main thread: median, 99.9 %, longest", str(told)
     yield "longest that a worker waited to send a test", f"{crowd.longest * 1000:.0f} ms"
     yield "controller's memory: after 10 s, at the end, most", memory(sampler.memory)
     yield "outbox on disk, most", f"{max(sampler.disk):.0f} MB"
@@ -264,26 +295,6 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
 def memory(samples: list[float]) -> str:
     """Give what matters of the samples."""
     return f"{samples[min(int(WARM), len(samples) - 1)]:.1f} MB, {samples[-1]:.1f} MB, {max(samples):.1f} MB"
-
-
-def durations(counts: Counter[int]) -> str:
-    """Give median, 99.9 percentile and maximum."""
-    return ", ".join(f"{quantile(counts, each) / 1000:.3g} ms" for each in (0.5, 0.999, 1.0))
-
-
-def quantile(counts: Counter[int], share: float) -> int:
-    """Give the value that this share of the counted values does not exceed."""
-    left = share * counts.total()
-    for value in sorted(counts):
-        left -= counts[value]
-        if left <= 0:
-            return value
-    return max(counts)
-
-
-def _rounded(value: int) -> int:
-    scale = 10 ** max(0, len(str(value)) - 2)
-    return value // scale * scale
 
 
 def main() -> None:

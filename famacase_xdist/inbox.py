@@ -69,10 +69,13 @@ class Inbox(Generic[Event]):
 
     def put(self, event: Event) -> None:
         """Take one event; any thread. Waits for room where there is none, see above."""
+        size = self._size_of(event)
+        self._events.append(event)
+        # Whoever loses the interpreter while he has a lock, has all others wait for his next turn: so short a time.
         with self._counting:
-            self._events.append(event)
-            self._bytes_put += self._size_of(event)
+            self._bytes_put += size
             enough = self._bytes_put - MOST_BYTES
+        # The thread clears this before it looks for events. To set what is set takes a lock for long.
         if not (self._is_immediate or self._wake.is_set()):
             self._wake.set()
         if self._bytes_taken < enough:
@@ -107,10 +110,10 @@ class Inbox(Generic[Event]):
     def _batch(self) -> list[Event]:
         batch: list[Event] = []
         size = 0
+        while self._events and len(batch) < BATCH and size < BATCH_BYTES:
+            batch.append(self._events.popleft())
+            size += self._size_of(batch[-1])
         with self._counting:
-            while self._events and len(batch) < BATCH and size < BATCH_BYTES:
-                batch.append(self._events.popleft())
-                size += self._size_of(batch[-1])
             self._bytes_taken += size
             self._room.notify_all()
         return batch
