@@ -9,7 +9,7 @@ from .cells import Cell
 from .contestants import (
     ALL,
     ALLURE,
-    ALONE,
+    UNNAMED,
     BARE,
     FORMER,
     IMPORTED,
@@ -68,7 +68,7 @@ def full(rounds: int) -> Form:
 def _quick() -> Iterator[Block]:
     for workers in (0, 2):
         yield Block(Cell(START, workers), (BARE, OURS, IMPORTED), 3)
-        yield Block(Cell(START, workers), (JUNIT, LOG, ALLURE, ALONE), 1)
+        yield Block(Cell(START, workers), (JUNIT, LOG, ALLURE, UNNAMED), 1)
         for tests in (400, 1600):
             yield Block(Cell(Suite(tests), workers), (BARE, OURS, JUNIT), 3)
             yield Block(Cell(Suite(tests), workers), (OURS_FAR,), 2)
