@@ -9,7 +9,6 @@ from .cells import Cell
 from .contestants import (
     ALL,
     ALLURE,
-    UNNAMED,
     BARE,
     FORMER,
     IMPORTED,
@@ -19,6 +18,7 @@ from .contestants import (
     OURS_FAR,
     QASE,
     REFERENCES,
+    UNNAMED,
     Contestant,
 )
 from .suites import START, Suite
