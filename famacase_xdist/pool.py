@@ -70,3 +70,5 @@ class Pool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            # A thread that waits would keep its last batch in memory.
+            del job
