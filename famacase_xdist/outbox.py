@@ -26,8 +26,8 @@ from .errors import OutboxError
 from .outbox_file import TABLES, claim, insert, open_database, shrink
 from .outbox_tail import Tail
 
-#: Frames that are moved from the tail to the database at the latest.
-MOST_PENDING = 500
+#: Frames, and bytes of them, that are moved from the tail to the database at the latest.
+MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Outbox:
             if self._tail is not None and self._tail.append(frames):
                 self._pending += frames
                 self._is_dirty = True
-                if len(self._pending) >= MOST_PENDING:
+                if len(self._pending) >= MOST_PENDING or self._tail.size >= MOST_PENDING_BYTES:
                     self._flush()
             else:
                 self._flush()

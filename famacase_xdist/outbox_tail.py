@@ -26,6 +26,9 @@ class Tail:
     Args:
         path: The outbox's own.
 
+    Attributes:
+        size: Bytes of all frames.
+
     Raises:
         OSError: The file cannot be made or read.
     """
@@ -33,11 +36,11 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self._path = f"{path}-tail"
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._file).st_size
+        self.size = os.fstat(self._file).st_size
 
     def frames(self) -> list[wire.AnyFrame]:
         """Read what a process that died left here; a frame that it was still writing has not been accepted."""
-        content = os.pread(self._file, self._size, 0)
+        content = os.pread(self._file, self.size, 0)
         found: list[wire.AnyFrame] = []
         start = 0
         while start + _LENGTH.size <= len(content):
@@ -64,14 +67,14 @@ class Tail:
         except OSError:
             is_whole = False
         if is_whole:
-            self._size += len(content)
+            self.size += len(content)
         else:
-            self._cut(self._size)
+            self._cut(self.size)
         return is_whole
 
     def clear(self) -> None:
         """Forget all frames: they are in the database."""
-        self._size = 0
+        self.size = 0
         self._cut(0)
 
     def _cut(self, size: int) -> None:

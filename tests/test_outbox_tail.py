@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from famacase_xdist import wire
-from famacase_xdist.outbox import MOST_PENDING, Outbox
+from famacase_xdist.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
 from famacase_xdist.outbox_tail import MOST_BYTES, Tail
 
 
@@ -65,6 +65,17 @@ def test_what_nobody_asks_for_moves_on_when_there_is_enough_of_it(path: Path) ->
 
     assert len(begun) == 2
     assert 0 < tail_of(path).stat().st_size < 1000
+    outbox.close()
+
+
+def test_large_results_move_on_sooner(path: Path) -> None:
+    outbox = Outbox(path)
+    begun = transactions(outbox)
+
+    for number in range(MOST_PENDING_BYTES // MOST_BYTES + 1):
+        outbox.put([result(number, b"x" * MOST_BYTES)])
+
+    assert len(begun) == 1
     outbox.close()
 
 
