@@ -204,7 +204,8 @@ class Controller:
             self._enter(Received(worker, message))
 
     def _enter(self, event: Any) -> None:
-        if self._intake is not None:
+        # A test may fork, and its child has this process's files.
+        if self._intake is not None and self._pid == os.getpid():
             self._intake.put(event)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -232,7 +233,7 @@ class Controller:
 
         Called in one process only, after the recorder's wrapper has begun and before any fixture.
         """
-        if self._intake is not None:
+        if self._intake is not None and self._pid == os.getpid():
             self._intake.settle()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -148,10 +148,12 @@ class Delivery:
         is_done = self.run.is_open and not undelivered and not self.run.is_owed
         self._transport.close()
         self._outbox.close(delete=is_done)
+        causes.update(self._outbox.lost)
         kept = [] if is_done or self._outbox.trouble else [self._outbox.path]
         return Outcome(
-            self._sender.delivered,
-            undelivered,
+            # A request that is on its way may be answered after the summary.
+            Counter(self._sender.delivered),
+            undelivered + self._outbox.lost.total(),
             causes,
             tuple(self._problems),
             tuple(filter(None, kept)),

@@ -14,6 +14,7 @@ all workers, and what it brings follows from what the others were let through wi
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -127,4 +128,5 @@ class Inbox(Generic[Event]):
             self._wake.clear()
             if is_woken or self._events:
                 self.settle()
-            self._sync()
+            with contextlib.suppress(Exception):  # without this thread, whoever waits for room waits for ever
+                self._sync()

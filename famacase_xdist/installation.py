@@ -14,17 +14,20 @@ from .recorder import Recorder
 from .settings import Settings
 from .testing import RECORDER as NAME
 
+#: Upstream's clock, a static method of its `QaseUtils`.
+_CLOCK = "get_real_time"
 _PREVIOUS = pytest.StashKey[tuple[Any, Any]]()
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
     """Register a recorder in this process and make it the one that `qase.step` and the like find."""
     installed = Recorder(settings, sink, thread)
-    config.stash[_PREVIOUS] = (QasePytestPluginSingleton._instance, vars(QaseUtils)["get_real_time"])
+    config.stash[_PREVIOUS] = (QasePytestPluginSingleton._instance, vars(QaseUtils).get(_CLOCK))
     QasePytestPluginSingleton._instance = installed
     # Upstream's clock looks for the C library at each call, which starts a process: 2 ms, three times a test and
     # twice a step. It does so to go round libraries that freeze time; ours is not bent by them either.
-    QaseUtils.get_real_time = staticmethod(clock.now)
+    if _CLOCK in vars(QaseUtils):
+        setattr(QaseUtils, _CLOCK, staticmethod(clock.now))
     config.pluginmanager.register(installed, NAME)
     if settings.fixture_steps != "off":
         from .fixture_steps import FixtureSteps
@@ -57,5 +60,7 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
 def uninstall(config: pytest.Config) -> None:
     """Put back upstream's clock and what was in its singleton; in-process runs can follow each other."""
     if _PREVIOUS in config.stash:
-        QasePytestPluginSingleton._instance, QaseUtils.get_real_time = config.stash[_PREVIOUS]
+        QasePytestPluginSingleton._instance, upstreams_clock = config.stash[_PREVIOUS]
+        if upstreams_clock is not None:
+            setattr(QaseUtils, _CLOCK, upstreams_clock)
         del config.stash[_PREVIOUS]

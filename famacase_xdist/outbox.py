@@ -23,7 +23,7 @@ from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import TABLES, claim, insert, open_database, shrink
+from .outbox_file import claim, in_memory, insert, open_database, remove, shrink
 from .outbox_tail import Tail
 
 #: Frames, and bytes of them, that are moved from the tail to the database at the latest.
@@ -47,6 +47,7 @@ class Outbox:
 
     Attributes:
         trouble: Why the file is not used any more; then all is in memory, and what is left is lost at the end.
+        lost: How many accepted results could not be kept, by the reason.
 
     Raises:
         OutboxError: The file cannot be used: a process has it open, it is damaged, or of a later version.
@@ -55,6 +56,7 @@ class Outbox:
     def __init__(self, path: Path | None, *, patience: float = 0.0) -> None:
         self.path = path
         self.trouble = ""
+        self.lost: Counter[str] = Counter()
         self._lock = threading.RLock()
         self._leased: set[str] = set()
         # All before it are refused: where a server refuses everything, each lease would read them all again.
@@ -125,25 +127,30 @@ class Outbox:
 
     def _flush(self) -> None:
         """Move what is pending to the database."""
-        if self._pending:
-            self._write(partial(insert, self._pending))
-            self._pending = []
-            if self._tail is not None:
-                self._tail.clear()
+        frames, self._pending = self._pending, []
+        if not frames:
+            return
+        try:
+            self._write(partial(insert, frames))
+        except Exception:
+            for frame in frames:
+                self._rescue(frame)
+        if self._tail is not None:
+            self._tail.clear()
+
+    def _rescue(self, frame: wire.AnyFrame) -> None:
+        """Move one frame to the database; one that it refuses must not hold up all others for ever."""
+        try:
+            self._write(partial(insert, [frame]))
+        except Exception as error:
+            self.lost[str(error)] += isinstance(frame.head, wire.ResultHead)
 
     def _move_to_memory(self, reason: str) -> None:
         """Go on in memory with all that can still be read."""
-        memory = open_database(None)
-        for table in TABLES:
-            with contextlib.suppress(sqlite3.Error):
-                for row in self._db.execute(f"SELECT * FROM {table}"):  # noqa: S608
-                    memory.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
-        with contextlib.suppress(sqlite3.Error):
-            self._db.close()
-        self._db = memory
+        self._db = in_memory(self._db)
         if self._tail is not None:
-            self._tail.clear()
-            self._tail.close(delete=True)
+            # What it holds is not in the file: whoever only looks into one, on a full disk, must not take it away.
+            self._tail.close()
             self._tail = None
         # Positions start again where no result was left.
         self._first_waiting = 0
@@ -152,8 +159,7 @@ class Outbox:
     def sync(self) -> None:
         """Make what was accepted survive a power failure; any thread, waits for the disk."""
         with self._lock:
-            with contextlib.suppress(OutboxError):
-                self._flush()
+            self._flush()
             wal, is_dirty, self._is_dirty = self._wal, self._is_dirty, False
         if wal is not None and is_dirty:
             with contextlib.suppress(OSError):
@@ -230,8 +236,7 @@ class Outbox:
     def undelivered(self) -> int:
         """Count all results that the server has not acknowledged."""
         with self._reading() as db:
-            (count,) = db.execute("SELECT count(*) FROM results").fetchone()
-        return int(count)
+            return int(db.execute("SELECT count(*) FROM results").fetchone()[0])
 
     def left(self) -> int:
         """Count the results that are still to be sent, those of tests that began and did not end included."""
@@ -307,11 +312,10 @@ class Outbox:
     def close(self, *, delete: bool = False) -> None:
         """Close the file, and delete it where asked to. May be called twice."""
         with self._lock:
-            if self._tail is not None:
-                with contextlib.suppress(OutboxError):
-                    self._flush()
-                self._tail.close(delete=delete or not self._pending)
-                self._tail = None
+            self._flush()
+            tail, self._tail = self._tail, None
+            if tail is not None:
+                tail.close()
             with contextlib.suppress(sqlite3.Error):
                 if not delete:
                     shrink(self._db)
@@ -323,6 +327,4 @@ class Outbox:
             if self._lease is not None:
                 self._lease.release()
         if delete and self.path is not None:
-            for suffix in ("", "-wal"):
-                with contextlib.suppress(OSError):
-                    Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            remove(self.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -132,6 +133,25 @@ def _leak_in_children(db: sqlite3.Connection) -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
 
     os.register_at_fork(after_in_child=leak)
+
+
+def in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
+    """Give a database in memory with all that can still be read of this one, and close this one."""
+    memory = open_database(None)
+    for table in TABLES:
+        with contextlib.suppress(sqlite3.Error):
+            for row in db.execute(f"SELECT * FROM {table}"):  # noqa: S608
+                memory.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
+    with contextlib.suppress(sqlite3.Error):
+        db.close()
+    return memory
+
+
+def remove(path: Path) -> None:
+    """Delete a file and what stands beside it."""
+    for suffix in ("", "-wal", "-tail"):
+        with contextlib.suppress(OSError):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:

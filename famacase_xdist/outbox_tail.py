@@ -81,9 +81,9 @@ class Tail:
         with contextlib.suppress(OSError):
             os.ftruncate(self._file, size)
 
-    def close(self, *, delete: bool) -> None:
-        """Close the file, and delete it where asked to."""
-        os.close(self._file)
-        if delete:
-            with contextlib.suppress(OSError):
+    def close(self) -> None:
+        """Close the file; an empty one is deleted."""
+        with contextlib.suppress(OSError):
+            if not os.fstat(self._file).st_size:
                 os.unlink(self._path)
+        os.close(self._file)

@@ -26,7 +26,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run jobs and wait for all; only one thread calls it.
+        """Run jobs and wait for all; only one thread calls it with any.
 
         Raises:
             Exception: The first error of delivery, else the first of any kind; what had not begun by then never did.
@@ -64,8 +64,8 @@ class Pool:
     def _start(self, jobs: int) -> None:
         while len(self._threads) < min(self._workers, jobs):
             thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -208,6 +208,7 @@ class Sender:
         """Take a batch; a few where more than one waits, if the server took the last one."""
         size = self._settings.testops_batch_size
         batches: list[list[Queued]] = []
+        tests: set[str] = set()
         for number in range(LANES if self._is_server_well else 1):
             # Before the end only full ones: what is there of the next may have company in a moment.
             if number and waiting - number * size < (1 if self._closing else size):
@@ -215,6 +216,12 @@ class Sender:
             batch = self._outbox.lease(size, BATCH_BYTES)
             if not batch:
                 break
+            nodeids = {each.head.nodeid for each in batch}
+            if nodeids & tests:
+                # A second attempt must not arrive before the first.
+                self._outbox.release(batch)
+                break
+            tests |= nodeids
             batches.append(batch)
         return batches
 

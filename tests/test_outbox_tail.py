@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 def tail(tmp_path: Path) -> Iterator[Tail]:
     opened = Tail(tmp_path / "session.sqlite3")
     yield opened
-    opened.close(delete=True)
+    opened.close()
 
 
 def tail_of(path: Path) -> Path:
@@ -116,7 +117,7 @@ def test_a_frame_that_was_being_written_is_no_frame(tail: Tail, tmp_path: Path) 
         tail_of(tmp_path / "session.sqlite3").write_bytes(whole + whole[:cut])
         reader = Tail(tmp_path / "session.sqlite3")
         assert reader.frames() == [result(1)]
-        reader.close(delete=False)
+        reader.close()
 
 
 @given(st.lists(st.tuples(st.text(), st.binary(max_size=200)), max_size=5))
@@ -127,10 +128,10 @@ def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]])
     with tempfile.TemporaryDirectory() as directory:
         tail = Tail(Path(directory) / "session.sqlite3")
         assert tail.append(frames)
-        tail.close(delete=False)
+        tail.close()
         reader = Tail(Path(directory) / "session.sqlite3")
         read = reader.frames()
-        reader.close(delete=True)
+        reader.close()
 
     assert read == [wire.Frame(wire.BegunHead(wire.encodable(head.nodeid)), body) for head, body in frames]
 
@@ -171,3 +172,46 @@ def test_the_tail_is_the_users_alone(path: Path) -> None:
     assert tail_of(path).stat().st_mode & 0o777 == 0o600
     outbox.close(delete=True)
     assert not tail_of(path).exists()
+
+
+def killed_with_a_tail(path: Path, results: int) -> None:
+    """Let a process die that has accepted results, all of them in the tail."""
+    child = os.fork()
+    if child == 0:
+        outbox = Outbox(path)
+        for number in range(results):
+            outbox.put([result(number, b"x" * 2000)])
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+
+
+def test_whoever_looks_into_a_file_on_a_full_disk_takes_nothing_away(path: Path) -> None:
+    killed_with_a_tail(path, 20)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        outbox = Outbox(path)
+        assert outbox.left() == 20
+        outbox.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    outbox = Outbox(path)
+
+    assert outbox.undelivered() == 20
+    outbox.close(delete=True)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_frame_that_the_database_refuses_costs_no_other(path: Path) -> None:
+    outbox = Outbox(path)
+    bad = wire.Frame(wire.ResultHead("bad", "t.py::test_bad", "passed", attempt=2**70), b"{}")
+
+    for frame in (result(1), bad, result(2)):
+        outbox.put([frame])
+
+    assert [each.head.id for each in outbox.lease(10, 10_000)] == ["id-1", "id-2"]
+    assert outbox.lost.total() == 1
+    outbox.put([result(3)])
+    assert outbox.undelivered() == 3
+    outbox.close()

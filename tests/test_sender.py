@@ -25,6 +25,7 @@ from harness.server import (
     Send,
     answer,
     cut_off,
+    delay,
     hang,
     lost,
     running,
@@ -965,3 +966,17 @@ def test_before_the_end_what_is_no_full_batch_waits_for_company(backend: Backend
 
     assert len(backend.results()) == 8
     assert len(backend.requests(RESULTS)) == 4
+
+
+def test_a_second_attempt_never_overtakes_the_first(backend: Backend, connect: Connect) -> None:
+    line = connect(testops_batch_size=2).start()
+    first = threading.Event()
+    backend.inject(RESULTS, told(first))
+    line.put(*[result(f"test_{number}") for number in range(2)])
+    assert first.wait(DEADLINE)
+    backend.inject(RESULTS, delay(0.3))
+
+    assert line.deliver(*[result(name) for name in ("test_2", "test_flaky", "test_flaky", "test_3")])
+
+    titles = [each["title"] for each in backend.results()]
+    assert titles[2:] == ["test_2", "test_flaky", "test_flaky", "test_3"]
