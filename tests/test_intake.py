@@ -6,11 +6,11 @@ import gc
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from harness.server import TOKEN, Backend
+from harness.server import TOKEN
 
 from famacase_xdist import rebuilt, wire
 from famacase_xdist.delivery import Delivery, Server
@@ -18,6 +18,7 @@ from famacase_xdist.errors import OutboxError
 from famacase_xdist.events import Began, Event, Received, Reported
 from famacase_xdist.intake import Intake, Outcome, Say
 from famacase_xdist.ledger import Ledger
+from famacase_xdist.server.process import EmbeddedServer
 from famacase_xdist.settings import Settings
 
 
@@ -130,7 +131,7 @@ def traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-def tell(intake: Intake, delivery: Delivery, backend: Backend, numbers: Iterable[int], delivered: int | None) -> int:
+def tell(intake: Intake, delivery: Delivery, numbers: Iterable[int], delivered: int | None) -> int:
     """Tell of tests, wait until so many results are delivered in all, and give the bytes of all objects then."""
     for number in numbers:
         for event in passed(number):
@@ -141,33 +142,36 @@ def tell(intake: Intake, delivery: Delivery, backend: Backend, numbers: Iterable
         time.sleep(0.01)
     assert delivered in (None, delivery._sender.delivered.total())
     delivery.sync()  # what is not in the database yet
-    backend.seen.clear()
     gc.collect()
     return min(traced() for _ in range(20))
 
 
-@pytest.mark.parametrize("is_up", [True, False], ids=["the server is up", "the server is down"])
-def test_nothing_is_kept_of_a_test_that_passed(is_up: bool, backend: Backend, tmp_path: Path) -> None:
-    url = backend.url if is_up else "http://127.0.0.1:9"
-    settings = Settings(
-        mode="testops",
-        testops_project="DEMO",
-        api_url=url,
-        reporter_token=TOKEN,
-        retry_attempts=1,
-        state_dir=tmp_path,
-    )
-    delivery = Delivery(settings, Server(url, TOKEN))
+@pytest.fixture(params=["the server is up", "the server is down"])
+def server_elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """Give a server in a process of its own, whose memory does not count; or an address where none is."""
+    if request.param == "the server is down":
+        yield Server("http://127.0.0.1:9", TOKEN)
+        return
+    server = EmbeddedServer(tmp_path / "server.sqlite3", "DEMO")
+    server.start()
+    yield Server(server.url, server.token)
+    server.stop()
+
+
+def test_nothing_is_kept_of_a_test_that_passed(server_elsewhere: Server, tmp_path: Path) -> None:
+    is_up = server_elsewhere.host != "http://127.0.0.1:9"
+    settings = Settings(mode="testops", testops_project="DEMO", retry_attempts=1, state_dir=tmp_path)
+    delivery = Delivery(settings, server_elsewhere)
     delivery.start(lambda line: None)
     intake = Intake(settings, Ledger(), delivery, is_immediate=True)
     tracemalloc.start()
     try:
         # What is made once, connections, modules and each thread's last batch, is there after the first five batches.
-        before = tell(intake, delivery, backend, range(1000), 1000 if is_up else None)
-        grown = tell(intake, delivery, backend, range(1000, 3000), 3000 if is_up else None) - before
+        before = tell(intake, delivery, range(1000), 1000 if is_up else None)
+        grown = tell(intake, delivery, range(1000, 3000), 3000 if is_up else None) - before
     finally:
         tracemalloc.stop()
         intake.finish(0 if not is_up else 10, is_finished=True)
 
     # A node id alone would be 120 bytes a test.
-    assert grown < 2000 * 60
+    assert grown < 2000 * 10
