@@ -126,6 +126,8 @@ def _decide(config: pytest.Config, options: Namespace) -> None:
 def _is_named(config: pytest.Config) -> bool:
     """Whether any source may hold a setting of ours: arguments, environment, ini file, our own file."""
     args = [*map(str, config.invocation_params.args), os.environ.get("PYTEST_ADDOPTS", "")]
+    # Whoever names the plugin, so that it comes first, turns nothing on.
+    args = [arg.replace("famacase_xdist", "") for arg in args]
     if any("famacase" in arg or arg in ("-h", "--help") or arg.startswith("@") for arg in args):
         return True
     if any(name.startswith("FAMACASE_") for name in os.environ):

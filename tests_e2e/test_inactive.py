@@ -92,10 +92,12 @@ def probes(suite: Suite) -> list[dict[str, list[str]]]:
     return [json.loads(path.read_text()) for path in suite.state.parent.glob("state-probe*")]
 
 
-def test_nothing_of_ours_is_loaded(mode: tuple[str, ...], probed: Suite) -> None:
-    probed.write("pyproject.toml", '[project]\nname = "shop"\ndependencies = ["famacase-xdist"]\n')
+@pytest.mark.parametrize("named", ["", "-p famacase_xdist.plugin"], ids=["as an entry point", "named first"])
+def test_nothing_of_ours_is_loaded(named: str, mode: tuple[str, ...], probed: Suite) -> None:
+    options = f'[tool.pytest.ini_options]\naddopts = "{named}"\n'
+    probed.write("pyproject.toml", f'[project]\nname = "shop"\ndependencies = ["famacase-xdist"]\n{options}')
 
-    probed.run(*mode, "-p", "no:qase_pytest", FAMACASE_STATE_DIR="")
+    probed.run(*mode, "-p", "no:qase_pytest", *named.split(), FAMACASE_STATE_DIR="")
 
     assert probes(probed)
     for probe in probes(probed):
