@@ -148,12 +148,17 @@ def _server(report: Report, settings: Settings) -> None:
         return
     # In a thread: looking up a name, or a server that drips, knows no timeout.
     asked = settings.of_each_project().values() if settings.mode == "testops_multi" else [settings]
+    # Into a report of its own: what it still finds when its time is over is not said behind the verdict.
+    heard = Report()
     thread = threading.Thread(
-        target=_guarded, args=(report, lambda: _ask_all(report, asked)), name="famacase-doctor", daemon=True
+        target=_guarded, args=(heard, lambda: _ask_all(heard, asked)), name="famacase-doctor", daemon=True
     )
     thread.start()
     thread.join(settings.timeout)
-    if thread.is_alive():
+    in_time = list(heard.findings)
+    is_late = thread.is_alive()
+    report.findings += in_time if is_late else heard.findings
+    if is_late:
         report.add(PROBLEM, "server", f"{settings.host} did not answer all within {settings.timeout:g} s")
 
 

@@ -174,4 +174,4 @@ def test_nothing_is_kept_of_a_test_that_passed(server_elsewhere: Server, tmp_pat
         intake.finish(0 if not is_up else 10, is_finished=True)
 
     # A node id alone would be 120 bytes a test.
-    assert grown < 2000 * 10
+    assert grown < 2000 * 40
