@@ -112,7 +112,8 @@ def sources_in(directory: Path, given: dict[str, Texts], patch: pytest.MonkeyPat
 
 def _parsed(*args: str) -> Sources:
     caught = _Caught()
-    plugins = ("-p", "famacase_xdist.plugin", "-p", "no:xdist", "-p", "no:cacheprovider")
+    # The last one only because an argument that has our name in it makes the plugin add its options.
+    plugins = ("-p", "famacase_xdist.plugin", *("-pno:xdist", "-pno:cacheprovider", "-pno:famacase_pytest"))
     assert pytest.main([*plugins, *args], plugins=[caught]) == 0
     return Sources(caught.config, caught.config.option)
 
