@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import uuid
 from collections.abc import Iterator
 from contextvars import ContextVar
 from itertools import islice
@@ -21,36 +20,6 @@ from .clock import now
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
 _RUNNING = "untested"  # upstream's status of a step that has not ended
-
-
-class _OwnExecution(StepExecution):  # type: ignore[misc]  # upstream has no types
-    """Upstream's, with our clock."""
-
-    def __init__(self, start: float) -> None:
-        self.start_time = start
-        self.status = _RUNNING
-        self.end_time = 0.0
-        self.duration = 0
-        self.attachments: list[Any] = []
-
-    def complete(self) -> None:
-        self.end_at(now())
-
-    def end_at(self, end: float) -> None:
-        self.end_time = end
-        self.duration = int((end - self.start_time) * 1000)
-
-
-class _OwnStep(Step):  # type: ignore[misc]  # upstream has no types
-    """A text step of our own making."""
-
-    def __init__(self, action: str, start: float, parent_id: str | None) -> None:
-        self.id = str(uuid.uuid4())
-        self.step_type = StepType.TEXT
-        self.data = StepTextData(action)
-        self.parent_id = parent_id
-        self.execution = _OwnExecution(start)
-        self.steps: list[Step] = []
 
 
 class Span:
@@ -139,7 +108,8 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def open(self, span: Span, action: str) -> None:
         """Make a span that has just begun an open step."""
-        span.step = step = _OwnStep(action, span.start, span.parent)
+        span.step = step = Step(StepType.TEXT, None, StepTextData(action), span.parent)
+        step.execution.start_time = span.start
         self.steps[step.id] = step
         self.step_id = step.id
 
@@ -153,12 +123,12 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def wrap(self, span: Span, action: str, status: str) -> None:
         """Make a span that has ended a step around those that began in it."""
-        span.step = step = _OwnStep(action, span.start, span.parent)
+        span.step = step = Step(StepType.TEXT, None, StepTextData(action), span.parent)
         for each in islice(self.steps.values(), span.first, span.last):
             if each.parent_id == span.parent:
                 each.parent_id = step.id
         step.execution.set_status(status)
-        step.execution.end_at(span.end)
+        _set_times(step.execution, span.start, span.end)
         self.steps[step.id] = step
 
     def nest(self, child: Span, span: Span, *, is_close: bool) -> None:
@@ -180,10 +150,15 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
             for step in self.steps.values():
                 if step.parent_id == subtest.parent_id and step.execution.start_time >= start:
                     step.parent_id = subtest.id
-            subtest.execution.start_time, subtest.execution.end_time = start, stop
-            subtest.execution.duration = int((stop - start) * 1000)
+            _set_times(subtest.execution, start, stop)
         self.steps[subtest.id] = subtest
         return subtest
+
+
+def _set_times(execution: StepExecution, start: float, end: float) -> None:
+    """Give a step the times that it had before anybody knew that it was one."""
+    execution.start_time, execution.end_time = start, end
+    execution.duration = int((end - start) * 1000)
 
 
 def _is_in_event_loop() -> bool:
