@@ -6,7 +6,6 @@ Upstream hands out proxies of connections and cursors, which are no context mana
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
 
+from . import clock
 from .wire import text_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
             return self._logged(super().executescript, sql)
 
         def _logged(self, call: Function, sql: str, *args: Any) -> Any:
-            start = time.perf_counter()
+            start = clock.monotonic()
             error = None
             try:
                 return call(sql, *args)
@@ -104,7 +104,7 @@ def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
                 error = repr(raised)
                 raise
             finally:
-                log(sql, "SQLite", time.perf_counter() - start, self.rowcount, "SQLite", error)
+                log(sql, "SQLite", clock.monotonic() - start, self.rowcount, "SQLite", error)
 
     class Connection(sqlite3.Connection):  # type: ignore[misc]
         def cursor(self, factory: type = Cursor) -> Any:
