@@ -81,6 +81,11 @@ class Controller:
         config.stash[testing.RUN] = self._run
 
     @property
+    def _is_in_child(self) -> bool:
+        """Whether this is the copy of a child that a test forked: it has nothing to deliver, and its parent's files."""
+        return self._pid != os.getpid()
+
+    @property
     def _is_distributed(self) -> bool:
         """Whether xdist has its loop here, which it registers only where there are workers."""
         return bool(self._config.pluginmanager.hasplugin("dsession"))
@@ -114,6 +119,7 @@ class Controller:
             with loading.quick(self._config):
                 from . import installation
             installation.install(self._config, self._settings, sink, MAIN)
+            self._config.add_cleanup(partial(installation.uninstall, self._config))
 
     def _run(self) -> tuple[Any, str]:
         """Give id and address of the run; empty before it is open, and where it is none or several."""
@@ -204,8 +210,7 @@ class Controller:
             self._enter(Received(worker, message))
 
     def _enter(self, event: Any) -> None:
-        # A test may fork, and its child has this process's files.
-        if self._intake is not None and self._pid == os.getpid():
+        if self._intake is not None and not self._is_in_child:
             self._intake.put(event)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -233,7 +238,7 @@ class Controller:
 
         Called in one process only, after the recorder's wrapper has begun and before any fixture.
         """
-        if self._intake is not None and self._pid == os.getpid():
+        if self._intake is not None and not self._is_in_child:
             self._intake.settle()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -270,10 +275,6 @@ class Controller:
     def pytest_unconfigure(self) -> None:
         """Let go of everything, also where the session never finished; an internal error has no summary either."""
         self._finish(is_interrupted=True, is_finished=False)
-        if not self._is_distributed:
-            from . import installation
-
-            installation.uninstall(self._config)
         for line in self._said():
             self._say(line)
         recording, self._recording = self._recording, None
@@ -282,7 +283,7 @@ class Controller:
 
     def _said(self) -> list[str]:
         """Give the lines of the summary, once."""
-        if self._is_said or self._pid != os.getpid():
+        if self._is_said or self._is_in_child:
             return []
         self._is_said = True
         if self._intake is None or self._outcome is None:
@@ -293,8 +294,7 @@ class Controller:
         return lines
 
     def _finish(self, *, is_interrupted: bool, is_finished: bool) -> None:
-        # A test may fork; the child's copy of this object has nothing to deliver.
-        if self._pid != os.getpid():
+        if self._is_in_child:
             return
         if self._intake is not None and self._outcome is None:
             timeout = self._settings.flush_timeout

@@ -241,8 +241,7 @@ class Sender:
 
     def _send(self, batch: Sequence[Queued]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
-        digests = [digest for each in batch for digest in each.head.contents]
-        ids = self._uploads.upload(digests) if digests else {}
+        ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
         bodies = [self._body(each, ids) for each in batch]
         try:
             self._retry(lambda: self._api.send_results(self._run.id, bodies))
