@@ -57,22 +57,22 @@ def result_frame(number: int, attached: bytes = b"") -> tuple[str, list[bytes]]:
     """Make a result's id, and the frames that a recorder sends for its test: attachment, if any, and result."""
     result_id, nodeid = str(uuid.uuid4()), nodeid_of(number)
     content = content_of(number, result_id)
-    frames: list[bytes] = []
+    frames: list[wire.AnyFrame] = []
     digests: tuple[str, ...] = ()
     if attached:
         digest = wire.digest_of(attached, "image/png")
         head = wire.ContentHead(digest, "page.png", "image/png", len(attached))
-        frames += wire.encode_content(head, attached)
+        frames += wire.content_frames(head, attached)
         content["attachments"] = [{"id": wire.reference(result_id, digest), "file_name": "page.png"}]
         digests = (digest,)
-    frames.append(wire.encode_result(wire.ResultHead(result_id, nodeid, "passed", 1, digests), content))
-    return result_id, frames
+    frames.append(wire.Frame(wire.ResultHead(result_id, nodeid, "passed", 1, digests), wire.to_json(content)))
+    return result_id, [frame.encoded for frame in frames]
 
 
 def begun_frame(number: int) -> bytes:
     """Make the frame that a recorder sends when a parametrized test begins."""
     description = content_of(number, str(uuid.uuid4()))
-    return wire.encode(wire.BegunHead(nodeid_of(number)), wire.to_json(description))
+    return wire.Frame(wire.BegunHead(nodeid_of(number)), wire.to_json(description)).encoded
 
 
 def resident() -> float:

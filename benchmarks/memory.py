@@ -43,8 +43,11 @@ def events(number: int) -> Iterator[Event]:
         *result_frame(number, bytes([number % 251]) * 10_000 if number % 10 == 0 else b"")[1],
     ):
         yield Received(worker, frame)
-    for when in ("setup", "call", "teardown"):
-        yield Reported(worker, pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when))  # type: ignore[arg-type]
+    reports = [
+        pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
+        for when in ("setup", "call", "teardown")
+    ]
+    yield Reported(worker, nodeid, reports)
 
 
 class Peak(threading.Thread):

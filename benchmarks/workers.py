@@ -187,8 +187,11 @@ def reports(worker: str, number: int) -> Iterator[Any]:
     """Give what pytest and xdist tell the controller of a test that passed."""
     nodeid = nodeid_of(number)
     yield Began(nodeid)
-    for when in ("setup", "call", "teardown"):
-        yield Reported(worker, pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when))  # type: ignore[arg-type]
+    reports = [
+        pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
+        for when in ("setup", "call", "teardown")
+    ]
+    yield Reported(worker, nodeid, reports)
 
 
 def tell(reported: queue.SimpleQueue[Any], intake: Any, durations: Durations) -> None:

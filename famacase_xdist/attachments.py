@@ -70,7 +70,7 @@ class AttachmentSender:
         mime = _media_type(name, attachment.mime_type)
         digest = wire.digest_of(content, mime)
         if digest not in self._sent:
-            for frame in wire.encode_content(wire.ContentHead(digest, name, mime, len(content)), content):
+            for frame in wire.content_frames(wire.ContentHead(digest, name, mime, len(content)), content):
                 self._sink.send(frame)
             self._sent.add(digest)
         return {"id": wire.reference(result_id, digest), "file_name": name}, digest

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from .wire import AnyFrame
+
 if TYPE_CHECKING:
     import execnet
 
@@ -15,7 +17,7 @@ WORKERINPUT = "famacase"
 class ResultSink(Protocol):
     """Takes frames of `wire`. Called from the thread that runs the test."""
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: AnyFrame) -> None:
         """Hand over one frame; returns at once and never raises."""
 
     def close(self) -> None:
@@ -32,10 +34,10 @@ class ChannelSink:
         self._channel = channel
         self.lost = 0
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: AnyFrame) -> None:
         """Send one frame; counted in `lost` if the controller is gone."""
         try:
-            self._channel.send(frame)
+            self._channel.send(frame.encoded)
         except OSError:
             self.lost += 1
 
@@ -54,7 +56,7 @@ class DirectSink:
         take: Takes a frame; returns at once and never raises.
     """
 
-    def __init__(self, take: Callable[[bytes], None]) -> None:
+    def __init__(self, take: Callable[[AnyFrame], None]) -> None:
         self.send = take
 
     def close(self) -> None:
@@ -65,9 +67,9 @@ class ListSink:
     """A sink that keeps its frames in `frames`: the double for tests of a recorder."""
 
     def __init__(self) -> None:
-        self.frames: list[bytes] = []
+        self.frames: list[AnyFrame] = []
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: AnyFrame) -> None:
         """Keep one frame."""
         self.frames.append(frame)
 

@@ -19,11 +19,12 @@ from .channel import WORKERINPUT, DirectSink
 from .deliveries import Deliveries
 from .delivery import Delivery, Server, new_outbox_path, state_dir
 from .errors import FamacaseError
-from .events import Began, Crashed, NotCollected, Received, Reported
+from .events import Began, Crashed, NotCollected, Received, Recorded
 from .intake import Destination, Intake, Outcome
 from .ledger import Ledger
 from .log import Recording, log
 from .mask import Mask
+from .phases import Phases
 from .report import Report
 from .settings import Settings
 from .sources import described
@@ -75,6 +76,7 @@ class Controller:
         self._recording: Recording | None = None
         self._problem = ""
         self._leftovers = ""
+        self._phases = Phases(self._enter)
         self._channels: list[Any] = []
         self._is_said = False
         config.add_cleanup(self._termination.end)
@@ -114,7 +116,7 @@ class Controller:
         if not self._is_distributed:
             if self._selection is not None:
                 selection.install(self._config, self._selection)
-            sink = DirectSink(lambda frame: self._enter(Received(MAIN, frame)))
+            sink = DirectSink(lambda frame: self._enter(Recorded(MAIN, frame)))
             # Not where workers run the tests: this process then handles bytes only, and need not import upstream.
             with loading.quick(self._config):
                 from . import installation
@@ -248,9 +250,10 @@ class Controller:
         if report.when == "???":  # type: ignore[comparison-overlap]  # xdist's mark
             # A worker that pytest.exit or Ctrl-C ended is no crash, though xdist says so: it has told all it knows.
             if not hasattr(node, "workeroutput"):
+                self._phases.tell(worker)
                 self._enter(Crashed(worker, report.nodeid, exit_of(node), report.longreprtext))
         else:
-            self._enter(Reported(worker, report))
+            self._phases.add(worker, report)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -297,6 +300,7 @@ class Controller:
         if self._is_in_child:
             return
         if self._intake is not None and self._outcome is None:
+            self._phases.tell_all()
             timeout = self._settings.flush_timeout
             try:
                 seconds = min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout

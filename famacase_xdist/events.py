@@ -2,32 +2,48 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
+from . import clock, wire
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A frame that a recorder sent."""
+
+@dataclass(slots=True)
+class Recorded:
+    """A frame of the recorder in this process."""
 
     worker: str
-    frame: bytes
+    frame: wire.AnyFrame
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class Received:
+    """A message of a worker, which should be a frame."""
+
+    worker: str
+    message: bytes
+
+
+@dataclass(slots=True)
 class Began:
     """pytest says that a test begins."""
 
     nodeid: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reported:
-    """pytest's report of one phase."""
+    """pytest's reports of a test: all its phases, or those up to where they broke off.
+
+    Attributes:
+        since: When the first one came, on the monotonic clock.
+    """
 
     worker: str
-    report: pytest.TestReport
+    nodeid: str
+    reports: list[pytest.TestReport]
+    since: float = field(default_factory=clock.monotonic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +63,11 @@ class NotCollected:
     report: pytest.CollectReport
 
 
-Event = Received | Began | Reported | Crashed | NotCollected
+Event = Recorded | Received | Began | Reported | Crashed | NotCollected
 
 
 def size_of(event: Event) -> int:
     """Give about how many bytes an event holds; only frames are ever large."""
-    return len(event.frame) if isinstance(event, Received) else 1000
+    if isinstance(event, Received):
+        return len(event.message)
+    return 1000 + (len(event.frame.body) if isinstance(event, Recorded) else 0)

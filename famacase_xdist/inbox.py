@@ -96,8 +96,8 @@ class Inbox(Generic[Event]):
     def settle(self) -> None:
         """Hand on all that is there, on this thread."""
         with self._draining:
-            while batch := self._batch():
-                self._store(batch)
+            while self._events:
+                self._store(self._batch())
 
     def seal(self) -> None:
         """Hand on all that is there, and end the thread."""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from . import clock, wire
 from .errors import FamacaseError
-from .events import Event, Received, size_of
+from .events import Event, Received, Recorded, size_of
 from .inbox import Inbox
 from .ledger import Ledger
 from .mask import Mask
@@ -130,7 +130,7 @@ class Intake:
             except Exception as error:
                 # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
                 self._problems.append(f"internal error: {error!r}")
-                self._lost += isinstance(event, Received)
+                self._lost += isinstance(event, Received | Recorded)
         if frames:
             self._keep(frames)
 

@@ -12,11 +12,12 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import pytest
 
 from . import clock, rebuilt, wire
-from .events import Began, Crashed, Event, Received, Reported
+from .events import Began, Crashed, Event, Received, Recorded, Reported
 from .verdict import INVALID
 
 
@@ -123,8 +124,10 @@ class Ledger:
     def enter(self, event: Event) -> Iterable[wire.AnyFrame]:
         """Take an event in, and give the frames to keep."""
         if isinstance(event, Reported):
-            self._report(event.worker, event.report)
+            self._report(event)
             return ()
+        if isinstance(event, Recorded):
+            return self._take_in(event.worker, event.frame)
         if isinstance(event, Received):
             return self._receive(event)
         if isinstance(event, Began):
@@ -170,27 +173,34 @@ class Ledger:
 
     def _receive(self, event: Received) -> Sequence[wire.AnyFrame]:
         try:
-            frame = wire.decode(event.frame)
+            frame = wire.decode(event.message)
         except ValueError:
             self.unreadable += 1
             return ()
+        return self._take_in(event.worker, frame)
+
+    def _take_in(self, worker: str, frame: wire.AnyFrame) -> Sequence[wire.AnyFrame]:
         head = frame.head
         if isinstance(head, wire.ResultHead):
-            self._end(head.nodeid)
-            result = self._numbered(event.worker, wire.Frame(head, frame.body))
-            self._finished += result.head.attempt == 1
-            self._open[event.worker, head.nodeid].results += 1
-            self._drop_settled(event.worker, head.nodeid)
-            return (self._count(result),)
+            return (self._enter_result(worker, cast("wire.Frame[wire.ResultHead]", frame)),)
         if isinstance(head, wire.NoteHead):
             self.notes[head.text] = None
             return ()
         if isinstance(head, wire.BegunHead):
-            self._open[event.worker, head.nodeid].described = frame.body
+            self._open[worker, head.nodeid].described = frame.body
         elif isinstance(head, wire.IgnoredHead):
             self._end(head.nodeid)
-            self._ignore(event.worker, head.nodeid)
+            self._ignore(worker, head.nodeid)
         return (frame,)
+
+    def _enter_result(self, worker: str, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
+        self._end(frame.head.nodeid)
+        result = self._numbered(worker, frame)
+        self._finished += result.head.attempt == 1
+        open_ = self._open[worker, result.head.nodeid]
+        open_.results += 1
+        self._drop_settled(worker, result.head.nodeid, open_)
+        return self._count(result)
 
     def _ignore(self, worker: str, nodeid: str) -> None:
         """Count a test that is not reported, once, however often it is tried."""
@@ -202,14 +212,16 @@ class Ledger:
             self._finished += 1
             self._ran(nodeid)
 
-    def _report(self, worker: str, report: pytest.TestReport) -> None:
-        open_ = self._open[worker, report.nodeid]
+    def _report(self, event: Reported) -> None:
+        worker, nodeid = event.worker, event.nodeid
+        open_ = self._open[worker, nodeid]
+        open_.since = min(open_.since, event.since)
         # The attempt before was dropped with its books, and the recorder's word on this one may be yet to come.
-        if self._ignored and self._test(worker, report.nodeid) in self._ignored:
+        if self._ignored and self._test(worker, nodeid) in self._ignored:
             open_.is_ignored = True
-        open_.report(report)
-        if report.when == "teardown":
-            self._drop_settled(worker, report.nodeid)
+        for report in event.reports:
+            open_.report(report)
+        self._drop_settled(worker, nodeid, open_)
 
     def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
         """Make the result of the test that a worker died in."""
@@ -285,8 +297,8 @@ class Ledger:
         if self._nodeids is not None:
             self._nodeids.pop(nodeid, None)
 
-    def _drop_settled(self, worker: str, nodeid: str) -> None:
-        if self._open[worker, nodeid].is_settled:
+    def _drop_settled(self, worker: str, nodeid: str, open_: _Open) -> None:
+        if open_.is_settled:
             del self._open[worker, nodeid]
             self._settled[worker] = nodeid
 

@@ -166,6 +166,8 @@ class Marks:
             yield from ((level.node, mark) for mark in level.marks if mark.name == (name or mark.name))
 
     def _closest(self, name: str, argument: str) -> Any:
+        if not self._levels:
+            return None
         return next((mark.kwargs[argument] for _, mark in self._all(name) if argument in mark.kwargs), None)
 
 

@@ -30,13 +30,17 @@ class Mask:
 
     def clean(self, frame: wire.AnyFrame) -> Iterable[wire.AnyFrame]:
         """Give the frames to keep in the place of one."""
-        head, body = frame
+        head = frame.head
         if not self._needles:
             return (frame,)
         if isinstance(head, wire.PieceHead):
-            return self._shifted(head, body)
-        cleaned = wire.Frame(self._head(head), self._bytes(body))
-        return (*self._rest(head.digest), cleaned) if isinstance(head, wire.ContentHead) else (cleaned,)
+            return self._shifted(head, frame.body)
+        if self._is_in(frame.encoded):
+            frame = wire.Frame(self._head(head), self._bytes(frame.body))
+        return (*self._rest(head.digest), frame) if isinstance(head, wire.ContentHead) else (frame,)
+
+    def _is_in(self, text: bytes) -> bool:
+        return any(needle in text for needle in self._needles)
 
     def _shifted(self, head: wire.PieceHead, body: bytes) -> Iterator[wire.AnyFrame]:
         """Give the piece with what was held back before it, less what is held back of it.

@@ -23,7 +23,7 @@ from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import claim, in_memory, insert, open_database, remove, shrink
+from .outbox_file import NO_CONTENTS, claim, in_memory, insert, open_database, remove, shrink
 from .outbox_tail import Tail
 
 #: Frames, and bytes of them, that are moved from the tail to the database at the latest.
@@ -171,27 +171,21 @@ class Outbox:
         size = 0
         first = 0
         with self._reading() as db:
-            for position, result_id, length in db.execute(
-                "SELECT position, id, length(body) FROM results"
+            for position, *columns in db.execute(
+                "SELECT position, id, nodeid, status, attempt, contents, body FROM results"
                 " WHERE position >= ? AND refusal IS NULL ORDER BY position",
                 (self._first_waiting,),
             ):
                 first = first or position
-                if result_id in self._leased:
+                if columns[0] in self._leased:
                     continue
-                size += length
+                size += len(columns[-1])
                 if len(batch) == most or (batch and size > most_bytes):
                     break
-                batch.append(self._queued(position))
+                batch.append(_queued(*columns))
             self._leased.update(each.head.id for each in batch)
             self._first_waiting = first or self._first_waiting
         return batch
-
-    def _queued(self, position: int) -> Queued:
-        result_id, nodeid, status, attempt, contents, body = self._db.execute(
-            "SELECT id, nodeid, status, attempt, contents, body FROM results WHERE position = ?", (position,)
-        ).fetchone()
-        return Queued(wire.ResultHead(result_id, nodeid, status, attempt, tuple(json.loads(contents))), body)
 
     def release(self, batch: Iterable[Queued]) -> None:
         """Give a lease back: the results wait again."""
@@ -328,3 +322,8 @@ class Outbox:
                 self._lease.release()
         if delete and self.path is not None:
             remove(self.path)
+
+
+def _queued(result_id: str, nodeid: str, status: str, attempt: int, contents: str, body: bytes) -> Queued:
+    digests = () if contents == NO_CONTENTS else tuple(json.loads(contents))
+    return Queued(wire.ResultHead(result_id, nodeid, status, attempt, digests), body)

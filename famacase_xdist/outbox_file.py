@@ -22,6 +22,8 @@ VERSION = 1
 #: Pages, of 4 kB, from which on room that nothing is in is given back, and of which a copy is made in no time.
 MANY_PAGES = 1024
 FEW_PAGES = 4096
+#: The digests of a result without attachments, as JSON.
+NO_CONTENTS = "[]"
 TABLES = ("session", "results", "contents", "pieces", "running")
 
 _SCHEMA = """
@@ -158,9 +160,10 @@ def insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
     """Put frames into the tables; a result that is there already changes nothing."""
     for head, body in frames:
         if isinstance(head, wire.ResultHead):
+            contents = json.dumps(head.contents) if head.contents else NO_CONTENTS
             db.execute(
                 "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (head.id, wire.encodable(head.nodeid), head.status, head.attempt, json.dumps(head.contents), body),
+                (head.id, wire.encodable(head.nodeid), head.status, head.attempt, contents, body),
             )
         elif isinstance(head, wire.PieceHead):
             # A second worker may send content that was uploaded meanwhile.

@@ -55,12 +55,11 @@ class Tail:
 
     def append(self, frames: Sequence[wire.AnyFrame]) -> bool:
         """Write frames, all or none; False where they do not belong here, or the disk takes no more."""
-        if any(len(frame.body) > MOST_BYTES for frame in frames):
-            return False
         parts: list[bytes] = []
         for frame in frames:
-            encoded = wire.encode(*frame)
-            parts += (_LENGTH.pack(len(encoded)), encoded)
+            if len(frame.body) > MOST_BYTES:
+                return False
+            parts += (_LENGTH.pack(len(frame.encoded)), frame.encoded)
         content = b"".join(parts)
         try:
             is_whole = os.write(self._file, content) == len(content)

@@ -29,13 +29,9 @@ def result_payload(result: Any, settings: Settings, attach: Attach) -> dict[str,
         "signature": text_of(result.signature) if result.signature else None,
         "testops_ids": [int(each) for each in result.testops_ids] if result.testops_ids else None,
         "execution": _execution(result.execution),
-        "fields": _texts({name: value for name, value in dict(result.fields or {}).items() if value is not None}),
+        "fields": _texts(_given(result.fields)),
         "tags": [text_of(tag) for tag in getattr(result, "tags", ())],
-        "params": {
-            name: value or "empty"
-            for name, value in _texts(result.params).items()
-            if name not in settings.exclude_params
-        },
+        "params": _params(result.params, settings.exclude_params) if result.params else {},
         "param_groups": _groups(result.param_groups or (), settings.exclude_params),
         "attachments": _attached(result.attachments, attach),
         "steps": [step_payload(step, attach) for step in result.steps],
@@ -130,6 +126,14 @@ def _groups(groups: Iterable[Iterable[object]], excluded: Sequence[str]) -> list
     """Give the param groups; one that an excluded param belongs to is none, as with an ignored one."""
     named = [[text_of(name) for name in group] for group in groups]
     return [names for names in named if not set(names).intersection(excluded)]
+
+
+def _params(params: Any, excluded: Sequence[str]) -> dict[str, str]:
+    return {name: value or "empty" for name, value in _texts(params).items() if name not in excluded}
+
+
+def _given(fields: Any) -> dict[Any, Any]:
+    return {name: value for name, value in dict(fields).items() if value is not None} if fields else {}
 
 
 def _suites(relations: Any, root_suite: str | None) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             return (yield)
         except BaseException as error:
             # pytest.exit and Ctrl-C go through all of pytest; no other hook tells of them in time.
-            with self.guarded():
+            with self._guard:
                 self._settle()
                 self._verdict.interrupt(error, str(item.path))
             raise
@@ -97,7 +97,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Begin an attempt: each has exactly one set-up, under any plugin that runs tests again."""
         self._finish()
         self._attempt += 1
-        with self.guarded():
+        with self._guard:
             self._begin(item)
         yield
 
@@ -108,12 +108,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Take a phase into account, after every other plugin had its say on the report."""
         report = yield
         if self.runtime.result is not None:
-            with self.guarded():
+            with self._guard:
                 self._settle()
                 self._reports.append(report)
                 self._pending = (report, call)
             if self._policy is not None:
-                with self.guarded():
+                with self._guard:
                     self._policy.add(item, call, report)
         return report
 
@@ -122,7 +122,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Learn whether the report that was just made is of a phase or of a subtest; only here it says so."""
         if self.runtime.result is None or report.nodeid != self._nodeid:
             return
-        with self.guarded():
+        with self._guard:
             if (name := subtest_name(report)) is not None:
                 self._take_subtest(name, report)
                 return
@@ -145,7 +145,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def drop(self) -> None:
         """Drop the running attempt; no result will come of it."""
         self.runtime.clear()
-        self._sink.send(wire.encode(wire.IgnoredHead(self._nodeid)))
+        self._sink.send(wire.Frame(wire.IgnoredHead(self._nodeid)))
 
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
@@ -168,13 +168,13 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             self.drop()
             return
         if marks:
-            with self.guarded():
+            with self._guard:
                 self._note(marks)
         if marks or is_scenario or hasattr(item, "callspec"):
             # What a result rebuilt from the node id alone would miss, should the process die.
             description = payload.result_payload(result, self._settings, lambda attachment: None)
             description[wire.PROJECTS] = result.testops_project_mapping
-            self._sink.send(wire.encode(wire.BegunHead(self._nodeid), wire.to_json(description)))
+            self._sink.send(wire.Frame(wire.BegunHead(self._nodeid), wire.to_json(description)))
 
     def _described(self, item: pytest.Item, marks: Marks) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
@@ -195,7 +195,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def _note(self, marks: Marks) -> None:
         """Say what of the test's marks cannot be meant, once in a process."""
         for line in marks.notes(self._noted):
-            self._sink.send(wire.encode(wire.NoteHead(line)))
+            self._sink.send(wire.Frame(wire.NoteHead(line)))
 
     def _settle(self) -> None:
         """Take the report that was made last for that of a phase: no subtest has claimed it."""
@@ -214,7 +214,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def _note_on(self, error: BaseException) -> str:
         """Say which fixture an error of a set-up or a teardown came from."""
-        with self.guarded():
+        with self._guard:
             fault = fault_of(error)
             return self._faults.note_on(fault, self._nodeid) if fault else ""
         return ""
@@ -251,12 +251,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         result = self.runtime.result
         if result is None:
             return
-        with self.guarded():
+        with self._guard:
             self._settle()
         self.runtime.result = None
-        with self.guarded():
+        with self._guard:
             self._complete(result)
-            self._sink.send(self._encoded(result))
+            self._sink.send(self._framed(result))
         self.runtime.clear()
 
     def _complete(self, result: Result) -> None:
@@ -272,7 +272,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         execution.thread = self._thread
         execution.attempt_index = self._attempt
 
-    def _encoded(self, result: Result) -> bytes:
+    def _framed(self, result: Result) -> wire.AnyFrame:
         digests: list[str] = []
         notes: list[str] = []
 
@@ -295,7 +295,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             tuple(dict.fromkeys(digests)),
             result.testops_project_mapping or {},
         )
-        return wire.encode_result(head, content)
+        return wire.Frame(head, wire.to_json(content))
 
     def guarded(self) -> AbstractContextManager[None]:
         """Give the block in which our own mistakes stay ours."""

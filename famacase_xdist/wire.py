@@ -17,7 +17,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 #: Longest text in a result, in characters; what is longer is cut and says so (a request holds 128 MiB).
 MAX_TEXT = 8 * 1024 * 1024
@@ -107,11 +107,24 @@ _KIND_OF = {head: kind for kind, head in _KINDS.items()}
 HeadT = TypeVar("HeadT", bound=Head, covariant=True)
 
 
-class Frame(NamedTuple, Generic[HeadT]):
-    """A frame taken apart: head and body."""
+@dataclass(slots=True)
+class Frame(Generic[HeadT]):
+    """A frame taken apart: head and body. Not to be changed: `encoded` is made once, or kept from `decode`."""
 
     head: HeadT
     body: bytes = b""
+    _encoded: bytes = field(default=b"", repr=False, compare=False)
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.head
+        yield self.body
+
+    @property
+    def encoded(self) -> bytes:
+        """The frame as a message."""
+        if not self._encoded:
+            self._encoded = encode(self.head, self.body)
+        return self._encoded
 
 
 AnyFrame = Frame[Head]
@@ -123,16 +136,11 @@ def encode(head: Head, body: bytes = b"") -> bytes:
     return b"".join((_HEAD.pack(_KIND_OF[type(head)], len(values)), values, body))
 
 
-def encode_result(head: ResultHead, result: Mapping[str, Any]) -> bytes:
-    """Make the frame of one result; `result` is in the form of reporter-api.md and holds plain values only."""
-    return encode(head, to_json(result))
-
-
-def encode_content(head: ContentHead, content: bytes) -> Iterator[bytes]:
+def content_frames(head: ContentHead, content: bytes) -> Iterator[AnyFrame]:
     """Make the frames of one attachment's content."""
     for number, start in enumerate(range(0, len(content), PIECE_BYTES)):
-        yield encode(PieceHead(head.digest, number), content[start : start + PIECE_BYTES])
-    yield encode(head)
+        yield Frame(PieceHead(head.digest, number), content[start : start + PIECE_BYTES])
+    yield Frame(head)
 
 
 def decode(frame: bytes) -> AnyFrame:
@@ -147,7 +155,7 @@ def decode(frame: bytes) -> AnyFrame:
         values = json.loads(frame[_HEAD.size : start])
         if kind == b"R":
             values["contents"] = tuple(values["contents"])
-        return Frame(_KINDS[kind](**values), frame[start:])
+        return Frame(_KINDS[kind](**values), frame[start:], frame)
     except (struct.error, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"not a frame: {error!r}") from None
 
@@ -170,6 +178,8 @@ def encodable(text: str) -> str:
 
 def text_of(value: object) -> str:
     """Give `str(value)`, exactly a `str`, never raising: a test may hand over objects that cannot be printed."""
+    if type(value) is str and len(value) <= MAX_TEXT:
+        return value
     try:
         # Neither `__class__` nor `__str__` can be trusted: a mock says that it is a str, a subclass prints itself.
         text = str.__str__(value if issubclass(type(value), str) else str(value))

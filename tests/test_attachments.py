@@ -34,7 +34,7 @@ class Box:
         """Name, media type and content of each attachment."""
         found = []
         content = b""
-        for head, body in map(wire.decode, self.sink.frames):
+        for head, body in self.sink.frames:
             content += body
             if isinstance(head, wire.ContentHead):
                 found.append((head.name, head.mime, content))
@@ -347,7 +347,7 @@ def test_different_content_under_one_name_is_sent_twice(box: Box) -> None:
 def test_the_same_content_of_two_results_is_referred_to_by_each_ones_id(box: Box) -> None:
     entries = [box.send(attached((b"same", "text/plain", "a.txt")), each) for each in (ID, OTHER_ID)]
 
-    head = wire.decode(box.sink.frames[-1]).head
+    head = box.sink.frames[-1].head
     assert isinstance(head, wire.ContentHead)
     assert [entry["id"] for entry in entries] == [wire.reference(each, head.digest) for each in (ID, OTHER_ID)]
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import execnet
 import pytest
 
+from famacase_xdist import wire
 from famacase_xdist.channel import ChannelSink, ListSink
 
+ONE, TWO = (wire.Frame(wire.BegunHead("t.py::test_a"), body) for body in (b"one", b"two"))
 ECHO = "while True: channel.send(channel.receive())"
 
 
@@ -19,30 +21,31 @@ def gateway() -> Iterator[execnet.Gateway]:
     group.terminate(timeout=5)
 
 
-@pytest.mark.parametrize("frame", [b"", b"\x00\xff", b"x" * 5_000_000], ids=len)
-def test_a_frame_arrives_as_it_was_sent(frame: bytes, gateway: execnet.Gateway) -> None:
+@pytest.mark.parametrize("body", [b"", b"\x00\xff", b"x" * 5_000_000], ids=len)
+def test_a_frame_arrives_as_it_was_sent(body: bytes, gateway: execnet.Gateway) -> None:
     channel = gateway.remote_exec(ECHO)
+    frame = wire.Frame(wire.BegunHead("t.py::test_a"), body)
 
     ChannelSink(channel).send(frame)
 
-    assert channel.receive(30) == frame
+    assert wire.decode(channel.receive(30)) == frame
 
 
 def test_frames_arrive_in_the_order_they_were_sent(gateway: execnet.Gateway) -> None:
     channel = gateway.remote_exec(ECHO)
     sink = ChannelSink(channel)
-    frames = [b"%d" % number for number in range(100)]
+    frames = [wire.Frame(wire.BegunHead(f"t.py::test_{number}")) for number in range(100)]
 
     for frame in frames:
         sink.send(frame)
 
-    assert [channel.receive(30) for _ in frames] == frames
+    assert [wire.decode(channel.receive(30)) for _ in frames] == frames
 
 
 def test_nothing_is_lost_where_the_other_side_is_there(gateway: execnet.Gateway) -> None:
     sink = ChannelSink(gateway.remote_exec(ECHO))
 
-    sink.send(b"frame")
+    sink.send(ONE)
 
     assert sink.lost == 0
 
@@ -52,8 +55,8 @@ def test_frames_to_a_channel_that_the_other_side_closed_are_counted(gateway: exe
     channel.waitclose(30)
     sink = ChannelSink(channel)
 
-    sink.send(b"one")
-    sink.send(b"two")
+    sink.send(ONE)
+    sink.send(TWO)
 
     assert sink.lost == 2
 
@@ -62,7 +65,7 @@ def test_frames_after_the_gateway_is_gone_are_counted(gateway: execnet.Gateway) 
     sink = ChannelSink(gateway.remote_exec(ECHO))
     gateway.exit()
 
-    sink.send(b"frame")
+    sink.send(ONE)
 
     assert sink.lost == 1
 
@@ -105,7 +108,7 @@ def test_a_frame_after_closing_is_counted(gateway: execnet.Gateway) -> None:
     sink = ChannelSink(gateway.remote_exec(ECHO))
     sink.close()
 
-    sink.send(b"late")
+    sink.send(ONE)
 
     assert sink.lost == 1
 
@@ -113,8 +116,8 @@ def test_a_frame_after_closing_is_counted(gateway: execnet.Gateway) -> None:
 def test_the_double_keeps_frames_in_order() -> None:
     sink = ListSink()
 
-    sink.send(b"one")
-    sink.send(b"two")
+    sink.send(ONE)
+    sink.send(TWO)
     sink.close()
 
-    assert sink.frames == [b"one", b"two"]
+    assert sink.frames == [ONE, TWO]

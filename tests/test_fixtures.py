@@ -53,7 +53,7 @@ def results(directory: Path, *args: str, steps: str = "all", worker: str = "", *
     for name in files:  # the next suite has modules of these names too
         sys.modules.pop(name.replace("__", "."), None)
     assert plugin.failures == 0
-    frames = [wire.decode(frame) for frame in plugin.sink.frames]
+    frames = plugin.sink.frames
     return {
         frame.head.nodeid.rpartition("::")[2]: json.loads(frame.body)
         for frame in frames

@@ -50,7 +50,7 @@ class Place:
 
 
 def received(name: str, message: str = "") -> Event:
-    return Received("gw0", wire.encode(*rebuilt.result(f"t.py::{name}", "invalid", message)))
+    return Received("gw0", rebuilt.result(f"t.py::{name}", "invalid", message).encoded)
 
 
 def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
@@ -74,7 +74,7 @@ def test_an_event_that_the_books_cannot_take_costs_no_other(monkeypatch: pytest.
     enter = ledger.enter
 
     def stumble(event: Event) -> Iterable[wire.AnyFrame]:
-        if isinstance(event, Received) and b"test_bad" in event.frame:
+        if isinstance(event, Received) and b"test_bad" in event.message:
             raise KeyError("ours")
         return enter(event)
 
@@ -107,12 +107,10 @@ def passed(number: int) -> list[Event]:
     nodeid = f"tests/test_prices.py::TestPrices::test_price_of_a_basket[{number}]"
     content = f"{number:8}".encode() * 100
     digest = wire.digest_of(content, "text/plain")
-    attachment = list(wire.encode_content(wire.ContentHead(digest, "a.txt", "text/plain", len(content)), content))
+    attachment = list(wire.content_frames(wire.ContentHead(digest, "a.txt", "text/plain", len(content)), content))
     head, body = rebuilt.result(nodeid, "passed", "")
-    frames = [wire.encode(wire.BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
-    frames.append(
-        wire.encode(wire.ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body)
-    )
+    frames = [wire.Frame(wire.BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
+    frames.append(wire.Frame(wire.ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body))
     reports = [
         pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
         for when in ("setup", "call", "teardown")
@@ -120,8 +118,8 @@ def passed(number: int) -> list[Event]:
     worker = f"gw{number % 4}"
     return [
         Began(nodeid),
-        *(Received(worker, frame) for frame in frames),
-        *(Reported(worker, report) for report in reports),
+        *(Received(worker, frame.encoded) for frame in frames),
+        Reported(worker, nodeid, reports),
     ]
 
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import installation, rebuilt, wire
+from famacase_xdist import clock, installation, rebuilt, wire
 from famacase_xdist.channel import ListSink
 from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Reported
 from famacase_xdist.ledger import Ledger
@@ -38,7 +38,7 @@ def report(when: str, outcome: str = "passed", nodeid: str = TEST) -> pytest.Tes
 
 def received(frame: wire.AnyFrame, worker: str = "gw0") -> Received:
     """Make the event of a frame that arrives."""
-    return Received(worker, wire.encode(*frame))
+    return Received(worker, frame.encoded)
 
 
 def recorded(nodeid: str = TEST, status: str = "passed", attempt: int = 1, worker: str = "gw0") -> Received:
@@ -59,7 +59,7 @@ def ignored(nodeid: str = TEST, worker: str = "gw0") -> Received:
 
 def reported(*phases: str, nodeid: str = TEST, worker: str = "gw0") -> list[Event]:
     """Make the events of phases that passed."""
-    return [Reported(worker, report(when, nodeid=nodeid)) for when in phases]
+    return [Reported(worker, nodeid, [report(when, nodeid=nodeid)]) for when in phases]
 
 
 def crashed(nodeid: str = TEST, worker: str = "gw0", exit: str = "signal SIGSEGV") -> Crashed:
@@ -129,7 +129,7 @@ def test_a_result_that_comes_is_kept_byte_for_byte(books: Books) -> None:
 
     books.enter(Began(TEST), event, SETUP, CALL, TEARDOWN).close()
 
-    assert [frame for frame in books.frames if isinstance(frame.head, wire.ResultHead)] == [wire.decode(event.frame)]
+    assert [frame for frame in books.frames if isinstance(frame.head, wire.ResultHead)] == [wire.decode(event.message)]
 
 
 ORDERS: dict[str, list[Event]] = {
@@ -235,7 +235,7 @@ def test_an_ignored_test_is_not_said_to_have_never_begun() -> None:
 
 def test_an_ignored_test_that_runs_again_is_one_ignored_test(books: Books) -> None:
     books.ledger.collect([TEST, "t.py::test_b"])
-    rerun = Reported("gw0", report("call", "rerun"))
+    rerun = Reported("gw0", TEST, [report("call", "rerun")])
 
     books.enter(Began(TEST), ignored(), SETUP, rerun, ignored(), SETUP, CALL, TEARDOWN).close()
 
@@ -263,7 +263,9 @@ def test_a_muted_test_that_dies_is_blocked(end: str, policy: str, status: str) -
 
 
 def test_an_ignored_test_that_fails_has_no_result(books: Books) -> None:
-    books.enter(ignored(), Reported("gw0", report("setup")), Reported("gw0", report("call", "failed"))).close()
+    books.enter(
+        ignored(), Reported("gw0", TEST, [report("setup")]), Reported("gw0", TEST, [report("call", "failed")])
+    ).close()
 
     assert books.results == []
 
@@ -283,7 +285,7 @@ CRASHES: dict[str, tuple[list[Event], str]] = {
     "in-set-up-described": ([Began(TEST), described()], "set-up"),
     "in-the-call": ([Began(TEST), SETUP], "call"),
     "in-tear-down": ([Began(TEST), SETUP, CALL], "tear-down"),
-    "in-tear-down-after-a-bad-set-up": ([Began(TEST), Reported("gw0", report("setup", "failed"))], "tear-down"),
+    "in-tear-down-after-a-bad-set-up": ([Began(TEST), Reported("gw0", TEST, [report("setup", "failed")])], "tear-down"),
 }
 
 
@@ -309,6 +311,12 @@ def test_a_crash_says_on_which_worker_it_was_and_what_xdist_said(books: Books) -
     execution = books.content["execution"]
     assert execution["thread"] == "gw3"
     assert execution["stacktrace"] == "worker 'gw0' crashed while running 't.py::test_a'"
+
+
+def test_a_crashed_test_took_the_time_since_its_first_report(books: Books) -> None:
+    books.enter(Reported("gw0", TEST, [report("setup")], since=clock.monotonic() - 7), crashed()).close()
+
+    assert 7000 <= books.content["execution"]["duration"] < 8000
 
 
 def test_a_crash_of_a_described_test_keeps_all_that_was_known(books: Books) -> None:
@@ -382,7 +390,7 @@ def test_the_reruns_of_the_next_worker_are_counted_on(books: Books) -> None:
 
 
 def test_the_attempts_of_a_rerun_have_each_a_result(books: Books) -> None:
-    rerun = Reported("gw0", report("call", "rerun"))
+    rerun = Reported("gw0", TEST, [report("call", "rerun")])
 
     books.enter(Began(TEST), SETUP, rerun, recorded(status="failed"), SETUP, CALL, TEARDOWN, recorded(attempt=2))
 
@@ -391,7 +399,7 @@ def test_the_attempts_of_a_rerun_have_each_a_result(books: Books) -> None:
 
 def test_a_result_that_overtakes_the_reports_of_the_attempt_before_is_counted(books: Books) -> None:
     """pytest-rerunfailures reports a teardown of each attempt."""
-    rerun = Reported("gw0", report("call", "rerun"))
+    rerun = Reported("gw0", TEST, [report("call", "rerun")])
     first, second, third = recorded(status="failed"), recorded(status="failed", attempt=2), recorded(attempt=3)
 
     books.enter(Began(TEST), SETUP, first, rerun, TEARDOWN)
@@ -403,7 +411,7 @@ def test_a_result_that_overtakes_the_reports_of_the_attempt_before_is_counted(bo
 
 
 def test_the_attempts_of_a_rerun_have_each_a_result_where_pytests_news_comes_late(books: Books) -> None:
-    rerun = Reported("gw0", report("call", "rerun"))
+    rerun = Reported("gw0", TEST, [report("call", "rerun")])
 
     books.enter(recorded(status="failed"), recorded(attempt=2), Began(TEST), SETUP, rerun, SETUP, CALL, TEARDOWN)
 
@@ -551,7 +559,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[pytest.Test
 
 def rebuilt_from(reports: list[pytest.TestReport]) -> dict[str, Any]:
     """Give what the books make of reports whose result never comes."""
-    return Books().enter(*(Reported("gw0", each) for each in reports)).close().content
+    return Books().enter(*(Reported("gw0", each.nodeid, [each]) for each in reports)).close().content
 
 
 OUTCOMES = {
@@ -691,7 +699,7 @@ def subtest(outcome: str) -> Reported:
     """Make the event of a subtest's report, of the shape that pytest 9 and pytest-subtests give it."""
     made = report("call", outcome)
     made.context = SimpleNamespace(msg="m", kwargs={})  # type: ignore[attr-defined]
-    return Reported("gw0", made)
+    return Reported("gw0", TEST, [made])
 
 
 def test_a_worker_that_dies_after_a_subtest_died_in_the_call(books: Books) -> None:
@@ -717,7 +725,7 @@ def test_a_rebuilt_xfail_says_its_reason(books: Books) -> None:
     xfail = report("call", "skipped")
     xfail.wasxfail = "reason: known: bug"  # type: ignore[attr-defined]
 
-    books.enter(SETUP, Reported("gw0", xfail), TEARDOWN).close()
+    books.enter(SETUP, Reported("gw0", TEST, [xfail]), TEARDOWN).close()
 
     assert (books.results, books.content["message"]) == ([(TEST, "skipped", 1)], "known: bug")
 
@@ -792,7 +800,7 @@ def test_a_message_that_is_no_frame_is_counted_and_stops_nothing(frame: bytes, b
 MADE: dict[str, list[Event]] = {
     "crash": [crashed()],
     "described-crash": [described(testops_ids=[7], params={"a": "1"}), crashed()],
-    "lost": [SETUP, Reported("gw0", report("call", "failed"))],
+    "lost": [SETUP, Reported("gw0", TEST, [report("call", "failed")])],
     "cut-off": [Began(TEST), described()],
     "not-collected": [NotCollected(pytest.CollectReport("", "failed", "E   SyntaxError: x", None))],
     "rerun": [crashed(), recorded(worker="gw1")],
@@ -814,7 +822,7 @@ def by_recorder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
     """What the recorder itself says of plain tests, by node id."""
     body = "def test_a(): pass\n\nclass TestGroup:\n    def test_b(self): pass\n"
     files = {"test_flat": body, "tests__Unit Tests__test_deep": body, "dir[1]__test_odd": body, "a__test_x.y": body}
-    frames = map(wire.decode, heard(tmp_path_factory.mktemp("recorded"), **files).sink.frames)
+    frames = heard(tmp_path_factory.mktemp("recorded"), **files).sink.frames
     return {frame.head.nodeid: json.loads(frame.body) for frame in frames if isinstance(frame.head, wire.ResultHead)}
 
 
@@ -855,7 +863,7 @@ def test_a_filtered_result_is_counted_and_not_kept(status: str) -> None:
 
 MADE: dict[str, list[Event]] = {
     "crashed": [Began(TEST), crashed()],
-    "rebuilt": [Began(TEST), SETUP, Reported("gw0", report("call", "failed")), TEARDOWN],
+    "rebuilt": [Began(TEST), SETUP, Reported("gw0", TEST, [report("call", "failed")]), TEARDOWN],
     "cut-off": [Began(TEST)],
 }
 

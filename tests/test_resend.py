@@ -344,7 +344,7 @@ def test_a_test_that_was_running_is_one_result_however_often_it_is_sent(
 def test_attachments_are_delivered_too(leave: Leave, settings: Settings, backend: Backend) -> None:
     digest = wire.digest_of(b"attached", "text/plain")
     content = wire.ContentHead(digest, "a.txt", "text/plain", 8)
-    frames = [wire.decode(frame) for frame in wire.encode_content(content, b"attached")]
+    frames = wire.content_frames(content, b"attached")
     head, body = result()
     assert isinstance(head, wire.ResultHead)
     links = {"attachments": [{"id": wire.reference(head.id, digest), "file_name": "a.txt"}]}

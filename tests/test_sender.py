@@ -57,7 +57,7 @@ def content(body: bytes) -> tuple[str, list[wire.AnyFrame]]:
     """Make an attachment: its digest and its frames."""
     digest = wire.digest_of(body, "text/plain")
     head = wire.ContentHead(digest, "a.txt", "text/plain", len(body))
-    return digest, [wire.decode(frame) for frame in wire.encode_content(head, body)]
+    return digest, list(wire.content_frames(head, body))
 
 
 class Line:

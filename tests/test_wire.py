@@ -66,13 +66,17 @@ def _head(*digests: str) -> ResultHead:
     return ResultHead(ID, "test_a.py::test_a", "passed", contents=digests)
 
 
+def _message(head: ResultHead, result: dict[str, Any]) -> bytes:
+    return wire.Frame(head, wire.to_json(result)).encoded
+
+
 def _resolved(result: dict[str, Any], ids: dict[str, object], *digests: str) -> dict[str, Any]:
     return json.loads(wire.resolve_references(_head(*digests), wire.to_json(result), ids))
 
 
 @given(head=HEADS, data=ANY_DATA)
 def test_a_result_comes_back_as_it_was_sent(head: ResultHead, data: object) -> None:
-    frame = wire.decode(wire.encode_result(head, {"data": data}))
+    frame = wire.decode(_message(head, {"data": data}))
 
     assert frame.head == head
     assert json.loads(frame.body) == {"data": _without_lone_surrogates(data)}
@@ -84,21 +88,21 @@ def test_a_content_comes_back_as_it_was_sent(name: str, mime: str, content: byte
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wire, "PIECE_BYTES", piece)
-        *pieces, end = map(wire.decode, wire.encode_content(head, content))
+        *pieces, end = (wire.decode(frame.encoded) for frame in wire.content_frames(head, content))
 
     assert b"".join(each.body for each in pieces) == content
     assert [each.head for each in pieces] == [wire.PieceHead(ONE, number) for number in range(len(pieces))]
-    assert end == (head, b"")
+    assert end == wire.Frame(head)
 
 
 @pytest.mark.parametrize("head", [wire.BegunHead("t.py::test_a"), wire.IgnoredHead("t.py::test_a"), wire.NoteHead("é")])
 def test_what_is_said_of_a_test_comes_back_as_it_was_sent(head: wire.Head) -> None:
-    assert wire.decode(wire.encode(head, b"body")) == (head, b"body")
+    assert wire.decode(wire.encode(head, b"body")) == wire.Frame(head, b"body")
 
 
 @given(nodeid=ANY_TEXT)
 def test_a_node_id_with_lone_surrogates_does_not_break_its_frame(nodeid: str) -> None:
-    head = wire.decode(wire.encode_result(ResultHead(ID, nodeid, "passed"), {})).head
+    head = wire.decode(_message(ResultHead(ID, nodeid, "passed"), {})).head
 
     assert isinstance(head, ResultHead)
     assert head.nodeid == _without_lone_surrogates(nodeid)
@@ -106,7 +110,7 @@ def test_a_node_id_with_lone_surrogates_does_not_break_its_frame(nodeid: str) ->
 
 @given(head=HEADS, data=ANY_DATA)
 def test_execnet_carries_a_frame(head: ResultHead, data: object) -> None:
-    frame = wire.encode_result(head, {"data": data})
+    frame = _message(head, {"data": data})
 
     assert execnet.loads(execnet.dumps(frame)) == frame
 
@@ -324,3 +328,9 @@ def test_a_text_of_just_the_allowed_length_is_not_cut(monkeypatch: pytest.Monkey
     monkeypatch.setattr(wire, "MAX_TEXT", 10)
 
     assert wire.text_of("0123456789") == "0123456789"
+
+
+def test_a_frame_keeps_the_message_that_it_was_read_from() -> None:
+    message = wire.encode(wire.BegunHead("t.py::test_a"), b"body")
+
+    assert wire.decode(message).encoded is message

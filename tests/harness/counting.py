@@ -45,9 +45,9 @@ def _count_look_up(*args: Any, **kwargs: Any) -> None:
         _counts["marker look-ups"] += 1
 
 
-def _count_frame(sink: Any, frame: bytes) -> None:
+def _count_frame(sink: Any, frame: Any) -> None:
     _counts["frames"] += 1
-    _counts["bytes"] += len(frame)
+    _counts["bytes"] += len(frame.encoded)
 
 
 sys.addaudithook(_count_processes)
