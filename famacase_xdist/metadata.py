@@ -53,13 +53,14 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}, []
-    groups = [names for names in map(_argnames, item.iter_markers("parametrize")) if names]
-    ignored = _ignored(item)
+    marks = list(item.iter_markers())
+    ignored = _ignored(marks)
     params = {
         name: value
-        for name, value in shown_params(item).items()
+        for name, value in _shown_params(item, marks).items()
         if name not in ignored and not name.startswith("__pytest")
     }
+    groups = [_argnames(mark) for mark in marks if mark.name == "parametrize"]
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
 
 
@@ -92,13 +93,14 @@ def _argnames(marker: pytest.Mark) -> list[str]:
     return [str(name).strip() for name in parts if str(name).strip()]
 
 
-def _ignored(item: pytest.Item) -> set[str]:
+def _ignored(marks: Iterable[pytest.Mark]) -> set[str]:
     """Collect the names of @qase.parametrize_ignore and @qase.ignore_parameters."""
     names: set[str] = set()
-    for marker in item.iter_markers("qase_parametrize_ignore"):
-        names.update(_argnames(marker))
-    for marker in item.iter_markers("qase_ignore_parameters"):
-        names.update(marker.kwargs.get("parameters", ()))
+    for mark in marks:
+        if mark.name == "qase_parametrize_ignore":
+            names.update(_argnames(mark))
+        elif mark.name == "qase_ignore_parameters":
+            names.update(mark.kwargs.get("parameters", ()))
     return names
 
 
@@ -125,13 +127,18 @@ def _at(entries: object, index: int) -> object:
 
 
 def shown_params(item: pytest.Item) -> dict[str, str]:
+    """Give each param its own text."""
+    return _shown_params(item, item.iter_markers("parametrize"))
+
+
+def _shown_params(item: pytest.Item, marks: Iterable[pytest.Mark]) -> dict[str, str]:
     """Give each param its own text.
 
     pytest keeps one id for each parametrization, in the order in which the params were added, but none for a
     hidden one. Where that does not come out even the values speak for themselves.
     """
     callspec: Any = item.callspec  # type: ignore[attr-defined]
-    parametrizations = list(_parametrizations(item, list(callspec.params)))
+    parametrizations = list(_parametrizations(item, marks, list(callspec.params)))
     shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]
     ids: Sequence[str] = getattr(callspec, "_idlist", ())
     if not item.config.getini(_RAW_IDS):
@@ -143,11 +150,12 @@ def shown_params(item: pytest.Item) -> dict[str, str]:
     return texts
 
 
-def _parametrizations(item: pytest.Item, names: list[str]) -> Iterator[_Parametrization]:
+def _parametrizations(item: pytest.Item, marks: Iterable[pytest.Mark], names: list[str]) -> Iterator[_Parametrization]:
     """Cut the params into those that were parametrized together."""
     marked = [
-        _Parametrization(_argnames(marker), _argument(marker, 1, "argvalues"), _argument(marker, 3, "ids"))
-        for marker in item.iter_markers("parametrize")
+        _Parametrization(_argnames(mark), _argument(mark, 1, "argvalues"), _argument(mark, 3, "ids"))
+        for mark in marks
+        if mark.name == "parametrize"
     ]
     while names:
         fitting = (each for each in marked if each.names and names[: len(each.names)] == each.names)
@@ -204,11 +212,17 @@ def _text_in_id(value: Any) -> str | None:
 
 def _is_id_of(text: str, pieces: Iterable[str]) -> bool:
     """Whether pytest made an id of these pieces, perhaps with a number because it made the same one twice."""
-    joined = _unescaped("-".join(pieces))
-    number = r"_\d+" if joined[-1:].isdigit() else r"\d+"
-    return re.fullmatch(f"{re.escape(joined)}({number})?", _unescaped(text)) is not None
+    joined, text = _unescaped("-".join(pieces)), _unescaped(text)
+    if not text.startswith(joined):
+        return False
+    number = text[len(joined) :]
+    if joined[-1:].isdigit() and number:
+        return number[0] == "_" and number[1:].isdecimal()
+    return not number or number.isdecimal()
 
 
 def _unescaped(text: str) -> str:
     """Make an id readable: pytest escapes what is not ASCII."""
+    if "\\" not in text:
+        return text
     return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape", "replace"), text)
