@@ -19,6 +19,8 @@ IsAlive = Callable[["Member"], bool]
 #: How many results a session left in its outbox; `LOCKED` while somebody sends them, None where there is no outbox.
 LeftBehind = Callable[["Member"], int | None]
 LOCKED = -1
+#: How many of those that still run are named; who more there are is not asked.
+MOST_ALIVE = 5
 #: What is said where another session was faster.
 COMPLETED_ELSEWHERE = "completed by another session"
 _ID = re.compile(r"[\w-]+")
@@ -112,10 +114,22 @@ def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list
     """Say why a run must not be completed now, a few words for each reason; none: whoever asks completes it."""
     latest: dict[object, Member] = {each.shard[0] if each.shard else each.id: each for each in record.members}
     reasons = []
+    alive = unasked = 0
     for member in record.members:
         is_replaced = latest[member.shard[0] if member.shard else member.id] is not member
-        if reason := _why(member, is_replaced, is_alive, left_behind):
-            reasons.append(reason)
+        if member.state != RUNNING:
+            reasons.append(_why_left(member, is_replaced, left_behind))
+        elif alive == MOST_ALIVE:
+            # Each is a file to lock. Whoever leaves last finds none that lives, so it asks for all.
+            unasked += 1
+        elif is_alive(member):
+            alive += 1
+            reasons.append(f"{member.name} still runs")
+        else:
+            reasons.append(_why_dead(member, is_replaced, left_behind(member)))
+    reasons = [*filter(None, reasons)]
+    if unasked:
+        reasons.append(f"{unasked} more have not left")
     if any(not member.completes for member in record.members):
         reasons.append("FAMACASE_TESTOPS_RUN_COMPLETE=false")
     if record.previous is None:
@@ -123,10 +137,8 @@ def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list
     return reasons
 
 
-def _why(member: Member, is_replaced: bool, is_alive: IsAlive, left_behind: LeftBehind) -> str:
-    """Say what of one session keeps the run open; a shard that was run again need not have ended well."""
-    if member.state == RUNNING:
-        return f"{member.name} still runs" if is_alive(member) else _why_dead(member, is_replaced, left_behind(member))
+def _why_left(member: Member, is_replaced: bool, left_behind: LeftBehind) -> str:
+    """Say what of a session that has left keeps the run open; a shard that was run again need not have ended well."""
     if member.undelivered and not (is_replaced and left_behind(member) is None):
         return _undelivered(member.undelivered, member)
     if member.shard and member.state != LEFT and not is_replaced:

@@ -109,10 +109,21 @@ def test_slopes_leave_the_session_of_one_test_out_where_they_can(results: Result
 
 def test_workers_and_controllers_are_told_apart() -> None:
     workers = (Process(1, 50), Process(3, 70))
-    found = Sample(1, 2, Process(0.5, 90), workers)
+    found = Sample(1, 2, Process(0.5, 90, 0.25), workers)
 
     assert (measures.controller_cpu(found), measures.worker_cpu(found)) == (0.5, 2)
     assert (measures.controller_memory(found), measures.worker_memory(found)) == (90, 70)
+    assert measures.ending(found) == 0.25
+
+
+def test_what_is_left_when_the_last_test_ends_is_told_beyond_bare(results: Results) -> None:
+    for name, seconds in ((BARE.name, 0.25), (OURS_FAR.name, 0.5)):
+        results.add(name, LARGE, 0, Sample(1, 1, Process(1, 1, seconds)))
+        results.add(name, SMALL, 0, Sample(1, 1, Process(1, 1, 0.25)))
+    page = document(results, ["here"])
+
+    assert "| from the last test to the end, 100 ms away, ms | 2 round trips | 250 |" in page
+    assert "| famacase-xdist, 100 ms away | 0 | 250 |" in page
 
 
 def test_a_failed_contestant_is_named(results: Results) -> None:

@@ -61,6 +61,20 @@ def test_a_shard_that_lives_is_named_as_one() -> None:
     assert reasons(member("a", RUNNING, (1, 2)), member("b", shard=(2, 2)), alive="a") == ["shard 1/2 still runs"]
 
 
+def test_of_many_that_still_run_a_few_are_asked_and_named() -> None:
+    members = [member(str(index), RUNNING, (index + 1, 200)) for index in range(200)]
+    asked = []
+
+    def is_alive(each: Member) -> bool:
+        asked.append(each.id)
+        return True
+
+    said = why_open(Record("key", run_id=1, members=members), is_alive, lambda each: None)
+
+    assert said == [*(f"shard {number}/200 still runs" for number in range(1, 6)), "195 more have not left"]
+    assert asked == ["0", "1", "2", "3", "4"]
+
+
 @pytest.mark.parametrize(
     ("shards", "words"),
     [

@@ -20,10 +20,11 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """What one process took: seconds of CPU, MiB of memory at its peak."""
+    """What one process took: seconds of CPU, MiB of memory at its peak, seconds from the last test to the end."""
 
     cpu: float
     memory: float
+    ending: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

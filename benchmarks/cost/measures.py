@@ -41,6 +41,11 @@ def worker_memory(sample: Sample) -> float:
     return max(each.memory for each in sample.workers)
 
 
+def ending(sample: Sample) -> float:
+    """Give the seconds of wall clock from the last test to the end of the controller, or the only process."""
+    return sample.controller.ending
+
+
 def requests(sample: Sample) -> float:
     """Give the requests that the server counted."""
     return sample.seen.get("requests", 0)

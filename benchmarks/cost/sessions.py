@@ -163,8 +163,8 @@ def probed(directory: Path) -> dict[str, list[Process]]:
     """Read what the probe wrote."""
     found: dict[str, list[Process]] = {"controller": [], "worker": []}
     for path in directory.iterdir():
-        role, cpu, kib = path.read_text().split()
-        found[role].append(Process(float(cpu), int(kib) / 1024))
+        role, cpu, kib, ending = path.read_text().split()
+        found[role].append(Process(float(cpu), int(kib) / 1024, float(ending)))
     if not found["controller"]:
         raise VoidError("the controller left no note of what it took")
     return found

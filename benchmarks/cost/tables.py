@@ -41,6 +41,11 @@ def document(results: Results, machine: Sequence[str]) -> str:
             "Milliseconds that a session of one test takes beyond bare pytest; for bare pytest, what it takes.",
             start_up,
         ),
+        (
+            "From the last test to the end",
+            "Milliseconds of wall clock beyond bare pytest; for bare pytest, what it takes.",
+            endings,
+        ),
         ("Tests of 10 ms", "Seconds of wall clock, and the ratio to bare pytest of the same round.", sleeping),
         ("Steps", "Microseconds that a step costs: wall clock / CPU.", steps),
         (
@@ -102,6 +107,17 @@ def _sessions(results: Results, cells: list[Cell]) -> Rows:
         return _gap(results, name, cell) if seconds is None else f"{told(seconds, '.2f')} ({told(ratio, '.2f')})"
 
     return _grid(NAMES, cells, _size, fill)
+
+
+def endings(results: Results) -> Rows:
+    """Give the table of what is left to do when the last test has ended."""
+
+    def fill(name: str, cell: Cell) -> str:
+        take = results.middle if name == results.base else results.excess
+        number = take(name, cell, measures.ending)
+        return _gap(results, name, cell) if number is None else told(number, scale=MILLI)
+
+    return _grid(NAMES, [cell for cell in _plain(results) if cell.suite != START], _size, fill)
 
 
 def start_up(results: Results) -> Rows:

@@ -38,6 +38,7 @@ def _targets(results: Results) -> Iterator[tuple[str, str, Callable[[int], str]]
     yield "start-up while inactive, CPU, ms", "at most 5", lambda n: _inactive(results, n)
     yield "a step, wall, µs", "at most 30", lambda n: told(step(results, OURS.name, n, measures.wall), scale=MICRO)
     yield "requests, largest suite", f"ceil(N/{BATCH}) + {OTHERS}", lambda n: _requests(results, n)
+    yield "from the last test to the end, 100 ms away, ms", "2 round trips", lambda n: _ending(results, n)
     yield (
         "growth of the controller, smallest to largest suite, beyond bare's, MiB",
         "at most 5",
@@ -65,6 +66,11 @@ def _requests(results: Results, workers: int) -> str:
         return told(None)
     count = results.middle(OURS.name, cells[-1], measures.requests)
     return f"{told(count)} of {ceil(cells[-1].suite.tests / BATCH) + OTHERS}"
+
+
+def _ending(results: Results, workers: int) -> str:
+    cells = plain(results, OURS_FAR.name, workers)
+    return told(results.excess(OURS_FAR.name, cells[-1], measures.ending) if cells else None, scale=MILLI)
 
 
 def _growth(results: Results, workers: int) -> str:

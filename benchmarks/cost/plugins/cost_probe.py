@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
+
+_last = 0.0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -14,10 +17,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: _note(role))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_logfinish() -> None:
+    """Remember when a test ended; the controller hears of all."""
+    global _last
+    _last = time.perf_counter()
+
+
 def _note(role: str) -> None:
     times = os.times()
+    ending = time.perf_counter() - _last
     with open(os.path.join(os.environ["COST_PROBE"], str(os.getpid())), "w") as file:
-        print(role, times.user + times.system, _peak(), file=file)
+        print(role, times.user + times.system, _peak(), ending, file=file)
 
 
 def _peak() -> int:
