@@ -89,7 +89,8 @@ def frames(results: int) -> Iterator[list[wire.AnyFrame]]:
     ids = [frame.head.id.encode() for frame in made]  # type: ignore[union-attr]
     batch: list[wire.AnyFrame] = []
     for number in range(results):
-        head, body = made[number % MADE]
+        frame = made[number % MADE]
+        head, body = frame.head, frame.body
         # A uuid that differs in its last digits from the one before of this test.
         result_id = f"{head.id[:24]}{number:012x}"  # type: ignore[union-attr]
         own = wire.ResultHead(result_id, head.nodeid, "passed")  # type: ignore[union-attr]

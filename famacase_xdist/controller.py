@@ -300,9 +300,9 @@ class Controller:
         if self._is_in_child:
             return
         if self._intake is not None and self._outcome is None:
-            self._phases.tell_all()
             timeout = self._settings.flush_timeout
             try:
+                self._phases.tell_all()
                 seconds = min(timeout, INTERRUPTED_FLUSH) if is_interrupted else timeout
                 self._outcome = self._intake.finish(seconds, is_finished=is_finished)
             except KeyboardInterrupt:

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 from . import clock, wire
 from .delivery import START_PATIENCE, Delivery, Server
@@ -99,14 +100,14 @@ class Deliveries:
 
     def _routed(self, frame: wire.AnyFrame) -> Iterator[tuple[str, wire.AnyFrame]]:
         """Give, by project, what to keep of one frame."""
-        head, body = frame
+        head = frame.head
         if isinstance(head, wire.ResultHead):
             targets = self._targets(head.projects, is_counted=True)
             yield from self._ended(head.nodeid, set(targets))
             for code, ids in targets.items():
-                yield code, _own(wire.Frame(head, body), code, ids)
+                yield code, _own(cast("wire.Frame[wire.ResultHead]", frame), code, ids)
         elif isinstance(head, wire.BegunHead):
-            yield from self._began(head, body)
+            yield from self._began(head, frame.body)
         elif isinstance(head, wire.IgnoredHead):
             yield from self._ended(head.nodeid, set())
         else:
@@ -141,11 +142,11 @@ class Deliveries:
 
 def _own(frame: wire.Frame[wire.ResultHead], code: str, ids: Sequence[int] | None) -> wire.AnyFrame:
     """Give a project its own copy of a result."""
-    head, body = frame
+    head = frame.head
     if ids is None:
         return frame
     own = dataclasses.replace(head, id=_id_in(code, head.id), projects={})
-    body = body.replace(wire.reference(head.id, "").encode(), wire.reference(own.id, "").encode())
+    body = frame.body.replace(wire.reference(head.id, "").encode(), wire.reference(own.id, "").encode())
     return wire.Frame(own, _described(json.loads(body), code, ids))
 
 

@@ -103,7 +103,8 @@ class Ledger:
         self._attempts_before: Counter[tuple[str, str]] = Counter()
         self._begun: Counter[str] = Counter()
         self._ended_early: Counter[str] = Counter()
-        self._settled: dict[str, str] = {}
+        #: Of each worker the test whose books were closed last, and how many results it had.
+        self._settled: dict[str, tuple[str, int]] = {}
         self._ignored: set[tuple[str, str]] = set()
         self._failed_modules: set[str] = set()
         self._finished = 0
@@ -226,13 +227,14 @@ class Ledger:
     def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
         """Make the result of the test that a worker died in."""
         open_ = self._open.pop((event.worker, event.nodeid), None)
-        if open_ is None and self._settled.get(event.worker) == event.nodeid:
+        is_settled = self._settled.get(event.worker, ("", 0))[0] == event.nodeid
+        if open_ is None and is_settled and event.nodeid not in self._begun:
             return  # its result has come: the worker died between two tests
         open_ = open_ or _Open()
         key = self._test(event.worker, event.nodeid)
         if key in self._ignored:
             return
-        attempt = self._attempts_before[key] + open_.results + 1
+        attempt = self._attempts_before[key] + self._earlier(event.worker, event.nodeid) + open_.results + 1
         self._attempts_before[key] = attempt
         self.crashed += 1
         self._finished += attempt == 1
@@ -255,7 +257,8 @@ class Ledger:
     def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.AnyFrame:
         worker, nodeid = key
         self.rebuilt += 1
-        attempt = self._attempts_before[self._test(worker, nodeid)] + max(1, open_.attempts)
+        before = self._attempts_before[self._test(worker, nodeid)] + self._earlier(worker, nodeid)
+        attempt = before + max(1, open_.attempts)
         self._end(nodeid)
         self._finished += attempt == 1
         return self._made(
@@ -300,7 +303,12 @@ class Ledger:
     def _drop_settled(self, worker: str, nodeid: str, open_: _Open) -> None:
         if open_.is_settled:
             del self._open[worker, nodeid]
-            self._settled[worker] = nodeid
+            self._settled[worker] = (nodeid, self._earlier(worker, nodeid) + open_.results)
+
+    def _earlier(self, worker: str, nodeid: str) -> int:
+        """Give how many results a test has whose books were closed: some plugins report a teardown of each attempt."""
+        settled, results = self._settled.get(worker, ("", 0))
+        return results if settled == nodeid else 0
 
 
 def _take(counter: Counter[str], key: str) -> bool:

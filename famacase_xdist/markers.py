@@ -112,14 +112,14 @@ class Marks:
     @property
     def ids(self) -> list[int] | None:
         """The ids of the test's cases; None where there is none, or each project has its own."""
-        return None if self.project_ids else _ids_in(self._closest("qase_id", "id"))[0] or None
+        return None if self.project_ids else ids_in(self._closest("qase_id", "id"))[0] or None
 
     @property
     def project_ids(self) -> dict[str, list[int]]:
         """The ids of the test's cases by project, for reports to several."""
         ids: dict[str, list[int]] = {}
         for _, mark in self._all("qase_project_id"):
-            code, (found, _) = mark.kwargs.get("project_code"), _ids_in(mark.kwargs.get("testops_ids"))
+            code, (found, _) = mark.kwargs.get("project_code"), ids_in(mark.kwargs.get("testops_ids"))
             if code and found:
                 ids.setdefault(text_of(code), found)
         return ids
@@ -216,7 +216,7 @@ def _is_pair(entry: object) -> bool:
     return isinstance(entry, (tuple, list)) and len(entry) == 2
 
 
-def _ids_in(value: Any) -> tuple[list[int], list[object]]:
+def ids_in(value: Any) -> tuple[list[int], list[object]]:
     """Give the ids, and what is none."""
     values = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else _listed(value)
     ids, others = [], []
@@ -248,7 +248,7 @@ def _complaints(node: Any, mark: pytest.Mark) -> Iterator[str]:
         decorator = f"@qase.{mark.name.removeprefix('qase_')}(...)"
         yield f"{_written(mark)} of {where} is left out: write {decorator}"
     argument = {"qase_id": "id", "qase_project_id": "testops_ids"}.get(mark.name)
-    for value in _ids_in(mark.kwargs.get(argument))[1] if argument else ():
+    for value in ids_in(mark.kwargs.get(argument))[1] if argument else ():
         yield f"{_written(mark)} of {where}: {_shown(value)} is left out: it is not the number of a case"
     for entry in _listed(mark.kwargs.get("fields")) if mark.name == "qase_fields" else ():
         if not _is_pair(entry):

@@ -22,6 +22,8 @@ class Mask:
         # The longest first: one may be a part of another.
         self._forms = sorted((form for form in forms if len(form) > 3), key=len, reverse=True)
         self._needles = [form.encode() for form in self._forms]
+        # In the head of a frame each text is escaped once more.
+        self._traces = {*self._needles, *(form.encode() for each in self._forms for form in _forms(each))}
         self._overlap = max(map(len, self._needles), default=1) - 1
         self._held: dict[str, tuple[int, bytes]] = {}
 
@@ -35,12 +37,9 @@ class Mask:
             return (frame,)
         if isinstance(head, wire.PieceHead):
             return self._shifted(head, frame.body)
-        if self._is_in(frame.encoded):
+        if any(trace in frame.encoded for trace in self._traces):
             frame = wire.Frame(self._head(head), self._bytes(frame.body))
         return (*self._rest(head.digest), frame) if isinstance(head, wire.ContentHead) else (frame,)
-
-    def _is_in(self, text: bytes) -> bool:
-        return any(needle in text for needle in self._needles)
 
     def _shifted(self, head: wire.PieceHead, body: bytes) -> Iterator[wire.AnyFrame]:
         """Give the piece with what was held back before it, less what is held back of it.

@@ -57,7 +57,7 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     ignored = _ignored(marks)
     params = {
         name: value
-        for name, value in _shown_params(item, marks).items()
+        for name, value in shown_params(item, marks).items()
         if name not in ignored and not name.startswith("__pytest")
     }
     groups = [_argnames(mark) for mark in marks if mark.name == "parametrize"]
@@ -126,17 +126,13 @@ def _at(entries: object, index: int) -> object:
     return entries[index] if isinstance(entries, Sequence) and index < len(entries) else None
 
 
-def shown_params(item: pytest.Item) -> dict[str, str]:
-    """Give each param its own text."""
-    return _shown_params(item, item.iter_markers("parametrize"))
-
-
-def _shown_params(item: pytest.Item, marks: Iterable[pytest.Mark]) -> dict[str, str]:
-    """Give each param its own text.
+def shown_params(item: pytest.Item, marks: Iterable[pytest.Mark] | None = None) -> dict[str, str]:
+    """Give each param its own text; `marks` are all of the item's, where they are at hand.
 
     pytest keeps one id for each parametrization, in the order in which the params were added, but none for a
     hidden one. Where that does not come out even the values speak for themselves.
     """
+    marks = item.iter_markers("parametrize") if marks is None else marks
     callspec: Any = item.callspec  # type: ignore[attr-defined]
     parametrizations = list(_parametrizations(item, marks, list(callspec.params)))
     shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]

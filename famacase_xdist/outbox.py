@@ -16,26 +16,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from . import wire
 from .errors import OutboxError
-from .outbox_file import NO_CONTENTS, claim, in_memory, insert, open_database, remove, shrink
+from .outbox_file import Queued, claim, in_memory, insert, open_database, queued, remove, shrink
 from .outbox_tail import Tail
 
 #: Frames, and bytes of them, that are moved from the tail to the database at the latest.
 MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A result that waits: its head, and the JSON for the server."""
-
-    head: wire.ResultHead
-    body: bytes
 
 
 class Outbox:
@@ -167,24 +158,26 @@ class Outbox:
 
     def lease(self, most: int, most_bytes: int) -> list[Queued]:
         """Take the oldest results that nobody has leased: at most `most`, and `most_bytes` beyond the first."""
-        batch: list[Queued] = []
+        chosen: list[int] = []
         size = 0
         first = 0
         with self._reading() as db:
-            for position, *columns in db.execute(
-                "SELECT position, id, nodeid, status, attempt, contents, body FROM results"
+            for position, result_id, length in db.execute(
+                "SELECT position, id, length(body) FROM results"
                 " WHERE position >= ? AND refusal IS NULL ORDER BY position",
                 (self._first_waiting,),
             ):
                 first = first or position
-                if columns[0] in self._leased:
+                if result_id in self._leased:
                     continue
-                size += len(columns[-1])
-                if len(batch) == most or (batch and size > most_bytes):
+                size += length
+                if len(chosen) == most or (chosen and size > most_bytes):
                     break
-                batch.append(_queued(*columns))
-            self._leased.update(each.head.id for each in batch)
+                chosen.append(position)
             self._first_waiting = first or self._first_waiting
+            # Only now: the body of a row that is passed over may be large.
+            batch = queued(db, chosen)
+            self._leased.update(each.head.id for each in batch)
         return batch
 
     def release(self, batch: Iterable[Queued]) -> None:
@@ -322,8 +315,3 @@ class Outbox:
                 self._lease.release()
         if delete and self.path is not None:
             remove(self.path)
-
-
-def _queued(result_id: str, nodeid: str, status: str, attempt: int, contents: str, body: bytes) -> Queued:
-    digests = () if contents == NO_CONTENTS else tuple(json.loads(contents))
-    return Queued(wire.ResultHead(result_id, nodeid, status, attempt, digests), body)

@@ -8,6 +8,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,14 @@ CREATE TABLE contents (
 CREATE TABLE pieces (digest TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (digest, number));
 CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A result that waits: its head, and the JSON for the server."""
+
+    head: wire.ResultHead
+    body: bytes
 
 
 def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connection:
@@ -158,7 +167,8 @@ def remove(path: Path) -> None:
 
 def insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
     """Put frames into the tables; a result that is there already changes nothing."""
-    for head, body in frames:
+    for frame in frames:
+        head, body = frame.head, frame.body
         if isinstance(head, wire.ResultHead):
             contents = json.dumps(head.contents) if head.contents else NO_CONTENTS
             db.execute(
@@ -180,11 +190,29 @@ def insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
     _note_running(db, frames)
 
 
+def queued(db: sqlite3.Connection, positions: Sequence[int]) -> list[Queued]:
+    """Read the results at these positions, at most some hundred, in their order."""
+    rows = db.execute(
+        "SELECT id, nodeid, status, attempt, contents, body FROM results"  # noqa: S608
+        f" WHERE position IN ({','.join('?' * len(positions))}) ORDER BY position",
+        positions,
+    )
+    return [
+        Queued(wire.ResultHead(result_id, nodeid, status, attempt, _digests(contents)), body)
+        for result_id, nodeid, status, attempt, contents, body in rows
+    ]
+
+
+def _digests(contents: str) -> tuple[str, ...]:
+    return () if contents == NO_CONTENTS else tuple(json.loads(contents))
+
+
 def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> None:
     """Keep the tests that begin and forget those that end."""
     begun: dict[str, bytes] = {}
     ended: list[tuple[str]] = []
-    for head, body in frames:
+    for frame in frames:
+        head, body = frame.head, frame.body
         if isinstance(head, wire.BegunHead):
             nodeid = wire.encodable(head.nodeid)
             begun[nodeid] = body or begun.get(nodeid, b"")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,28 +113,34 @@ class Record:
 def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list[str]:
     """Say why a run must not be completed now, a few words for each reason; none: whoever asks completes it."""
     latest: dict[object, Member] = {each.shard[0] if each.shard else each.id: each for each in record.members}
-    reasons = []
-    alive = unasked = 0
-    for member in record.members:
-        is_replaced = latest[member.shard[0] if member.shard else member.id] is not member
-        if member.state != RUNNING:
-            reasons.append(_why_left(member, is_replaced, left_behind))
-        elif alive == MOST_ALIVE:
-            # Each is a file to lock. Whoever leaves last finds none that lives, so it asks for all.
-            unasked += 1
-        elif is_alive(member):
-            alive += 1
-            reasons.append(f"{member.name} still runs")
-        else:
-            reasons.append(_why_dead(member, is_replaced, left_behind(member)))
-    reasons = [*filter(None, reasons)]
-    if unasked:
-        reasons.append(f"{unasked} more have not left")
+    replaced = {each.id for each in record.members if latest[each.shard[0] if each.shard else each.id] is not each}
+    reasons = [*filter(None, _of_members(record.members, replaced, is_alive, left_behind))]
     if any(not member.completes for member in record.members):
         reasons.append("FAMACASE_TESTOPS_RUN_COMPLETE=false")
     if record.previous is None:
         reasons += _not_come(latest.values())
     return reasons
+
+
+def _of_members(
+    members: Iterable[Member], replaced: set[str], is_alive: IsAlive, left_behind: LeftBehind
+) -> Iterator[str]:
+    """Say what of each session keeps the run open; nothing is the empty text."""
+    alive = unasked = 0
+    for member in members:
+        is_replaced = member.id in replaced
+        if member.state != RUNNING:
+            yield _why_left(member, is_replaced, left_behind)
+        elif alive == MOST_ALIVE:
+            # To ask is to lock a file. Whoever leaves last finds none that lives, and asks for all.
+            unasked += 1
+        elif is_alive(member):
+            alive += 1
+            yield f"{member.name} still runs"
+        else:
+            yield _why_dead(member, is_replaced, left_behind(member))
+    if unasked:
+        yield f"{unasked} more have not left"
 
 
 def _why_left(member: Member, is_replaced: bool, left_behind: LeftBehind) -> str:

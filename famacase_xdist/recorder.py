@@ -22,7 +22,7 @@ from .attachments import Attachable, AttachmentSender, attached
 from .channel import ResultSink
 from .fixtures import Faults, fault_of
 from .guard import Guard
-from .markers import Marks
+from .markers import Marks, ids_in
 from .policy import UpstreamPolicy
 from .settings import Settings
 from .steps import Steps
@@ -173,7 +173,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         if marks or is_scenario or hasattr(item, "callspec"):
             # What a result rebuilt from the node id alone would miss, should the process die.
             description = payload.result_payload(result, self._settings, lambda attachment: None)
-            description[wire.PROJECTS] = result.testops_project_mapping
+            description[wire.PROJECTS] = _projects(result)
             self._sink.send(wire.Frame(wire.BegunHead(self._nodeid), wire.to_json(description)))
 
     def _described(self, item: pytest.Item, marks: Marks) -> Result:
@@ -293,18 +293,25 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             content["execution"]["status"],
             self._attempt,
             tuple(dict.fromkeys(digests)),
-            result.testops_project_mapping or {},
+            _projects(result),
         )
         return wire.Frame(head, wire.to_json(content))
 
     def guarded(self) -> AbstractContextManager[None]:
-        """Give the block in which our own mistakes stay ours."""
+        """Give the block in which our own mistakes stay ours; for those who have no guard."""
         return self._guard
 
     @property
     def failures(self) -> int:
         """How many mistakes of ours were kept from tests."""
         return self._guard.caught
+
+
+def _projects(result: Result) -> dict[str, list[int]]:
+    """Give the ids by project; a test may have put anything there."""
+    mapping = result.testops_project_mapping
+    items = mapping.items() if isinstance(mapping, dict) else ()
+    return {wire.text_of(code): ids for code, values in items if (ids := ids_in(values)[0])}
 
 
 @lru_cache(maxsize=64)

@@ -92,7 +92,7 @@ class Report:
             self._update_run()
 
     def _keep(self, frame: wire.AnyFrame) -> None:
-        head, body = frame
+        head, body = frame.head, frame.body
         if isinstance(head, wire.ResultHead):
             if head.id not in self._run:
                 self._write_result(head, body)

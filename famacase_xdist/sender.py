@@ -20,7 +20,8 @@ from . import clock, wire
 from .api import Api
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
 from .log import log
-from .outbox import Outbox, Queued
+from .outbox import Outbox
+from .outbox_file import Queued
 from .pool import Pool
 from .retry import MAX_WAIT, retrying
 from .run import Run

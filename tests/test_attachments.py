@@ -34,7 +34,8 @@ class Box:
         """Name, media type and content of each attachment."""
         found = []
         content = b""
-        for head, body in self.sink.frames:
+        for frame in self.sink.frames:
+            head, body = frame.head, frame.body
             content += body
             if isinstance(head, wire.ContentHead):
                 found.append((head.name, head.mime, content))

@@ -75,7 +75,8 @@ def session(nobody: Server, tmp_path: Path) -> Session:
 
 
 def result(projects: dict[str, list[int]], **changes: Any) -> wire.Frame[wire.ResultHead]:
-    head, body = rebuilt.result(NODEID, "passed", "")
+    made = rebuilt.result(NODEID, "passed", "")
+    head, body = made.head, made.body
     content = {**json.loads(body), **changes}
     return wire.Frame(wire.ResultHead(head.id, NODEID, "passed", projects=projects), wire.to_json(content))
 

@@ -6,7 +6,7 @@ import gc
 import time
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from harness.server import TOKEN
 from famacase_xdist import rebuilt, wire
 from famacase_xdist.delivery import Delivery, Server
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.events import Began, Event, Received, Reported
+from famacase_xdist.events import Began, Event, Received, Recorded, Reported
 from famacase_xdist.intake import Intake, Outcome, Say
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.server.process import EmbeddedServer
@@ -53,6 +53,11 @@ def received(name: str, message: str = "") -> Event:
     return Received("gw0", rebuilt.result(f"t.py::{name}", "invalid", message).encoded)
 
 
+def recorded(name: str) -> Recorded:
+    """Make the event of a result of this process."""
+    return Recorded("main", rebuilt.result(f"t.py::{name}", "invalid", ""))
+
+
 def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
     intake = Intake(Settings(**settings), ledger or Ledger(), place, is_immediate=True)  # type: ignore[arg-type]
     for event in events:
@@ -69,18 +74,21 @@ def test_results_that_the_destination_did_not_take_are_undelivered(error: Except
     assert str(error) in problem
 
 
-def test_an_event_that_the_books_cannot_take_costs_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("form", [received, recorded], ids=["of a worker", "of this process"])
+def test_an_event_that_the_books_cannot_take_costs_no_other(
+    form: Callable[[str], Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ledger, place = Ledger(), Place()
     enter = ledger.enter
 
     def stumble(event: Event) -> Iterable[wire.AnyFrame]:
-        if isinstance(event, Received) and b"test_bad" in event.message:
+        if "test_bad" in repr(event):
             raise KeyError("ours")
         return enter(event)
 
     monkeypatch.setattr(ledger, "enter", stumble)
 
-    outcome = reported(place, received("test_a"), received("test_bad"), received("test_b"), ledger=ledger)
+    outcome = reported(place, form("test_a"), form("test_bad"), form("test_b"), ledger=ledger)
 
     heads = [frame.head for frame in place.frames if isinstance(frame.head, wire.ResultHead)]
     assert [head.nodeid for head in heads] == ["t.py::test_a", "t.py::test_b"]
@@ -108,7 +116,8 @@ def passed(number: int) -> list[Event]:
     content = f"{number:8}".encode() * 100
     digest = wire.digest_of(content, "text/plain")
     attachment = list(wire.content_frames(wire.ContentHead(digest, "a.txt", "text/plain", len(content)), content))
-    head, body = rebuilt.result(nodeid, "passed", "")
+    made = rebuilt.result(nodeid, "passed", "")
+    head, body = made.head, made.body
     frames = [wire.Frame(wire.BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
     frames.append(wire.Frame(wire.ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body))
     reports = [

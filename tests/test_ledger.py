@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from famacase_xdist import clock, installation, rebuilt, wire
 from famacase_xdist.channel import ListSink
-from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Reported
+from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Recorded, Reported
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.server import models
@@ -138,6 +138,16 @@ ORDERS: dict[str, list[Event]] = {
     "the-last-after-the-result": [described(), Began(TEST), SETUP, CALL, recorded(), TEARDOWN],
     "all-but-the-start-after-the-result": [Began(TEST), recorded(), SETUP, CALL, TEARDOWN],
 }
+
+
+@pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS)
+def test_frames_of_this_process_are_taken_as_those_of_a_worker_are(events: list[Event], books: Books) -> None:
+    for event in events:
+        is_message = isinstance(event, Received)
+        books.enter(Recorded(event.worker, wire.decode(event.message)) if is_message else event)  # type: ignore[union-attr]
+
+    assert books.close().results == Books().enter(*events).close().results
+    assert books.running == []
 
 
 @pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS)
@@ -416,6 +426,42 @@ def test_the_attempts_of_a_rerun_have_each_a_result_where_pytests_news_comes_lat
     books.enter(recorded(status="failed"), recorded(attempt=2), Began(TEST), SETUP, rerun, SETUP, CALL, TEARDOWN)
 
     assert books.close().results == [(TEST, "failed", 1), (TEST, "passed", 2)]
+
+
+@pytest.mark.parametrize("word", [[], [described()]], ids=["plain", "described"])
+def test_a_crash_in_an_attempt_after_one_that_was_torn_down_is_the_next_attempt(
+    word: list[Event], books: Books
+) -> None:
+    books.ledger.collect([TEST, "t.py::test_b"])
+    rerun = Reported("gw0", TEST, [report("call", "rerun")])
+
+    books.enter(Began(TEST), *word, SETUP, recorded(status="failed"), rerun, TEARDOWN)
+    books.enter(Began(TEST), *word, crashed())
+    books.enter(Began(TEST), recorded(worker="gw1"), *reported("setup", "call", "teardown", worker="gw1")).close()
+
+    assert books.results == [(TEST, "failed", 1), (TEST, "invalid", 2), (TEST, "passed", 3)]
+    assert books.ledger.not_run == 1
+    assert books.running == []
+
+
+def test_a_result_that_never_came_after_one_that_was_torn_down_is_the_next_attempt(books: Books) -> None:
+    rerun = Reported("gw0", TEST, [report("call", "rerun")])
+
+    books.enter(Began(TEST), SETUP, recorded(status="failed"), rerun, TEARDOWN)
+    books.enter(Began(TEST), SETUP, CALL, TEARDOWN).close()
+
+    assert books.results == [(TEST, "failed", 1), (TEST, "passed", 2)]
+
+
+@pytest.mark.parametrize("results", [0, 1, 2], ids="{} results first".format)
+def test_attempts_that_are_told_at_once_have_each_their_result(results: int, books: Books) -> None:
+    phases = [report("setup"), report("call", "rerun"), report("setup"), report("call"), report("teardown")]
+    recorded_ones = [recorded(status="failed"), recorded(attempt=2)]
+
+    books.enter(Began(TEST), *recorded_ones[:results], Reported("gw0", TEST, phases), *recorded_ones[results:]).close()
+
+    assert books.results == [(TEST, "failed", 1), (TEST, "passed", 2)]
+    assert books.ledger.rebuilt == 0
 
 
 def test_another_test_of_a_worker_that_died_is_no_rerun(books: Books) -> None:

@@ -67,6 +67,27 @@ def test_the_secret_is_nowhere_in_a_frame(frame: wire.AnyFrame) -> None:
     assert SECRET.encode() not in cleaned.encoded
 
 
+@pytest.mark.parametrize("secret", ["rep_\\b", 'rep_"quoted"', "rep_\tx", "rep_ключ"])
+def test_a_secret_that_pytest_escapes_in_a_node_id_is_masked_in_all_frames_of_the_test(secret: str) -> None:
+    nodeid = f"t.py::test[{secret.encode('unicode_escape').decode()}]"
+    frames = [wire.Frame(wire.BegunHead(nodeid)), result(wire.to_json({"value": secret}), nodeid)]
+
+    begun, ended = clean(Mask(secret), frames)
+
+    assert isinstance(begun.head, wire.BegunHead)
+    assert isinstance(ended.head, wire.ResultHead)
+    assert begun.head.nodeid == ended.head.nodeid
+    assert secret not in begun.head.nodeid
+
+
+def test_a_frame_without_the_secret_keeps_its_message() -> None:
+    frame = wire.decode(result(b"{}").encoded)
+
+    (cleaned,) = clean(Mask(SECRET), [frame])
+
+    assert cleaned is frame
+
+
 def test_all_but_the_secret_stays() -> None:
     (cleaned,) = clean(Mask(SECRET), [result(b'{"message":"a ' + SECRET.encode() + b' b"}', f"x{SECRET}y")])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 from harness.collecting import collected
+from hypothesis import given
+from hypothesis import strategies as st
 from qase.commons.utils import QaseUtils
 from xdist.remote import WorkerInteractor
 
@@ -523,3 +526,13 @@ def test_a_node_id_is_as_pytest_says_without_loadgroup(items: dict[str, pytest.I
     item = items["test_dashes[a-b-c]"]
 
     assert metadata.nodeid_of(item) == item.nodeid
+
+
+@given(st.lists(st.text("1a_-\u0661\\", max_size=3), min_size=1, max_size=3), st.text("1_a\u0661", max_size=3))
+def test_an_id_is_of_its_pieces_if_only_pytests_number_is_behind_them(pieces: list[str], rest: str) -> None:
+    joined = "-".join(pieces)
+    number = r"_\d+" if joined[-1:].isdigit() else r"\d+"
+
+    is_of = metadata._is_id_of(joined + rest, pieces)
+
+    assert is_of == bool(re.fullmatch(f"({number})?", rest))

@@ -24,7 +24,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from famacase_xdist import wire
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.outbox import Outbox, Queued
+from famacase_xdist.outbox import Outbox
+from famacase_xdist.outbox_file import Queued
 
 ONE = "1" * 64
 HUGE = b"x" * 400_000
@@ -167,7 +168,7 @@ def test_a_leased_result_has_head_and_body_as_they_were_put(outbox: Outbox) -> N
     frame = result(1, b'{"id":"x"}', ONE)
     outbox.put([frame])
 
-    assert lease_all(outbox) == [Queued(*frame)]
+    assert lease_all(outbox) == [Queued(frame.head, frame.body)]
 
 
 def test_a_batch_has_no_more_results_than_asked_for(outbox: Outbox) -> None:

@@ -133,7 +133,7 @@ def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]])
         read = reader.frames()
         reader.close()
 
-    assert read == [wire.Frame(wire.BegunHead(wire.encodable(head.nodeid)), body) for head, body in frames]
+    assert read == [wire.Frame(wire.BegunHead(wire.encodable(each.head.nodeid)), each.body) for each in frames]
 
 
 def test_attachments_are_not_written_twice(path: Path) -> None:

@@ -75,6 +75,19 @@ def test_of_many_that_still_run_a_few_are_asked_and_named() -> None:
     assert asked == ["0", "1", "2", "3", "4"]
 
 
+def test_behind_many_that_still_run_those_that_left_something_are_named() -> None:
+    members = [member(str(index), RUNNING, (index + 1, 8)) for index in range(6)]
+    members += [member("dead", RUNNING, (7, 8)), member("owing", shard=(8, 8), undelivered=3)]
+
+    said = reasons(*members, alive="0 1 2 3 4 5")
+
+    assert said[:5] == [f"shard {number}/8 still runs" for number in range(1, 6)]
+    assert sorted(said[5:]) == [
+        "2 more have not left",
+        "3 results of shard 8/8 are undelivered (famacase-xdist resend)",
+    ]
+
+
 @pytest.mark.parametrize(
     ("shards", "words"),
     [

@@ -48,7 +48,8 @@ def result(
     name: str = "test_a", status: str = "passed", *, attached: dict[str, str] | None = None, **changes: Any
 ) -> wire.Frame[wire.ResultHead]:
     """Make a result's frame; `attached` has the digests of attachments by name."""
-    head, body = rebuilt.result(f"pkg/test_m.py::{name}", status, "", thread="gw0")
+    made = rebuilt.result(f"pkg/test_m.py::{name}", status, "", thread="gw0")
+    head, body = made.head, made.body
     entries = [{"id": wire.reference(head.id, digest), "file_name": each} for each, digest in (attached or {}).items()]
     return wire.Frame(head, wire.to_json({**json.loads(body), "attachments": entries, **changes}))
 

@@ -46,7 +46,8 @@ def settings(tmp_path: Path) -> Settings:
 
 def result(name: str = "test_a", **more: object) -> wire.AnyFrame:
     """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
-    head, body = rebuilt.result(f"t.py::{name}", "passed", "")
+    made = rebuilt.result(f"t.py::{name}", "passed", "")
+    head, body = made.head, made.body
     return wire.Frame(head, wire.to_json({**json.loads(body), **more}))
 
 
@@ -345,7 +346,8 @@ def test_attachments_are_delivered_too(leave: Leave, settings: Settings, backend
     digest = wire.digest_of(b"attached", "text/plain")
     content = wire.ContentHead(digest, "a.txt", "text/plain", 8)
     frames = wire.content_frames(content, b"attached")
-    head, body = result()
+    made = result()
+    head, body = made.head, made.body
     assert isinstance(head, wire.ResultHead)
     links = {"attachments": [{"id": wire.reference(head.id, digest), "file_name": "a.txt"}]}
     named = wire.Frame(dataclasses.replace(head, contents=(digest,)), wire.to_json({**json.loads(body), **links}))

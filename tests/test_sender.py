@@ -34,7 +34,8 @@ from harness.server import (
 from famacase_xdist import rebuilt, wire
 from famacase_xdist import sender as module
 from famacase_xdist.api import Api
-from famacase_xdist.outbox import Outbox, Queued
+from famacase_xdist.outbox import Outbox
+from famacase_xdist.outbox_file import Queued
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings import Settings
@@ -47,7 +48,8 @@ FOREVER = float("inf")
 
 def result(name: str = "test_a", *digests: str, status: str = "passed", **more: object) -> wire.AnyFrame:
     """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
-    head, body = rebuilt.result(f"t.py::{name}", status, "")
+    made = rebuilt.result(f"t.py::{name}", status, "")
+    head, body = made.head, made.body
     links = [{"id": wire.reference(head.id, digest), "file_name": "a.txt"} for digest in digests]
     content = {**json.loads(body), "attachments": links, **more}
     return wire.Frame(wire.ResultHead(head.id, head.nodeid, status, contents=digests), wire.to_json(content))

@@ -55,6 +55,26 @@ def test_a_test_of_one_process(counted: Suite, backend: Backend) -> None:
     assert loaded(main, NOT_IN_A_SESSION) == set()
 
 
+def test_a_test_with_params(counted: Suite, backend: Backend) -> None:
+    (counted.path / "test_plain.py").unlink()
+    counted.write(
+        "test_params.py",
+        f"""
+        import pytest
+
+        @pytest.mark.parametrize("number", range({TESTS}))
+        def test_params(number):
+            pass
+        """,
+    )
+
+    main = run(counted, "-pno:xdist")["main"]
+
+    assert len(backend.results()) == TESTS
+    assert main["marker look-ups"] == TESTS
+    assert main["transactions"] <= 15
+
+
 def test_a_test_on_a_worker(counted: Suite, backend: Backend) -> None:
     counts = run(counted, "-n2")
     workers = [counts["gw0"], counts["gw1"]]

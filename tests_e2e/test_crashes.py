@@ -185,6 +185,28 @@ def test_a_crash_that_rerunfailures_runs_again_is_an_attempt(suite: Suite, backe
     assert ran.status == 0
 
 
+def test_a_crash_in_a_rerun_is_the_next_attempt(suite: Suite, backend: Backend) -> None:
+    suite_with(
+        suite,
+        """
+        import pathlib
+
+        def test_dies():
+            tries = [path for path in (pathlib.Path("first"), pathlib.Path("second")) if path.exists()]
+            pathlib.Path("second" if tries else "first").touch()
+            assert tries
+            if len(tries) == 1:
+                os._exit(3)
+        """,
+    )
+
+    ran = run(suite, backend, "-n2", "--reruns", "3")
+
+    assert attempts(backend, "test_dies") == [(1, False, "failed"), (2, True, "invalid"), (3, True, "passed")], ran.text
+    assert numbered(backend) == ALL
+    assert ran.status == 0
+
+
 def test_reruns_are_attempts(mode: tuple[str, ...], suite: Suite, backend: Backend) -> None:
     suite.write(
         "test_it.py",

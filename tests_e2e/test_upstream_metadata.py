@@ -507,3 +507,33 @@ def test_filtered_results_are_counted_and_all_others_are_below_the_root_suite(
     assert suite.leftovers() == []
     (run,) = backend.store.runs()
     assert run.status == "completed"
+
+
+@pytest.mark.parametrize("mapping", ["{'DEMO': ['7']}", "{'DEMO': [object(), 10**5000]}", "{object(): [7]}", "7"])
+def test_a_mapping_of_projects_that_makes_no_sense_costs_no_result(
+    mapping: str, suite: Suite, backend: Backend, mode: tuple[str, ...]
+) -> None:
+    suite.write(
+        "test_mapped.py",
+        f"""
+        from qase.pytest import qase
+        from qase.pytest.plugin import QasePytestPluginSingleton
+
+        def test_mapped():
+            with qase.step("mapped"):
+                pass
+            QasePytestPluginSingleton.get_instance().runtime.result.testops_project_mapping = {mapping}
+
+        def test_next():
+            pass
+        """,
+    )
+
+    ran = suite.run(*mode, **backend.environment())
+
+    assert ran.status == 0, ran.text
+    assert sorted((each["title"], each["execution"]["status"], len(each["steps"])) for each in backend.results()) == [
+        ("test_mapped", "passed", 1),
+        ("test_next", "passed", 0),
+    ]
+    assert suite.leftovers() == []
