@@ -117,12 +117,12 @@ def test_workers_and_controllers_are_told_apart() -> None:
 
 
 def test_what_is_left_when_the_last_test_ends_is_told_beyond_bare(results: Results) -> None:
-    for name, seconds in ((BARE.name, 0.25), (OURS_FAR.name, 0.5)):
+    for name, seconds in ((BARE.name, 0.25), (OURS.name, 0.375), (OURS_FAR.name, 0.5)):
         results.add(name, LARGE, 0, Sample(1, 1, Process(1, 1, seconds)))
         results.add(name, SMALL, 0, Sample(1, 1, Process(1, 1, 0.25)))
     page = document(results, ["here"])
 
-    assert "| from the last test to the end, 100 ms away, ms | 2 round trips | 250 |" in page
+    assert "| what 100 ms away adds from the last test to the end, ms | 2 round trips | 125 |" in page
     assert "| famacase-xdist, 100 ms away | 0 | 250 |" in page
 
 

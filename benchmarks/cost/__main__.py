@@ -80,7 +80,7 @@ def loads(before: float, after: float) -> list[str]:
 def arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="all axes: about an hour")
+    parser.add_argument("--full", action="store_true", help="all axes: about 40 minutes")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the full form (5)")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", help="directory to write into (docs)")
     parser.add_argument(

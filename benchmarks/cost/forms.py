@@ -61,7 +61,7 @@ def quick() -> Form:
 
 
 def full(rounds: int) -> Form:
-    """Give the form of all axes; at five rounds it takes about an hour."""
+    """Give the form of all axes; at five rounds it takes about 40 minutes."""
     return Form("full", tuple(_full(rounds)))
 
 
