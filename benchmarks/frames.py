@@ -8,7 +8,10 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from famacase_xdist import wire
+from famacase_xdist.events import Reported
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -73,6 +76,15 @@ def begun_frame(number: int) -> bytes:
     """Make the frame that a recorder sends when a parametrized test begins."""
     description = content_of(number, str(uuid.uuid4()))
     return wire.Frame(wire.BegunHead(nodeid_of(number)), wire.to_json(description)).encoded
+
+
+def passed(worker: str, nodeid: str) -> Reported:
+    """Make the event of pytest's reports of a test that passed."""
+    reports = [
+        pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
+        for when in ("setup", "call", "teardown")
+    ]
+    return Reported(worker, nodeid, reports)
 
 
 def resident() -> float:

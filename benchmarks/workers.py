@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import execnet
-import pytest
-from frames import begun_frame, nodeid_of, resident, result_frame, size_on_disk
+from frames import begun_frame, nodeid_of, passed, resident, result_frame, size_on_disk
 from stub_server import running
 
 from famacase_xdist import wire
 from famacase_xdist.delivery import Delivery, Server
-from famacase_xdist.events import Began, Received, Reported
+from famacase_xdist.events import Began, Received
 from famacase_xdist.intake import Intake
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.settings import Settings
@@ -187,11 +186,7 @@ def reports(worker: str, number: int) -> Iterator[Any]:
     """Give what pytest and xdist tell the controller of a test that passed."""
     nodeid = nodeid_of(number)
     yield Began(nodeid)
-    reports = [
-        pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
-        for when in ("setup", "call", "teardown")
-    ]
-    yield Reported(worker, nodeid, reports)
+    yield passed(worker, nodeid)
 
 
 def tell(reported: queue.SimpleQueue[Any], intake: Any, durations: Durations) -> None:

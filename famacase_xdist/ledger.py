@@ -227,14 +227,14 @@ class Ledger:
     def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
         """Make the result of the test that a worker died in."""
         open_ = self._open.pop((event.worker, event.nodeid), None)
-        is_settled = self._settled.get(event.worker, ("", 0))[0] == event.nodeid
-        if open_ is None and is_settled and event.nodeid not in self._begun:
+        earlier = self._earlier(event.worker, event.nodeid)
+        if open_ is None and earlier and event.nodeid not in self._begun:
             return  # its result has come: the worker died between two tests
         open_ = open_ or _Open()
         key = self._test(event.worker, event.nodeid)
         if key in self._ignored:
             return
-        attempt = self._attempts_before[key] + self._earlier(event.worker, event.nodeid) + open_.results + 1
+        attempt = self._attempts_before[key] + earlier + open_.results + 1
         self._attempts_before[key] = attempt
         self.crashed += 1
         self._finished += attempt == 1

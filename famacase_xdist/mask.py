@@ -23,7 +23,7 @@ class Mask:
         self._forms = sorted((form for form in forms if len(form) > 3), key=len, reverse=True)
         self._needles = [form.encode() for form in self._forms]
         # In the head of a frame each text is escaped once more.
-        self._traces = {*self._needles, *(form.encode() for each in self._forms for form in _forms(each))}
+        self._traces = {form.encode() for each in self._forms for form in _forms(each)}
         self._overlap = max(map(len, self._needles), default=1) - 1
         self._held: dict[str, tuple[int, bytes]] = {}
 
