@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import wire
+from famacase_xdist.body import reference
 from famacase_xdist.events import Reported
+from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
+from famacase_xdist.text import to_json
 
 PAGE = os.sysconf("SC_PAGESIZE")
 
@@ -60,22 +62,22 @@ def result_frame(number: int, attached: bytes = b"") -> tuple[str, list[bytes]]:
     """Make a result's id, and the frames that a recorder sends for its test: attachment, if any, and result."""
     result_id, nodeid = str(uuid.uuid4()), nodeid_of(number)
     content = content_of(number, result_id)
-    frames: list[wire.AnyFrame] = []
+    frames: list[AnyFrame] = []
     digests: tuple[str, ...] = ()
     if attached:
-        digest = wire.digest_of(attached, "image/png")
-        head = wire.ContentHead(digest, "page.png", "image/png", len(attached))
-        frames += wire.content_frames(head, attached)
-        content["attachments"] = [{"id": wire.reference(result_id, digest), "file_name": "page.png"}]
+        digest = digest_of(attached, "image/png")
+        head = ContentHead(digest, "page.png", "image/png", len(attached))
+        frames += content_frames(head, attached)
+        content["attachments"] = [{"id": reference(result_id, digest), "file_name": "page.png"}]
         digests = (digest,)
-    frames.append(wire.Frame(wire.ResultHead(result_id, nodeid, "passed", 1, digests), wire.to_json(content)))
+    frames.append(Frame(ResultHead(result_id, nodeid, "passed", 1, digests), to_json(content)))
     return result_id, [frame.encoded for frame in frames]
 
 
 def begun_frame(number: int) -> bytes:
     """Make the frame that a recorder sends when a parametrized test begins."""
     description = content_of(number, str(uuid.uuid4()))
-    return wire.Frame(wire.BegunHead(nodeid_of(number)), wire.to_json(description)).encoded
+    return Frame(BegunHead(nodeid_of(number)), to_json(description)).encoded
 
 
 def passed(worker: str, nodeid: str) -> Reported:

@@ -23,9 +23,9 @@ from typing import Any
 from frames import result_frame, size_on_disk
 from stub_server import Stub, running
 
-from famacase_xdist import wire
 from famacase_xdist.api import Api
 from famacase_xdist.errors import NoAnswer
+from famacase_xdist.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
@@ -83,18 +83,18 @@ class Disk(threading.Thread):
         self.join()
 
 
-def frames(results: int) -> Iterator[list[wire.AnyFrame]]:
+def frames(results: int) -> Iterator[list[AnyFrame]]:
     """Make batches of frames."""
-    made = [wire.decode(result_frame(number)[1][-1]) for number in range(min(MADE, results))]
+    made = [decode(result_frame(number)[1][-1]) for number in range(min(MADE, results))]
     ids = [frame.head.id.encode() for frame in made]  # type: ignore[union-attr]
-    batch: list[wire.AnyFrame] = []
+    batch: list[AnyFrame] = []
     for number in range(results):
         frame = made[number % MADE]
         head, body = frame.head, frame.body
         # A uuid that differs in its last digits from the one before of this test.
         result_id = f"{head.id[:24]}{number:012x}"  # type: ignore[union-attr]
-        own = wire.ResultHead(result_id, head.nodeid, "passed")  # type: ignore[union-attr]
-        batch.append(wire.Frame(own, body.replace(ids[number % MADE], result_id.encode(), 1)))
+        own = ResultHead(result_id, head.nodeid, "passed")  # type: ignore[union-attr]
+        batch.append(Frame(own, body.replace(ids[number % MADE], result_id.encode(), 1)))
         if len(batch) == PUT:
             yield batch
             batch = []

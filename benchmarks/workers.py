@@ -28,9 +28,9 @@ import execnet
 from frames import begun_frame, nodeid_of, passed, resident, result_frame, size_on_disk
 from stub_server import running
 
-from famacase_xdist import wire
 from famacase_xdist.delivery import Delivery, Server
 from famacase_xdist.events import Began, Received
+from famacase_xdist.frames import AnyFrame
 from famacase_xdist.intake import Intake
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.settings import Settings
@@ -225,7 +225,7 @@ class Slow(Delivery):
 
     seconds = 0.0
 
-    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
         """Keep frames, after a while."""
         time.sleep(self.seconds)
         super().keep(frames)

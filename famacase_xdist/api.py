@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from . import wire
 from .errors import NoAnswer, Refused
+from .text import to_json
 from .transport import File, Transport
 from .values import REPORTER_PATH
 
@@ -89,7 +89,7 @@ class Api:
             environment_id = self.environment_id(request.environment)
             if environment_id is not None:
                 body["environment_id"] = environment_id
-        answer = self._call("POST", "/runs", body=wire.to_json(body), headers={"Idempotency-Key": request.key})
+        answer = self._call("POST", "/runs", body=to_json(body), headers={"Idempotency-Key": request.key})
         return _member(answer, "id")
 
     def check_run(self, run_id: object) -> None:
@@ -120,7 +120,7 @@ class Api:
 
     def publish_run(self, run_id: object) -> str:
         """Make a run's page public and give its link."""
-        answer = self._call("POST", f"{self._run(run_id)}/public", body=wire.to_json({"status": True}))
+        answer = self._call("POST", f"{self._run(run_id)}/public", body=to_json({"status": True}))
         return str(_member(answer, "url"))
 
     def _run(self, run_id: object) -> str:

@@ -10,8 +10,10 @@ import stat
 from pathlib import PurePath
 from typing import Any
 
-from . import wire
+from .body import AttachmentEntry, reference
 from .channel import ResultSink
+from .frames import ContentHead, content_frames, digest_of
+from .text import text_of
 
 #: The server's limit for one file, in bytes.
 MOST_BYTES = 32 * 1024 * 1024
@@ -47,7 +49,7 @@ def attached(file: Attachable) -> Attached:
 
 def clean_name(name: object) -> str:
     """Give a file name that cannot leave its directory: the last part of a path, without control characters."""
-    last = PurePath(wire.text_of(name).replace("\\", "/")).name
+    last = PurePath(text_of(name).replace("\\", "/")).name
     cleaned = "".join(character for character in last if character.isprintable()).strip()
     return cleaned if cleaned not in ("", ".", "..") else "attachment"
 
@@ -59,7 +61,7 @@ class AttachmentSender:
         self._sink = sink
         self._sent: set[str] = set()
 
-    def send(self, result_id: str, attachment: Any) -> tuple[dict[str, Any], str]:
+    def send(self, result_id: str, attachment: Any) -> tuple[AttachmentEntry, str]:
         """Send one attachment's content and give its entry for the result, and its digest.
 
         Raises:
@@ -68,17 +70,17 @@ class AttachmentSender:
         name = clean_name(attachment.file_name)
         content = _content(name, attachment)
         mime = _media_type(name, attachment.mime_type)
-        digest = wire.digest_of(content, mime)
+        digest = digest_of(content, mime)
         if digest not in self._sent:
-            for frame in wire.content_frames(wire.ContentHead(digest, name, mime, len(content)), content):
+            for frame in content_frames(ContentHead(digest, name, mime, len(content)), content):
                 self._sink.send(frame)
             self._sent.add(digest)
-        return {"id": wire.reference(result_id, digest), "file_name": name}, digest
+        return {"id": reference(result_id, digest), "file_name": name}, digest
 
 
 def _media_type(name: str, given: object) -> str:
     """Give the type that was given or guessed; never one that could add headers to the upload."""
-    mime = wire.text_of(given or mimetypes.guess_type(name)[0])
+    mime = text_of(given or mimetypes.guess_type(name)[0])
     return mime if _MEDIA_TYPE.fullmatch(mime) else "application/octet-stream"
 
 
@@ -131,11 +133,11 @@ def _bytes(content: object) -> bytes:
     if isinstance(content, (bytes, bytearray, memoryview)):
         return bytes(content)
     text = content if isinstance(content, str) else _json(content)
-    return wire.text_of(text).encode("utf-8", "replace")
+    return text_of(text).encode("utf-8", "replace")
 
 
 def _json(content: object) -> str:
     try:
-        return json.dumps(content, default=wire.text_of, indent=4)
+        return json.dumps(content, default=text_of, indent=4)
     except (TypeError, ValueError, RecursionError):  # keys that JSON does not have, a circle, a great depth
-        return wire.text_of(content)
+        return text_of(content)

@@ -18,8 +18,9 @@ from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.bdd import build_step, parse_scenario_tags
 
-from . import metadata
-from .wire import text_of
+from .item import nodeid_of
+from .node_ids import signature_of
+from .text import text_of
 
 #: The param that holds a row of a scenario outline's examples, column by column.
 _ROW = "_pytest_bdd_example"
@@ -65,7 +66,7 @@ class Scenarios:
         if _ROW in result.params:
             ids = result.testops_ids
             result.params = dict(_expanded(result.params, row))
-            result.signature = metadata.signature_of(metadata.nodeid_of(item), ids, result.params)
+            result.signature = signature_of(nodeid_of(item), ids, result.params)
         self._waiting = []
         template = _template_of(item)
         self._is_described = template is not None

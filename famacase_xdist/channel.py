@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from .wire import AnyFrame
+from .frames import AnyFrame
 
 if TYPE_CHECKING:
     import execnet
@@ -15,7 +15,7 @@ WORKERINPUT = "famacase"
 
 
 class ResultSink(Protocol):
-    """Takes frames of `wire`. Called from the thread that runs the test."""
+    """Takes frames. Called from the thread that runs the test."""
 
     def send(self, frame: AnyFrame) -> None:
         """Hand over one frame; returns at once and never raises."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from famacase_xdist import __version__, run_commands
-from famacase_xdist.errors import FamacaseError
-from famacase_xdist.server.process import NO_SERVER_EXTRA, new_token, prepare_database_directory
-from famacase_xdist.server.records import PROJECT_CODE
+from . import __version__, run_commands
+from .errors import FamacaseError
+from .server.process import NO_SERVER_EXTRA, new_token, prepare_database_directory
+from .server.records import PROJECT_CODE
 
 if TYPE_CHECKING:
     import socket
@@ -65,7 +65,7 @@ def serve(host: str, port: int, database: Path, token: str | None, projects: tup
 
 def _serve(host: str, port: int, database: Path, token: str, projects: tuple[str, ...]) -> None:
     # Here, not above: the other commands must work without the extra.
-    from famacase_xdist.server import app, serving, store
+    from .server import app, serving, store
 
     with serving.listen(host, port) as listener:
         prepare_database_directory(database)
@@ -130,7 +130,7 @@ def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
     Reads FAMACASE_TESTOPS_API_TOKEN and the other settings from the environment and from famacase.config.json and
     qase.config.json in this directory. Exits with 1 if anything is left.
     """
-    from famacase_xdist import resending
+    from . import resending
 
     try:
         settings = resending.settings_here(state_dir)
@@ -147,7 +147,7 @@ def examine(form: str) -> None:
 
     Reads what pytest would read here, less its command line. Exits with 1 if reporting would not work.
     """
-    from famacase_xdist import doctor
+    from . import doctor
 
     report = doctor.examine()
     click.echo(report.formatted(form))

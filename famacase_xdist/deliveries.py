@@ -6,16 +6,14 @@ two outboxes has the test still running in the second one: `resend` says there t
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
 
-from . import clock, wire
+from . import clock
+from .body import begun, description_in, description_of, in_project
 from .delivery import START_PATIENCE, Delivery, Server
 from .errors import FamacaseError
+from .frames import AnyFrame, BegunHead, Frame, IgnoredHead, is_result
 from .intake import Outcome, Say
 from .settings import Settings
 
@@ -47,13 +45,13 @@ class Deliveries:
         """Name each project and its run."""
         return [line for delivery in self._deliveries.values() for line in delivery.header()]
 
-    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
         """Put frames into the outboxes of the projects that they are for.
 
         Raises:
             OutboxError: One of them could not take its frames; the others have theirs.
         """
-        batches: dict[str, list[wire.AnyFrame]] = {}
+        batches: dict[str, list[AnyFrame]] = {}
         for frame in frames:
             for code, own in self._routed(frame):
                 batches.setdefault(code, []).append(own)
@@ -98,39 +96,39 @@ class Deliveries:
             tuple(line for code, out in each for line in _where(code, out)),
         )
 
-    def _routed(self, frame: wire.AnyFrame) -> Iterator[tuple[str, wire.AnyFrame]]:
+    def _routed(self, frame: AnyFrame) -> Iterator[tuple[str, AnyFrame]]:
         """Give, by project, what to keep of one frame."""
         head = frame.head
-        if isinstance(head, wire.ResultHead):
-            targets = self._targets(head.projects, is_counted=True)
-            yield from self._ended(head.nodeid, set(targets))
+        if is_result(frame):
+            targets = self._targets(frame.head.projects, is_counted=True)
+            yield from self._ended(frame.head.nodeid, set(targets))
             for code, ids in targets.items():
-                yield code, _own(cast("wire.Frame[wire.ResultHead]", frame), code, ids)
-        elif isinstance(head, wire.BegunHead):
+                yield code, frame if ids is None else in_project(frame, code, ids)
+        elif isinstance(head, BegunHead):
             yield from self._began(head, frame.body)
-        elif isinstance(head, wire.IgnoredHead):
+        elif isinstance(head, IgnoredHead):
             yield from self._ended(head.nodeid, set())
         else:
             # Ahead of the results that will say whose it is.
             yield from ((code, frame) for code in self._deliveries)
 
-    def _began(self, head: wire.BegunHead, body: bytes) -> Iterator[tuple[str, wire.AnyFrame]]:
+    def _began(self, head: BegunHead, body: bytes) -> Iterator[tuple[str, AnyFrame]]:
         if not body:
             # pytest's news may come after the recorder's, which knows more.
             for code in self._running.setdefault(head.nodeid, {self._default}):
-                yield code, wire.Frame(head)
+                yield code, Frame(head)
             return
-        described = json.loads(body)
-        targets = self._targets(described.pop(wire.PROJECTS, None) or {}, is_counted=False)
+        described, projects = description_of(body)
+        targets = self._targets(projects, is_counted=False)
         yield from self._ended(head.nodeid, set(targets))
         self._running[head.nodeid] = set(targets)
         for code, ids in targets.items():
-            yield code, wire.Frame(head, _described(described, code, ids))
+            yield code, begun(head.nodeid, described if ids is None else description_in(described, code, ids))
 
-    def _ended(self, nodeid: str, targets: set[str]) -> Iterator[tuple[str, wire.AnyFrame]]:
+    def _ended(self, nodeid: str, targets: set[str]) -> Iterator[tuple[str, AnyFrame]]:
         """Let the projects that a test turns out not to be of forget that it runs."""
         for code in self._running.pop(nodeid, set()) - targets:
-            yield code, wire.Frame(wire.IgnoredHead(nodeid))
+            yield code, Frame(IgnoredHead(nodeid))
 
     def _targets(self, projects: Mapping[str, Sequence[int]], *, is_counted: bool) -> Targets:
         """Give the projects that a test goes to; one that nobody has set up leaves it to the default one."""
@@ -138,27 +136,6 @@ class Deliveries:
         if is_counted:
             self._unknown.update(projects.keys() - known.keys())
         return known or {self._default: [] if projects else None}
-
-
-def _own(frame: wire.Frame[wire.ResultHead], code: str, ids: Sequence[int] | None) -> wire.AnyFrame:
-    """Give a project its own copy of a result."""
-    head = frame.head
-    if ids is None:
-        return frame
-    own = dataclasses.replace(head, id=_id_in(code, head.id), projects={})
-    body = frame.body.replace(wire.reference(head.id, "").encode(), wire.reference(own.id, "").encode())
-    return wire.Frame(own, _described(json.loads(body), code, ids))
-
-
-def _described(content: Mapping[str, object], code: str, ids: Sequence[int] | None) -> bytes:
-    if ids is None:
-        return wire.to_json(content)
-    return wire.to_json({**content, "id": _id_in(code, str(content["id"])), "testops_ids": list(ids) or None})
-
-
-def _id_in(code: str, result_id: str) -> str:
-    """Give the id of a result in a project, always the same: nobody says that servers part ids by run."""
-    return str(uuid.uuid5(uuid.UUID(result_id), code))
 
 
 def _where(code: str, outcome: Outcome) -> Iterator[str]:

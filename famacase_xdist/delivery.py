@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import time
@@ -15,9 +14,11 @@ from pathlib import Path
 
 import platformdirs
 
-from . import __version__, clock, fallback, summary, wire
+from . import __version__, clock, fallback, summary
 from .api import Api
+from .body import with_ids
 from .errors import FamacaseError, OutboxError
+from .frames import AnyFrame, is_result
 from .intake import Outcome, Say
 from .outbox import Outbox
 from .report import Report
@@ -167,17 +168,17 @@ class Delivery:
         if self._server.database is not None and self.run.is_open:
             yield summary.embedded_hint(self.run, self._server.database, self._directory)
 
-    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
         """Put frames into the outbox, and let the sender know."""
         self._outbox.put([self._own(frame) for frame in frames])
-        self._sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in frames))
+        self._sender.notify(sum(map(is_result, frames)))
 
-    def _own(self, frame: wire.AnyFrame) -> wire.AnyFrame:
-        """Give a result the ids that @qase.project_id has for this project."""
-        ids = frame.head.projects.get(self._settings.project) if isinstance(frame.head, wire.ResultHead) else None
-        if not ids:
+    def _own(self, frame: AnyFrame) -> AnyFrame:
+        """Return a frame, a result with the ids that @qase.project_id has for this project."""
+        if not is_result(frame):
             return frame
-        return wire.Frame(frame.head, wire.to_json({**json.loads(frame.body), "testops_ids": list(ids)}))
+        ids = frame.head.projects.get(self._settings.project)
+        return with_ids(frame, ids) if ids else frame
 
 
 def client_header() -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from . import clock, wire
+from . import clock
+from .frames import AnyFrame
 
 
 @dataclass(slots=True)
@@ -17,7 +18,7 @@ class Recorded:
     """A frame of the recorder in this process."""
 
     worker: str
-    frame: wire.AnyFrame
+    frame: AnyFrame
 
 
 @dataclass(slots=True)

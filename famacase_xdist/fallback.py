@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from . import wire
 from .errors import ReportError
+from .frames import AnyFrame, Frame, PieceHead
 from .outbox import Outbox
 from .report import Report
 
@@ -33,7 +33,7 @@ def write(report: Report, outbox: Outbox) -> Iterator[str]:
     yield from outcome.problems
 
 
-def _frames(outbox: Outbox) -> Iterator[wire.AnyFrame]:
+def _frames(outbox: Outbox) -> Iterator[AnyFrame]:
     """Give the results that nobody has leased, and leave them leased; contents come ahead of them."""
     sent: set[str] = set()
     while batch := outbox.lease(BATCH, BATCH_BYTES):
@@ -42,14 +42,14 @@ def _frames(outbox: Outbox) -> Iterator[wire.AnyFrame]:
                 if digest not in sent:
                     yield from _content(outbox, digest)
                     sent.add(digest)
-            yield wire.Frame(queued.head, queued.body)
+            yield queued
 
 
-def _content(outbox: Outbox, digest: str) -> Iterator[wire.AnyFrame]:
+def _content(outbox: Outbox, digest: str) -> Iterator[AnyFrame]:
     head = outbox.content(digest)
     number = 0
     while head is not None and (piece := outbox.piece(digest, number)) is not None:
-        yield wire.Frame(wire.PieceHead(digest, number), piece)
+        yield Frame(PieceHead(digest, number), piece)
         number += 1
     if head is not None:
-        yield wire.Frame(head)
+        yield Frame(head)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from .wire import encodable
+from .text import encodable
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from . import metadata
+from .item import shown_params
 
 Fixture = pytest.FixtureDef[Any]
 
@@ -145,7 +145,7 @@ def name_of(fixture: Fixture, request: Any) -> str:
     item = getattr(request, "_pyfuncitem", None)
     if item is None or not hasattr(request, "param") or not hasattr(item, "callspec"):
         return name
-    shown = metadata.shown_params(item).get(fixture.argname)
+    shown = shown_params(item).get(fixture.argname)
     return name if shown is None else f"{name}[{shown}]"
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from . import clock, wire
+from . import clock
 from .errors import FamacaseError
 from .events import Event, Received, Recorded, size_of
+from .frames import AnyFrame, is_result
 from .inbox import Inbox
 from .ledger import Ledger
 from .mask import Mask
@@ -65,7 +66,7 @@ class Destination(Protocol):
     def header(self) -> list[str]:
         """Give the lines of the session's header."""
 
-    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
         """Take frames that must not get lost; one thread at a time.
 
         Raises:
@@ -123,7 +124,7 @@ class Intake:
 
     def _store(self, events: Sequence[Event]) -> None:
         """Enter events into the books and keep what comes of them; one thread at a time."""
-        frames: list[wire.AnyFrame] = []
+        frames: list[AnyFrame] = []
         for event in events:
             try:
                 frames += self._ledger.enter(event)
@@ -134,7 +135,7 @@ class Intake:
         if frames:
             self._keep(frames)
 
-    def _keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def _keep(self, frames: Sequence[AnyFrame]) -> None:
         try:
             self._destination.keep([each for frame in frames for each in self._mask.clean(frame)])
         except FamacaseError as error:
@@ -142,6 +143,6 @@ class Intake:
         except Exception as error:
             self._lost_all(frames, f"internal error: {error!r}")
 
-    def _lost_all(self, frames: Sequence[wire.AnyFrame], problem: str) -> None:
+    def _lost_all(self, frames: Sequence[AnyFrame], problem: str) -> None:
         self._problems.append(problem)
-        self._lost += sum(isinstance(frame.head, wire.ResultHead) for frame in frames)
+        self._lost += sum(map(is_result, frames))

@@ -7,18 +7,18 @@ worker's messages come before the news of its death, so whatever is open then ha
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 import pytest
 
-from . import clock, rebuilt, wire
+from . import clock, synthetic
+from .body import with_attempt
 from .events import Began, Crashed, Event, Received, Recorded, Reported
-from .verdict import INVALID
+from .frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultFrame, decode, is_result
+from .pytest_reports import phase_after
+from .status import INVALID
 
 
 @dataclass(slots=True)
@@ -122,7 +122,7 @@ class Ledger:
         if self._nodeids is not None:
             self._nodeids.update(dict.fromkeys(nodeids))
 
-    def enter(self, event: Event) -> Iterable[wire.AnyFrame]:
+    def enter(self, event: Event) -> Iterable[AnyFrame]:
         """Take an event in, and give the frames to keep."""
         if isinstance(event, Reported):
             self._report(event)
@@ -137,64 +137,64 @@ class Ledger:
             return self._crash(event)
         return self._leave_out(event.report)
 
-    def close(self, *, report_not_run: bool) -> list[wire.AnyFrame]:
+    def close(self, *, report_not_run: bool) -> list[AnyFrame]:
         """Rebuild what is still open when no more events come."""
         open_ = {key: each for key, each in self._open.items() if each.is_missing or each.is_cut_off}
-        frames: list[wire.AnyFrame] = [self._rebuild(key, each) for key, each in open_.items()]
-        frames += [self._made(rebuilt.cut_off(nodeid)) for nodeid in self._begun]
+        frames: list[AnyFrame] = [self._rebuild(key, each) for key, each in open_.items()]
+        frames += [self._made(synthetic.cut_off(nodeid)) for nodeid in self._begun]
         self._open.clear()
         self._begun.clear()
         if report_not_run and self._nodeids is not None:
-            frames += [self._made(rebuilt.not_run(nodeid)) for nodeid in list(self._nodeids)]
+            frames += [self._made(synthetic.not_run(nodeid)) for nodeid in list(self._nodeids)]
             self._nodeids = None
         return frames
 
-    def _leave_out(self, report: pytest.CollectReport) -> Iterator[wire.AnyFrame]:
+    def _leave_out(self, report: pytest.CollectReport) -> Iterator[AnyFrame]:
         """Make the result of a module whose tests there are none of; every worker tells of it."""
         if report.nodeid in self._failed_modules:
             return
         if report.skipped:
             self._failed_modules.add(report.nodeid)
-            yield self._made(rebuilt.collection_skip(report))
+            yield self._made(synthetic.collection_skip(report))
         elif self._collection_errors:
             self._failed_modules.add(report.nodeid)
             self.not_collected += 1
-            yield self._made(rebuilt.collection_error(report))
+            yield self._made(synthetic.collection_error(report))
 
-    def _begin(self, nodeid: str) -> Sequence[wire.AnyFrame]:
+    def _begin(self, nodeid: str) -> Sequence[AnyFrame]:
         """Note that a test runs, unless its result has overtaken the news."""
         if _take(self._ended_early, nodeid):
             return ()
         self._begun[nodeid] += 1
-        return (wire.Frame(wire.BegunHead(nodeid)),)
+        return (Frame(BegunHead(nodeid)),)
 
     def _end(self, nodeid: str) -> None:
         if not _take(self._begun, nodeid):
             self._ended_early[nodeid] += 1
 
-    def _receive(self, event: Received) -> Sequence[wire.AnyFrame]:
+    def _receive(self, event: Received) -> Sequence[AnyFrame]:
         try:
-            frame = wire.decode(event.message)
+            frame = decode(event.message)
         except ValueError:
             self.unreadable += 1
             return ()
         return self._take_in(event.worker, frame)
 
-    def _take_in(self, worker: str, frame: wire.AnyFrame) -> Sequence[wire.AnyFrame]:
+    def _take_in(self, worker: str, frame: AnyFrame) -> Sequence[AnyFrame]:
         head = frame.head
-        if isinstance(head, wire.ResultHead):
-            return (self._enter_result(worker, cast("wire.Frame[wire.ResultHead]", frame)),)
-        if isinstance(head, wire.NoteHead):
+        if is_result(frame):
+            return (self._enter_result(worker, frame),)
+        if isinstance(head, NoteHead):
             self.notes[head.text] = None
             return ()
-        if isinstance(head, wire.BegunHead):
+        if isinstance(head, BegunHead):
             self._open[worker, head.nodeid].described = frame.body
-        elif isinstance(head, wire.IgnoredHead):
+        elif isinstance(head, IgnoredHead):
             self._end(head.nodeid)
             self._ignore(worker, head.nodeid)
         return (frame,)
 
-    def _enter_result(self, worker: str, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
+    def _enter_result(self, worker: str, frame: ResultFrame) -> AnyFrame:
         self._end(frame.head.nodeid)
         result = self._numbered(worker, frame)
         self._finished += result.head.attempt == 1
@@ -224,7 +224,7 @@ class Ledger:
             open_.report(report)
         self._drop_settled(worker, nodeid, open_)
 
-    def _crash(self, event: Crashed) -> Iterator[wire.AnyFrame]:
+    def _crash(self, event: Crashed) -> Iterator[AnyFrame]:
         """Make the result of the test that a worker died in."""
         open_ = self._open.pop((event.worker, event.nodeid), None)
         earlier = self._earlier(event.worker, event.nodeid)
@@ -239,12 +239,12 @@ class Ledger:
         self.crashed += 1
         self._finished += attempt == 1
         self._end(event.nodeid)
-        phase = rebuilt.phase_after(open_.reports if open_.is_missing else [])
+        phase = phase_after(open_.reports if open_.is_missing else [])
         yield self._made(
-            rebuilt.result(
+            synthetic.result(
                 event.nodeid,
                 INVALID,
-                rebuilt.crash_message(event.nodeid, event.worker, event.exit, phase),
+                synthetic.crash_message(event.nodeid, event.worker, event.exit, phase),
                 described=open_.described,
                 thread=event.worker,
                 attempt=attempt,
@@ -254,7 +254,7 @@ class Ledger:
             open_.described,
         )
 
-    def _rebuild(self, key: tuple[str, str], open_: _Open) -> wire.AnyFrame:
+    def _rebuild(self, key: tuple[str, str], open_: _Open) -> AnyFrame:
         worker, nodeid = key
         self.rebuilt += 1
         before = self._attempts_before[self._test(worker, nodeid)] + self._earlier(worker, nodeid)
@@ -262,7 +262,7 @@ class Ledger:
         self._end(nodeid)
         self._finished += attempt == 1
         return self._made(
-            rebuilt.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt),
+            synthetic.from_reports(nodeid, open_.reports, described=open_.described, thread=worker, attempt=attempt),
             open_.described,
         )
 
@@ -270,26 +270,23 @@ class Ledger:
         """Give what counts attempts: a test, or, where each worker runs all of them, a test on a worker."""
         return (worker if self._is_each else "", nodeid)
 
-    def _numbered(self, worker: str, frame: wire.Frame[wire.ResultHead]) -> wire.Frame[wire.ResultHead]:
+    def _numbered(self, worker: str, frame: ResultFrame) -> ResultFrame:
         """Count the attempts on workers that died, which this one cannot know of."""
         before = self._attempts_before.get(self._test(worker, frame.head.nodeid))
         if not before:
             return frame
-        attempt = frame.head.attempt + before
-        content = json.loads(frame.body)
-        content["execution"].update(attempt_index=attempt, is_rerun=True)
-        return wire.Frame(dataclasses.replace(frame.head, attempt=attempt), wire.to_json(content))
+        return with_attempt(frame, frame.head.attempt + before)
 
-    def _made(self, frame: wire.Frame[wire.ResultHead], described: bytes = b"") -> wire.AnyFrame:
+    def _made(self, frame: ResultFrame, described: bytes = b"") -> AnyFrame:
         """Take a result that no recorder made; status mapping and root suite are for it too."""
         root_suite = None if described else self._root_suite
-        settled = rebuilt.settled(frame, self._status_mapping, self._status_policy)
-        return self._count(rebuilt.rooted(settled, root_suite))
+        settled = synthetic.settled(frame, self._status_mapping, self._status_policy)
+        return self._count(synthetic.rooted(settled, root_suite))
 
-    def _count(self, frame: wire.Frame[wire.ResultHead]) -> wire.AnyFrame:
+    def _count(self, frame: ResultFrame) -> AnyFrame:
         """Count a result, and give what is kept of it."""
         self._ran(frame.head.nodeid)
-        kept = rebuilt.filtered(frame, self._status_filter)
+        kept = synthetic.filtered(frame, self._status_filter)
         if kept is frame:
             self.received[frame.head.status] += 1
         else:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from . import wire
+from .frames import AnyFrame, ContentHead, Frame, Head, PieceHead
 
 
 class Mask:
@@ -30,18 +30,18 @@ class Mask:
     def __repr__(self) -> str:
         return "Mask(...)"
 
-    def clean(self, frame: wire.AnyFrame) -> Iterable[wire.AnyFrame]:
+    def clean(self, frame: AnyFrame) -> Iterable[AnyFrame]:
         """Give the frames to keep in the place of one."""
         head = frame.head
         if not self._needles:
             return (frame,)
-        if isinstance(head, wire.PieceHead):
+        if isinstance(head, PieceHead):
             return self._shifted(head, frame.body)
         if any(trace in frame.encoded for trace in self._traces):
-            frame = wire.Frame(self._head(head), self._bytes(frame.body))
-        return (*self._rest(head.digest), frame) if isinstance(head, wire.ContentHead) else (frame,)
+            frame = Frame(self._head(head), self._bytes(frame.body))
+        return (*self._rest(head.digest), frame) if isinstance(head, ContentHead) else (frame,)
 
-    def _shifted(self, head: wire.PieceHead, body: bytes) -> Iterator[wire.AnyFrame]:
+    def _shifted(self, head: PieceHead, body: bytes) -> Iterator[AnyFrame]:
         """Give the piece with what was held back before it, less what is held back of it.
 
         Two workers may send the same content side by side; each piece counts once.
@@ -52,12 +52,12 @@ class Mask:
         text = self._bytes(held + body)
         border = max(0, len(text) - self._overlap)
         self._held[head.digest] = (number + 1, text[border:])
-        yield wire.Frame(head, text[:border])
+        yield Frame(head, text[:border])
 
-    def _rest(self, digest: str) -> Iterator[wire.AnyFrame]:
+    def _rest(self, digest: str) -> Iterator[AnyFrame]:
         if digest in self._held:
             number, held = self._held.pop(digest)
-            yield wire.Frame(wire.PieceHead(digest, number), held)
+            yield Frame(PieceHead(digest, number), held)
 
     def _bytes(self, text: bytes) -> bytes:
         for needle in self._needles:
@@ -65,7 +65,7 @@ class Mask:
                 text = text.replace(needle, b"*" * len(needle))
         return text
 
-    def _head(self, head: wire.Head) -> wire.Head:
+    def _head(self, head: Head) -> Head:
         masked: dict[str, Any] = {
             name: self.text(value)
             for name in head.__slots__

@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import wire
 from .errors import OutboxError
-from .outbox_file import Queued, claim, in_memory, insert, open_database, queued, remove, shrink
+from .frames import AnyFrame, ContentHead, ResultFrame, is_result
+from .outbox_file import claim, in_memory, insert, open_database, queued, remove, shrink
 from .outbox_tail import Tail
+from .text import encodable
 
 #: Frames, and bytes of them, that are moved from the tail to the database at the latest.
 MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024
@@ -104,7 +105,7 @@ class Outbox:
                     self._db.execute("ROLLBACK")
                 raise
 
-    def put(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def put(self, frames: Sequence[AnyFrame]) -> None:
         """Accept frames, all or none; one that is there already changes nothing."""
         with self._lock:
             if self._tail is not None and self._tail.append(frames):
@@ -129,12 +130,12 @@ class Outbox:
         if self._tail is not None:
             self._tail.clear()
 
-    def _rescue(self, frame: wire.AnyFrame) -> None:
+    def _rescue(self, frame: AnyFrame) -> None:
         """Move one frame to the database; one that it refuses must not hold up all others for ever."""
         try:
             self._write(partial(insert, [frame]))
         except Exception as error:
-            self.lost[str(error)] += isinstance(frame.head, wire.ResultHead)
+            self.lost[str(error)] += is_result(frame)
 
     def _move_to_memory(self, reason: str) -> None:
         """Go on in memory with all that can still be read."""
@@ -156,7 +157,7 @@ class Outbox:
             with contextlib.suppress(OSError):
                 os.fsync(wal)
 
-    def lease(self, most: int, most_bytes: int) -> list[Queued]:
+    def lease(self, most: int, most_bytes: int) -> list[ResultFrame]:
         """Take the oldest results that nobody has leased: at most `most`, and `most_bytes` beyond the first."""
         chosen: list[int] = []
         size = 0
@@ -180,20 +181,20 @@ class Outbox:
             self._leased.update(each.head.id for each in batch)
         return batch
 
-    def release(self, batch: Iterable[Queued]) -> None:
+    def release(self, batch: Iterable[ResultFrame]) -> None:
         """Give a lease back: the results wait again."""
         with self._lock:
             self._leased.difference_update(each.head.id for each in batch)
 
-    def acknowledge(self, batch: Sequence[Queued]) -> None:
+    def acknowledge(self, batch: Sequence[ResultFrame]) -> None:
         """Delete results that the server has taken."""
         ids = [(each.head.id,) for each in batch]
         self._change(lambda db: db.executemany("DELETE FROM results WHERE id = ?", ids))
         self.release(batch)
 
-    def refuse(self, queued: Queued, words: str) -> None:
+    def refuse(self, queued: ResultFrame, words: str) -> None:
         """Keep a result that the server will not take, with the server's words."""
-        values = (wire.encodable(words), queued.head.id)
+        values = (encodable(words), queued.head.id)
         self._change(lambda db: db.execute("UPDATE results SET refusal = ? WHERE id = ?", values))
         self.release([queued])
 
@@ -229,7 +230,7 @@ class Outbox:
         """Count the results that are still to be sent, those of tests that began and did not end included."""
         return self.undelivered() + len(self.running())
 
-    def content(self, digest: str) -> wire.ContentHead | None:
+    def content(self, digest: str) -> ContentHead | None:
         """Give an attachment that is not uploaded yet."""
         with self._reading() as db:
             row = db.execute(
@@ -237,9 +238,9 @@ class Outbox:
                 " WHERE digest = ? AND remote_id IS NULL AND refusal IS NULL",
                 (digest,),
             ).fetchone()
-        return None if row is None else wire.ContentHead(*row)
+        return None if row is None else ContentHead(*row)
 
-    def is_whole(self, content: wire.ContentHead) -> bool:
+    def is_whole(self, content: ContentHead) -> bool:
         """Whether all pieces of an attachment are there."""
         with self._reading() as db:
             (size,) = db.execute(
@@ -264,7 +265,7 @@ class Outbox:
 
     def refuse_content(self, digest: str, words: str) -> None:
         """Note that the server will not take an attachment, with its words."""
-        values = (wire.encodable(words), digest)
+        values = (encodable(words), digest)
         self._change(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
 
     def remote_ids(self, digests: Iterable[str]) -> dict[str, Any]:

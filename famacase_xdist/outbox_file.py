@@ -8,13 +8,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import wire
 from .errors import OutboxError
 from .file_system import LEASE, is_lease
+from .frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultFrame, ResultHead
+from .text import encodable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -50,14 +50,6 @@ CREATE TABLE contents (
 CREATE TABLE pieces (digest TEXT NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (digest, number));
 CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A result that waits: its head, and the JSON for the server."""
-
-    head: wire.ResultHead
-    body: bytes
 
 
 def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connection:
@@ -165,32 +157,32 @@ def remove(path: Path) -> None:
             Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
-def insert(frames: Sequence[wire.AnyFrame], db: sqlite3.Connection) -> None:
+def insert(frames: Sequence[AnyFrame], db: sqlite3.Connection) -> None:
     """Put frames into the tables; a result that is there already changes nothing."""
     for frame in frames:
         head, body = frame.head, frame.body
-        if isinstance(head, wire.ResultHead):
+        if isinstance(head, ResultHead):
             contents = json.dumps(head.contents) if head.contents else NO_CONTENTS
             db.execute(
                 "INSERT OR IGNORE INTO results (id, nodeid, status, attempt, contents, body) VALUES (?, ?, ?, ?, ?, ?)",
-                (head.id, wire.encodable(head.nodeid), head.status, head.attempt, contents, body),
+                (head.id, encodable(head.nodeid), head.status, head.attempt, contents, body),
             )
-        elif isinstance(head, wire.PieceHead):
+        elif isinstance(head, PieceHead):
             # A second worker may send content that was uploaded meanwhile.
             db.execute(
                 "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
                 " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
                 (head.digest, head.number, body, head.digest),
             )
-        elif isinstance(head, wire.ContentHead):
+        elif isinstance(head, ContentHead):
             db.execute(
                 "INSERT OR IGNORE INTO contents (digest, name, mime, size) VALUES (?, ?, ?, ?)",
-                (head.digest, wire.encodable(head.name), wire.encodable(head.mime), head.size),
+                (head.digest, encodable(head.name), encodable(head.mime), head.size),
             )
     _note_running(db, frames)
 
 
-def queued(db: sqlite3.Connection, positions: Sequence[int]) -> list[Queued]:
+def queued(db: sqlite3.Connection, positions: Sequence[int]) -> list[ResultFrame]:
     """Read the results at these positions, at most some hundred, in their order."""
     rows = db.execute(
         "SELECT id, nodeid, status, attempt, contents, body FROM results"  # noqa: S608
@@ -198,7 +190,7 @@ def queued(db: sqlite3.Connection, positions: Sequence[int]) -> list[Queued]:
         positions,
     )
     return [
-        Queued(wire.ResultHead(result_id, nodeid, status, attempt, _digests(contents)), body)
+        Frame(ResultHead(result_id, nodeid, status, attempt, _digests(contents)), body)
         for result_id, nodeid, status, attempt, contents, body in rows
     ]
 
@@ -207,17 +199,17 @@ def _digests(contents: str) -> tuple[str, ...]:
     return () if contents == NO_CONTENTS else tuple(json.loads(contents))
 
 
-def _note_running(db: sqlite3.Connection, frames: Sequence[wire.AnyFrame]) -> None:
+def _note_running(db: sqlite3.Connection, frames: Sequence[AnyFrame]) -> None:
     """Keep the tests that begin and forget those that end."""
     begun: dict[str, bytes] = {}
     ended: list[tuple[str]] = []
     for frame in frames:
         head, body = frame.head, frame.body
-        if isinstance(head, wire.BegunHead):
-            nodeid = wire.encodable(head.nodeid)
+        if isinstance(head, BegunHead):
+            nodeid = encodable(head.nodeid)
             begun[nodeid] = body or begun.get(nodeid, b"")
-        elif isinstance(head, (wire.ResultHead, wire.IgnoredHead)):
-            nodeid = wire.encodable(head.nodeid)
+        elif isinstance(head, (ResultHead, IgnoredHead)):
+            nodeid = encodable(head.nodeid)
             begun.pop(nodeid, None)
             ended.append((nodeid,))
     db.executemany("DELETE FROM running WHERE nodeid = ?", ended)

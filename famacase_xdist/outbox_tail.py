@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import wire
+from .frames import AnyFrame, decode
 
 #: Frames of more bytes than this, attachments, are not written twice.
 MOST_BYTES = 64 * 1024
@@ -38,10 +38,10 @@ class Tail:
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._file).st_size
 
-    def frames(self) -> list[wire.AnyFrame]:
+    def frames(self) -> list[AnyFrame]:
         """Read what a process that died left here; a frame that it was still writing has not been accepted."""
         content = os.pread(self._file, self.size, 0)
-        found: list[wire.AnyFrame] = []
+        found: list[AnyFrame] = []
         start = 0
         while start + _LENGTH.size <= len(content):
             (length,) = _LENGTH.unpack_from(content, start)
@@ -49,11 +49,11 @@ class Tail:
             if len(frame) < length:
                 break
             with contextlib.suppress(ValueError):
-                found.append(wire.decode(frame))
+                found.append(decode(frame))
             start += _LENGTH.size + length
         return found
 
-    def append(self, frames: Sequence[wire.AnyFrame]) -> bool:
+    def append(self, frames: Sequence[AnyFrame]) -> bool:
         """Write frames, all or none; False where they do not belong here, or the disk takes no more."""
         parts: list[bytes] = []
         for frame in frames:

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
 from .settings import Settings
-from .wire import text_of
+from .text import text_of
 
 #: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
-Attach = Callable[[Any], dict[str, Any] | None]
+Attach = Callable[[Any], AttachmentEntry | None]
 
 _REQUEST_ATTACHMENTS = ("request_body", "request_headers", "response_body", "response_headers")
 
 
-def result_payload(result: Any, settings: Settings, attach: Attach) -> dict[str, Any]:
+def result_payload(result: Any, settings: Settings, attach: Attach) -> Body:
     """Give the RESULT of reporter-api.md for a finished `qase.commons.models.Result`.
 
     `result.execution` also has `attempt_index`, from 1. `attach` is called once for each attachment.
     """
-    payload = {
+    payload: Body = {
         "id": result.id,
         "title": text_of(result.title),
         "signature": text_of(result.signature) if result.signature else None,
@@ -45,7 +46,7 @@ def result_payload(result: Any, settings: Settings, attach: Attach) -> dict[str,
     return payload
 
 
-def step_payload(step: Any, attach: Attach) -> dict[str, Any]:
+def step_payload(step: Any, attach: Attach) -> Step:
     """Give the STEP of reporter-api.md for a `qase.commons.models.Step` and all below it."""
     step_type = text_of(getattr(step.step_type, "value", step.step_type))
     data = {name: value for name, value in vars(step.data).items() if value is not None} if step.data else {}
@@ -55,7 +56,7 @@ def step_payload(step: Any, attach: Attach) -> dict[str, Any]:
         "id": step.id,
         "step_type": step_type,
         "data": _texts(data),
-        "execution": {**_step_execution(step.execution), "attachments": attachments},
+        "execution": _step_execution(step.execution, attachments),
         "steps": [step_payload(child, attach) for child in step.steps],
         "attachments": attachments,
     }
@@ -72,7 +73,7 @@ class TextAttachment:
         self.content = content
 
 
-def _execution(execution: Any) -> dict[str, Any]:
+def _execution(execution: Any) -> Execution:
     return {
         "status": execution.status,
         "start_time": execution.start_time,
@@ -85,14 +86,15 @@ def _execution(execution: Any) -> dict[str, Any]:
     }
 
 
-def _step_execution(execution: Any) -> dict[str, Any]:
+def _step_execution(execution: Any, attachments: list[AttachmentEntry]) -> StepExecution:
     if execution.status == "untested":
-        return {"status": "skipped", "start_time": None, "end_time": None, "duration": 0}
+        return {"status": "skipped", "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
     return {
         "status": execution.status,
         "start_time": execution.start_time,
         "end_time": execution.end_time,
         "duration": max(0, int(execution.duration)),
+        "attachments": attachments,
     }
 
 
@@ -118,7 +120,7 @@ def _request_parts(step_type: str, data: dict[str, Any]) -> list[TextAttachment]
     return [TextAttachment(f"{name}.txt", text_of(content)) for name, content in parts if content]
 
 
-def _attached(attachments: Iterable[Any], attach: Attach) -> list[dict[str, Any]]:
+def _attached(attachments: Iterable[Any], attach: Attach) -> list[AttachmentEntry]:
     return [entry for attachment in attachments if (entry := attach(attachment)) is not None]
 
 
@@ -136,15 +138,10 @@ def _given(fields: Any) -> dict[Any, Any]:
     return {name: value for name, value in dict(fields).items() if value is not None} if fields else {}
 
 
-def _suites(relations: Any, root_suite: str | None) -> list[dict[str, Any]]:
+def _suites(relations: Any, root_suite: str | None) -> list[SuiteEntry]:
     data = relations.suite.data if relations is not None and relations.suite is not None else ()
     suites = [suite_entry(suite.title, getattr(suite, "description", None)) for suite in data]
     return [suite_entry(root_suite), *suites] if suites and root_suite else suites
-
-
-def suite_entry(title: object, description: object = None) -> dict[str, Any]:
-    """Give one suite's entry in the relations."""
-    return {"title": text_of(title), "description": None if description is None else text_of(description)}
 
 
 def _texts(values: Any) -> dict[str, str]:

@@ -17,16 +17,23 @@ from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin
 
-from . import metadata, payload, wire
+from . import payload
 from .attachments import Attachable, AttachmentSender, attached
+from .body import AttachmentEntry, begun, framed, noted
 from .channel import ResultSink
 from .fixtures import Faults, fault_of
+from .frames import Frame, IgnoredHead, NoteHead, ResultFrame
 from .guard import Guard
+from .item import nodeid_of, params_of, suites_of, title_of
 from .markers import Marks, ids_in
+from .node_ids import signature_of
 from .policy import UpstreamPolicy
+from .pytest_reports import subtest_name
 from .settings import Settings
+from .status import FAILED, INVALID, SKIPPED
 from .steps import Steps
-from .verdict import FAILED, INVALID, SKIPPED, Verdict, raised, subtest_name
+from .text import text_of
+from .verdict import Verdict, raised
 
 if TYPE_CHECKING:
     from .bdd import Scenarios
@@ -145,7 +152,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def drop(self) -> None:
         """Drop the running attempt; no result will come of it."""
         self.runtime.clear()
-        self._sink.send(wire.Frame(wire.IgnoredHead(self._nodeid)))
+        self._sink.send(Frame(IgnoredHead(self._nodeid)))
 
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
@@ -173,29 +180,28 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         if marks or is_scenario or hasattr(item, "callspec"):
             # What a result rebuilt from the node id alone would miss, should the process die.
             description = payload.result_payload(result, self._settings, lambda attachment: None)
-            description[wire.PROJECTS] = _projects(result)
-            self._sink.send(wire.Frame(wire.BegunHead(self._nodeid), wire.to_json(description)))
+            self._sink.send(begun(self._nodeid, description, _projects(result)))
 
     def _described(self, item: pytest.Item, marks: Marks) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
-        nodeid = metadata.nodeid_of(item)
-        result = self.runtime.result = Result(title=metadata.title_of(item, marks), signature="")
+        nodeid = nodeid_of(item)
+        result = self.runtime.result = Result(title=title_of(item, marks), signature="")
         if marks:
             result.fields.update(marks.fields)
             result.tags = marks.tags
             result.testops_ids = marks.ids
             result.testops_project_mapping = marks.project_ids or None
             result.muted = marks.is_muted
-        result.relations = _relation(tuple(metadata.suites_of(nodeid, marks)), marks.suite_description)
-        result.params, result.param_groups = metadata.params_of(item)
-        result.signature = metadata.signature_of(nodeid, result.testops_ids, result.params)
+        result.relations = _relation(tuple(suites_of(nodeid, marks)), marks.suite_description)
+        result.params, result.param_groups = params_of(item)
+        result.signature = signature_of(nodeid, result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
 
     def _note(self, marks: Marks) -> None:
         """Say what of the test's marks cannot be meant, once in a process."""
         for line in marks.notes(self._noted):
-            self._sink.send(wire.Frame(wire.NoteHead(line)))
+            self._sink.send(Frame(NoteHead(line)))
 
     def _settle(self) -> None:
         """Take the report that was made last for that of a phase: no subtest has claimed it."""
@@ -272,11 +278,11 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         execution.thread = self._thread
         execution.attempt_index = self._attempt
 
-    def _framed(self, result: Result) -> wire.AnyFrame:
+    def _framed(self, result: Result) -> ResultFrame:
         digests: list[str] = []
         notes: list[str] = []
 
-        def attach(attachment: Any) -> dict[str, Any] | None:
+        def attach(attachment: Any) -> AttachmentEntry | None:
             try:
                 entry, digest = self._attachments.send(result.id, attachment)
             except ValueError as error:
@@ -286,16 +292,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             return entry
 
         content = payload.result_payload(result, self._settings, attach)
-        content["message"] = wire.noted(content["message"], notes)
-        head = wire.ResultHead(
-            result.id,
-            self._nodeid,
-            content["execution"]["status"],
-            self._attempt,
-            tuple(dict.fromkeys(digests)),
-            _projects(result),
-        )
-        return wire.Frame(head, wire.to_json(content))
+        content["message"] = noted(content["message"], notes)
+        return framed(content, self._nodeid, contents=digests, projects=_projects(result))
 
     def guarded(self) -> AbstractContextManager[None]:
         """Give the block in which our own mistakes stay ours; for those who have no guard."""
@@ -311,7 +309,7 @@ def _projects(result: Result) -> dict[str, list[int]]:
     """Give the ids by project; a test may have put anything there."""
     mapping = result.testops_project_mapping
     items = mapping.items() if isinstance(mapping, dict) else ()
-    return {wire.text_of(code): ids for code, values in items if (ids := ids_in(values)[0])}
+    return {text_of(code): ids for code, values in items if (ids := ids_in(values)[0])}
 
 
 @lru_cache(maxsize=64)

@@ -18,8 +18,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import clock, wire
+from . import clock
+from .body import noted, reference
 from .errors import ReportError
+from .frames import AnyFrame, ContentHead, PieceHead, ResultHead
 from .intake import Outcome, Say
 from .report_form import RunForm, attachment_form, result_form
 from .settings import Settings
@@ -84,28 +86,28 @@ class Report:
         """Name the directory."""
         return [f"famacase: report in {self._shown}"]
 
-    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
         """Write results and attachments; what cannot be written is counted."""
         with self._lock:
             for frame in frames:
                 self._keep(frame)
             self._update_run()
 
-    def _keep(self, frame: wire.AnyFrame) -> None:
+    def _keep(self, frame: AnyFrame) -> None:
         head, body = frame.head, frame.body
-        if isinstance(head, wire.ResultHead):
+        if isinstance(head, ResultHead):
             if head.id not in self._run:
                 self._write_result(head, body)
-        elif isinstance(head, wire.PieceHead):
+        elif isinstance(head, PieceHead):
             self._contents.add(head, body)
-        elif isinstance(head, wire.ContentHead):
+        elif isinstance(head, ContentHead):
             self._contents.close(head)
 
-    def _write_result(self, head: wire.ResultHead, body: bytes) -> None:
+    def _write_result(self, head: ResultHead, body: bytes) -> None:
         missing: list[str] = []
 
         def attach(entry: Mapping[str, Any]) -> dict[str, Any] | None:
-            digest = str(entry["id"]).removeprefix(wire.reference(head.id, ""))
+            digest = str(entry["id"]).removeprefix(reference(head.id, ""))
             name = str(entry["file_name"])
             try:
                 attachment_id, mime, file = self._contents.file(digest, name)
@@ -115,7 +117,7 @@ class Report:
             return attachment_form(attachment_id, name, mime, str(self._shown / "attachments" / file))
 
         form = result_form(json.loads(body), attach, head.projects)
-        form["message"] = wire.noted(form["message"], missing)
+        form["message"] = noted(form["message"], missing)
         try:
             self._write("results", head.id, form)
         except OSError as error:
@@ -217,9 +219,9 @@ class _Contents:
         self.directory = Path()
         self._next: dict[str, int] = {}
         self._troubles: dict[str, OSError] = {}
-        self._files: dict[str, tuple[wire.ContentHead, Path]] = {}
+        self._files: dict[str, tuple[ContentHead, Path]] = {}
 
-    def add(self, head: wire.PieceHead, body: bytes) -> None:
+    def add(self, head: PieceHead, body: bytes) -> None:
         """Append a piece, if it is the next one of a content that is not whole yet."""
         digest = head.digest
         if digest in self._files or digest in self._troubles or head.number != self._next.get(digest, 0):
@@ -231,7 +233,7 @@ class _Contents:
         except OSError as error:
             self._troubles[digest] = error
 
-    def close(self, head: wire.ContentHead) -> None:
+    def close(self, head: ContentHead) -> None:
         """Take a content as whole."""
         part = self._part(head.digest)
         if head.digest in self._files:

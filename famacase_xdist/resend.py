@@ -9,18 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import rebuilt, wire
+from . import synthetic
 from .api import Api
 from .delivery import Server, client_header, outbox_dir, state_dir
 from .errors import FamacaseError, OutboxError, SettingsError
 from .file_system import is_lease
+from .frames import AnyFrame
 from .outbox import Outbox
 from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
+from .status import INVALID
 from .summary import resend_command
 from .transport import HttpTransport
-from .verdict import INVALID
 
 #: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).
 LEASE_PATIENCE = 35.0
@@ -188,13 +189,13 @@ class _Resend:
             problem,
         )
 
-    def _died(self, nodeid: str, described: bytes) -> wire.AnyFrame:
+    def _died(self, nodeid: str, described: bytes) -> AnyFrame:
         """Make the result of a test that its session ended with; the settings for results are for it too."""
-        died = rebuilt.result(nodeid, INVALID, DIED, described=described)
-        frame = rebuilt.settled(died, self._settings.status_mapping, self._settings.status_policy)
+        died = synthetic.result(nodeid, INVALID, DIED, described=described)
+        frame = synthetic.settled(died, self._settings.status_mapping, self._settings.status_policy)
         if not described:
-            frame = rebuilt.rooted(frame, self._settings.root_suite)
-        return rebuilt.filtered(frame, self._settings.testops_status_filter)
+            frame = synthetic.rooted(frame, self._settings.root_suite)
+        return synthetic.filtered(frame, self._settings.testops_status_filter)
 
     @property
     def _sent(self) -> int:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from famacase_xdist.errors import FamacaseError
+from .errors import FamacaseError
 
 if TYPE_CHECKING:
-    from famacase_xdist.runs import Runs
-    from famacase_xdist.settings import Settings
+    from .runs import Runs
+    from .settings import Settings
 
 
 @click.group()
@@ -34,7 +34,7 @@ def run() -> None:
 @click.option("--format", "form", type=click.Choice(["plain", "env", "json"]), default="plain", show_default=True)
 def create(title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str, form: str) -> None:
     """Create a run and print what FAMACASE_TESTOPS_RUN_ID takes to join it, and nothing else."""
-    from famacase_xdist import runs
+    from . import runs
 
     with _connected() as (settings, project):
         request = runs.request(
@@ -47,7 +47,7 @@ def create(title: str, description: str, tags: tuple[str, ...], plan: int | None
 
 def _named(_: click.Context, __: click.Parameter, text: str) -> object:
     """Give the id as the server has it."""
-    from famacase_xdist import runs
+    from . import runs
 
     try:
         return runs.run_id(text)
@@ -69,7 +69,7 @@ def show(run_id: object, form: str) -> None:
 @click.argument("run_id", metavar="ID", callback=_named)
 def complete(run_id: object) -> None:
     """Complete a run; where it is complete already, that is fine."""
-    from famacase_xdist.values import reference_of
+    from .values import reference_of
 
     with _connected() as (_, project):
         url = project.complete(run_id)
@@ -80,7 +80,7 @@ def complete(run_id: object) -> None:
 def _connected() -> Iterator[tuple[Settings, Runs]]:
     """Give the settings of this directory and the runs of their project; errors are for people."""
     # Here, not above: --help need not wait for requests.
-    from famacase_xdist import resending, runs
+    from . import resending, runs
 
     try:
         settings = resending.settings_here(None)

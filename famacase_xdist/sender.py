@@ -16,12 +16,13 @@ from typing import Any
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
-from . import clock, wire
+from . import clock
 from .api import Api
+from .body import with_attachment_ids, with_notes
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
+from .frames import ResultFrame
 from .log import log
 from .outbox import Outbox
-from .outbox_file import Queued
 from .pool import Pool
 from .retry import MAX_WAIT, retrying
 from .run import Run
@@ -205,10 +206,10 @@ class Sender:
             if not self._is_more_due(sum(map(len, batches)) or known) or not batches:
                 return
 
-    def _lease(self, waiting: int) -> list[list[Queued]]:
+    def _lease(self, waiting: int) -> list[list[ResultFrame]]:
         """Take a batch; a few where more than one waits, if the server took the last one."""
         size = self._settings.testops_batch_size
-        batches: list[list[Queued]] = []
+        batches: list[list[ResultFrame]] = []
         tests: set[str] = set()
         for number in range(LANES if self._is_server_well else 1):
             # Before the end only full ones: what is there of the next may have company in a moment.
@@ -226,7 +227,7 @@ class Sender:
             batches.append(batch)
         return batches
 
-    def _send_side_by_side(self, batches: Sequence[Sequence[Queued]]) -> None:
+    def _send_side_by_side(self, batches: Sequence[Sequence[ResultFrame]]) -> None:
         if len(batches) > 1:
             # Before, and on this thread: of two batches with one attachment, each would upload it.
             self._uploads.upload([digest for batch in batches for each in batch for digest in each.head.contents])
@@ -240,7 +241,7 @@ class Sender:
             self._since = clock.monotonic()
             return self._closing or self._waiting >= self._settings.testops_batch_size
 
-    def _send(self, batch: Sequence[Queued]) -> None:
+    def _send(self, batch: Sequence[ResultFrame]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
         ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
         bodies = [self._body(each, ids) for each in batch]
@@ -263,11 +264,13 @@ class Sender:
             with self._changed:
                 self.delivered.update(each.head.status for each in batch)
 
-    def _body(self, queued: Queued, ids: Mapping[str, object]) -> bytes:
-        """Give a result's JSON with the server's ids; what could not be uploaded is named in its message."""
-        body = wire.resolve_references(queued.head, queued.body, ids)
-        missing = [digest for digest in queued.head.contents if digest not in ids]
-        return wire.with_notes(body, self._outbox.content_refusals(missing)) if missing else body
+    def _body(self, frame: ResultFrame, ids: Mapping[str, object]) -> bytes:
+        """Return a result's JSON with the server's ids; what could not be uploaded is named in its message."""
+        resolved = with_attachment_ids(frame, ids)
+        missing = [digest for digest in frame.head.contents if digest not in ids]
+        if missing:
+            resolved = with_notes(resolved, self._outbox.content_refusals(missing))
+        return resolved.body
 
     def _retry(self, call: Callable[[], Any]) -> Any:
         """Make a call, again where that may help, until the deadline interrupts it."""

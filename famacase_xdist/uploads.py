@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from . import wire
 from .api import MOST_FILES, Api
 from .errors import Refused
+from .frames import ContentHead
 from .outbox import Outbox
 from .pool import Pool
 from .transport import File
@@ -23,7 +23,7 @@ Retry = Callable[[Callable[[], Any]], Any]
 class ContentReader:
     """Reads an attachment out of the outbox piece by piece; `len` is what is left, as requests-toolbelt asks for."""
 
-    def __init__(self, outbox: Outbox, content: wire.ContentHead) -> None:
+    def __init__(self, outbox: Outbox, content: ContentHead) -> None:
         self._outbox = outbox
         self._content = content
         self._left = content.size
@@ -77,9 +77,9 @@ class Uploads:
             known = self._outbox.remote_ids(wanted)
         return known
 
-    def _groups(self, digests: Iterable[str]) -> Iterator[list[wire.ContentHead]]:
+    def _groups(self, digests: Iterable[str]) -> Iterator[list[ContentHead]]:
         """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""
-        group: list[wire.ContentHead] = []
+        group: list[ContentHead] = []
         size = 0
         for content in filter(None, map(self._outbox.content, digests)):
             if not self._outbox.is_whole(content):
@@ -93,7 +93,7 @@ class Uploads:
         if group:
             yield group
 
-    def _send(self, group: Sequence[wire.ContentHead]) -> None:
+    def _send(self, group: Sequence[ContentHead]) -> None:
         try:
             # Each try reads the contents again.
             ids = self._retry(lambda: self._api.upload([self._file(content) for content in group]))
@@ -105,10 +105,10 @@ class Uploads:
             for content, remote_id in zip(group, ids, strict=True):
                 self._outbox.uploaded(content.digest, remote_id)
 
-    def _file(self, content: wire.ContentHead) -> File:
+    def _file(self, content: ContentHead) -> File:
         return File(content.name, content.mime, ContentReader(self._outbox, content))
 
-    def _refused(self, group: Sequence[wire.ContentHead], error: Refused) -> None:
+    def _refused(self, group: Sequence[ContentHead], error: Refused) -> None:
         """Halve a group until the attachment that the server will not take stands alone."""
         if len(group) == 1:
             self._outbox.refuse_content(group[0].digest, str(error))

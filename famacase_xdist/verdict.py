@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from .pytest_reports import crash_line, is_assertion, skip_reason, xfail_reason
 from .settings import Settings
-from .wire import text_of
-
-PASSED, FAILED, INVALID, SKIPPED, BLOCKED = "passed", "failed", "invalid", "skipped", "blocked"
+from .status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED
+from .text import text_of
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
 #: How pytest begins the messages of groups that it makes of what several finalizers, or several scopes' ends, raised.
@@ -197,37 +197,3 @@ def _trace_from(error: BaseException, path: str) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     first = next((number for number, frame in enumerate(frames) if frame.filename == path), 0)
     return "".join((*traceback.format_list(frames[first:]), _exconly(error)))
-
-
-def subtest_name(report: Any) -> str | None:
-    """Give the name of a subtest, by its message and arguments, from its report; None for any other report.
-
-    The report's class is pytest's since version 9, before that of the plugin pytest-subtests.
-    """
-    context = getattr(report, "context", None)
-    if not (hasattr(context, "msg") and hasattr(context, "kwargs")):
-        return None
-    return f"subtest {text_of(report.head_line).removeprefix(f'{report.location[2]} ')}"
-
-
-def xfail_reason(report: pytest.TestReport) -> str:
-    """Give the reason of an xfail or an xpass."""
-    return text_of(report.wasxfail).removeprefix("reason: ")
-
-
-def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
-    """Give the whole reason; pytest keeps path, line and "Skipped: reason"."""
-    where = report.longrepr
-    reason = where[2] if isinstance(where, tuple) and len(where) == 3 else report.longreprtext
-    return text_of(reason).removeprefix("Skipped: ")
-
-
-def is_assertion(report: pytest.TestReport) -> bool:
-    """Whether pytest's report, all that there is, tells of an assertion."""
-    return crash_line(report).startswith(("AssertionError", "assert "))
-
-
-def crash_line(report: pytest.TestReport) -> str:
-    """Give the first line of what pytest says of the exception; empty where it says it in another form."""
-    crash = getattr(report.longrepr, "reprcrash", None)
-    return text_of(getattr(crash, "message", "")).partition("\n")[0]

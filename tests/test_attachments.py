@@ -10,9 +10,10 @@ import pytest
 from qase.commons.models.attachment import Attachment
 
 from famacase_xdist import attachments as module
-from famacase_xdist import wire
 from famacase_xdist.attachments import Attachable, Attached, AttachmentSender, attached, clean_name
+from famacase_xdist.body import reference
 from famacase_xdist.channel import ListSink
+from famacase_xdist.frames import ContentHead
 
 ID = "11111111-2222-3333-4444-555555555555"
 OTHER_ID = "99999999-2222-3333-4444-555555555555"
@@ -37,7 +38,7 @@ class Box:
         for frame in self.sink.frames:
             head, body = frame.head, frame.body
             content += body
-            if isinstance(head, wire.ContentHead):
+            if isinstance(head, ContentHead):
                 found.append((head.name, head.mime, content))
                 content = b""
         return found
@@ -349,8 +350,8 @@ def test_the_same_content_of_two_results_is_referred_to_by_each_ones_id(box: Box
     entries = [box.send(attached((b"same", "text/plain", "a.txt")), each) for each in (ID, OTHER_ID)]
 
     head = box.sink.frames[-1].head
-    assert isinstance(head, wire.ContentHead)
-    assert [entry["id"] for entry in entries] == [wire.reference(each, head.digest) for each in (ID, OTHER_ID)]
+    assert isinstance(head, ContentHead)
+    assert [entry["id"] for entry in entries] == [reference(each, head.digest) for each in (ID, OTHER_ID)]
 
 
 def test_an_attachment_that_could_not_be_sent_can_be_sent_later(tmp_path: Path, box: Box) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import execnet
 import pytest
 
-from famacase_xdist import wire
 from famacase_xdist.channel import ChannelSink, ListSink
+from famacase_xdist.frames import BegunHead, Frame, decode
 
-ONE, TWO = (wire.Frame(wire.BegunHead("t.py::test_a"), body) for body in (b"one", b"two"))
+ONE, TWO = (Frame(BegunHead("t.py::test_a"), body) for body in (b"one", b"two"))
 ECHO = "while True: channel.send(channel.receive())"
 
 
@@ -24,22 +24,22 @@ def gateway() -> Iterator[execnet.Gateway]:
 @pytest.mark.parametrize("body", [b"", b"\x00\xff", b"x" * 5_000_000], ids=len)
 def test_a_frame_arrives_as_it_was_sent(body: bytes, gateway: execnet.Gateway) -> None:
     channel = gateway.remote_exec(ECHO)
-    frame = wire.Frame(wire.BegunHead("t.py::test_a"), body)
+    frame = Frame(BegunHead("t.py::test_a"), body)
 
     ChannelSink(channel).send(frame)
 
-    assert wire.decode(channel.receive(30)) == frame
+    assert decode(channel.receive(30)) == frame
 
 
 def test_frames_arrive_in_the_order_they_were_sent(gateway: execnet.Gateway) -> None:
     channel = gateway.remote_exec(ECHO)
     sink = ChannelSink(channel)
-    frames = [wire.Frame(wire.BegunHead(f"t.py::test_{number}")) for number in range(100)]
+    frames = [Frame(BegunHead(f"t.py::test_{number}")) for number in range(100)]
 
     for frame in frames:
         sink.send(frame)
 
-    assert [wire.decode(channel.receive(30)) for _ in frames] == frames
+    assert [decode(channel.receive(30)) for _ in frames] == frames
 
 
 def test_nothing_is_lost_where_the_other_side_is_there(gateway: execnet.Gateway) -> None:

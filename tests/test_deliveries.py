@@ -12,18 +12,21 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import rebuilt, wire
+from famacase_xdist import synthetic
+from famacase_xdist.body import reference
 from famacase_xdist.deliveries import Deliveries
 from famacase_xdist.delivery import Delivery, Server, outbox_dir
 from famacase_xdist.errors import OutboxError
+from famacase_xdist.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead, digest_of
 from famacase_xdist.intake import Outcome
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.settings import Settings
+from famacase_xdist.text import to_json
 from famacase_xdist.values import Projects
 
 NODEID = "test_m.py::test_a"
-IGNORED = wire.Frame(wire.IgnoredHead(NODEID))
-BEGAN = wire.Frame(wire.BegunHead(NODEID))
+IGNORED = Frame(IgnoredHead(NODEID))
+BEGAN = Frame(BegunHead(NODEID))
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ class Session:
         self.deliveries = Deliveries(self._settings, server)
         self.deliveries.start(print)
 
-    def end(self, *frames: wire.AnyFrame) -> Outcome:
+    def end(self, *frames: AnyFrame) -> Outcome:
         self.deliveries.keep(frames)
         return self.deliveries.finish(0.0, is_finished=True)
 
@@ -74,16 +77,16 @@ def session(nobody: Server, tmp_path: Path) -> Session:
     return Session(nobody, tmp_path)
 
 
-def result(projects: dict[str, list[int]], **changes: Any) -> wire.Frame[wire.ResultHead]:
-    made = rebuilt.result(NODEID, "passed", "")
+def result(projects: dict[str, list[int]], **changes: Any) -> Frame[ResultHead]:
+    made = synthetic.result(NODEID, "passed", "")
     head, body = made.head, made.body
     content = {**json.loads(body), **changes}
-    return wire.Frame(wire.ResultHead(head.id, NODEID, "passed", projects=projects), wire.to_json(content))
+    return Frame(ResultHead(head.id, NODEID, "passed", projects=projects), to_json(content))
 
 
-def described(projects: dict[str, list[int]]) -> wire.Frame[wire.BegunHead]:
-    content = {"id": str(uuid.uuid4()), "title": "test_a", "testops_ids": None, wire.PROJECTS: projects}
-    return wire.Frame(wire.BegunHead(NODEID), wire.to_json(content))
+def described(projects: dict[str, list[int]]) -> Frame[BegunHead]:
+    content = {"id": str(uuid.uuid4()), "title": "test_a", "testops_ids": None, "testops_project_mapping": projects}
+    return Frame(BegunHead(NODEID), to_json(content))
 
 
 def test_a_result_without_projects_goes_to_the_default_one_as_it_is(session: Session) -> None:
@@ -107,14 +110,14 @@ def test_a_result_of_two_projects_has_an_id_and_case_ids_in_each(session: Sessio
 
 
 def test_references_to_attachments_are_the_copys_own(session: Session) -> None:
-    digest = wire.digest_of(b"abc", "text/plain")
+    digest = digest_of(b"abc", "text/plain")
     frame = result({"TWO": [3]})
-    attached = [{"id": wire.reference(frame.head.id, digest), "file_name": "a.txt"}]
-    body = wire.to_json({**json.loads(frame.body), "attachments": attached})
-    session.end(wire.Frame(frame.head, body))
+    attached = [{"id": reference(frame.head.id, digest), "file_name": "a.txt"}]
+    body = to_json({**json.loads(frame.body), "attachments": attached})
+    session.end(Frame(frame.head, body))
 
     (copy,) = session.results()["TWO"]
-    assert copy["attachments"] == [{"id": wire.reference(copy["id"], digest), "file_name": "a.txt"}]
+    assert copy["attachments"] == [{"id": reference(copy["id"], digest), "file_name": "a.txt"}]
 
 
 def test_a_project_that_nobody_has_set_up_is_named_and_the_result_is_not_lost(session: Session) -> None:
@@ -139,9 +142,7 @@ def test_a_project_that_nobody_has_set_up_is_named_and_the_result_is_not_lost(se
         ([described({"ONE": [1], "TWO": [3]}), IGNORED], {"ONE": 0, "TWO": 0}),
     ],
 )
-def test_a_test_runs_in_its_projects_only(
-    frames: list[wire.AnyFrame], running: dict[str, int], session: Session
-) -> None:
+def test_a_test_runs_in_its_projects_only(frames: list[AnyFrame], running: dict[str, int], session: Session) -> None:
     for frame in frames:
         session.deliveries.keep([frame])
     session.end()
@@ -153,7 +154,7 @@ def test_what_is_rebuilt_of_a_running_test_has_the_id_that_its_result_would_have
     session: Session, nobody: Server, tmp_path: Path
 ) -> None:
     frame = described({"TWO": [3]})
-    session.end(rebuilt.result(NODEID, "invalid", "died", described=frame.body))
+    session.end(synthetic.result(NODEID, "invalid", "died", described=frame.body))
     killed = Session(nobody, tmp_path / "killed")
     killed.end(frame)
 
@@ -161,7 +162,7 @@ def test_what_is_rebuilt_of_a_running_test_has_the_id_that_its_result_would_have
     ((_, body),) = killed.running()["TWO"]
     assert sent["id"] == json.loads(body)["id"]
     assert (sent["testops_ids"], json.loads(body)["testops_ids"]) == ([3], [3])
-    assert not {wire.PROJECTS} & (sent.keys() | json.loads(body).keys())
+    assert "testops_project_mapping" not in sent.keys() | json.loads(body).keys()
 
 
 def test_an_outbox_that_fails_keeps_nothing_from_the_others(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:

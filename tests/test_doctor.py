@@ -14,7 +14,7 @@ import pytest
 from harness.server import Backend, answer, hang, running
 from harness.suites import Suite
 
-from famacase_xdist import doctor, rebuilt
+from famacase_xdist import doctor, synthetic
 from famacase_xdist.findings import OK, PROBLEM, WARNING
 from famacase_xdist.outbox import Outbox
 
@@ -139,7 +139,7 @@ def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     (here.state / "log").mkdir(parents=True)
     outbox = Outbox(here.state / "outbox" / "20260101T000000-abc.sqlite3")
     outbox.remember(host="h", project="DEMO", run_id=1)
-    outbox.put([rebuilt.result("test_it.py::test_one", "passed", "")])
+    outbox.put([synthetic.result("test_it.py::test_one", "passed", "")])
     outbox.close()
 
     ran = examined(

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import installation, wire
+from famacase_xdist import installation
 from famacase_xdist.channel import ListSink
+from famacase_xdist.frames import ResultHead
 from famacase_xdist.settings import Settings
 
 ABSENT = ("famacase_xdist.plugin", "qase_pytest", "xdist", "rerunfailures", "cacheprovider", "faulthandler")
@@ -57,7 +58,7 @@ def results(directory: Path, *args: str, steps: str = "all", worker: str = "", *
     return {
         frame.head.nodeid.rpartition("::")[2]: json.loads(frame.body)
         for frame in frames
-        if isinstance(frame.head, wire.ResultHead)
+        if isinstance(frame.head, ResultHead)
     }
 
 

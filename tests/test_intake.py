@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from harness.server import TOKEN
 
-from famacase_xdist import rebuilt, wire
+from famacase_xdist import synthetic
 from famacase_xdist.delivery import Delivery, Server
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.events import Began, Event, Received, Recorded, Reported
+from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.intake import Intake, Outcome, Say
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.server.process import EmbeddedServer
@@ -29,7 +30,7 @@ class Place:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = error
-        self.frames: list[wire.AnyFrame] = []
+        self.frames: list[AnyFrame] = []
 
     def start(self, say: Say) -> None:
         """Be ready."""
@@ -37,7 +38,7 @@ class Place:
     def header(self) -> list[str]:
         return []
 
-    def keep(self, frames: Sequence[wire.AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
         if self.error is not None:
             raise self.error
         self.frames += frames
@@ -50,12 +51,12 @@ class Place:
 
 
 def received(name: str, message: str = "") -> Event:
-    return Received("gw0", rebuilt.result(f"t.py::{name}", "invalid", message).encoded)
+    return Received("gw0", synthetic.result(f"t.py::{name}", "invalid", message).encoded)
 
 
 def recorded(name: str) -> Recorded:
     """Make the event of a result of this process."""
-    return Recorded("main", rebuilt.result(f"t.py::{name}", "invalid", ""))
+    return Recorded("main", synthetic.result(f"t.py::{name}", "invalid", ""))
 
 
 def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
@@ -81,7 +82,7 @@ def test_an_event_that_the_books_cannot_take_costs_no_other(
     ledger, place = Ledger(), Place()
     enter = ledger.enter
 
-    def stumble(event: Event) -> Iterable[wire.AnyFrame]:
+    def stumble(event: Event) -> Iterable[AnyFrame]:
         if "test_bad" in repr(event):
             raise KeyError("ours")
         return enter(event)
@@ -90,7 +91,7 @@ def test_an_event_that_the_books_cannot_take_costs_no_other(
 
     outcome = reported(place, form("test_a"), form("test_bad"), form("test_b"), ledger=ledger)
 
-    heads = [frame.head for frame in place.frames if isinstance(frame.head, wire.ResultHead)]
+    heads = [frame.head for frame in place.frames if isinstance(frame.head, ResultHead)]
     assert [head.nodeid for head in heads] == ["t.py::test_a", "t.py::test_b"]
     assert outcome.undelivered == 1
     assert outcome.problems == ("internal error: KeyError('ours')",)
@@ -114,12 +115,12 @@ def passed(number: int) -> list[Event]:
     """Give what the controller hears of a test that passed; every twentieth has an attachment."""
     nodeid = f"tests/test_prices.py::TestPrices::test_price_of_a_basket[{number}]"
     content = f"{number:8}".encode() * 100
-    digest = wire.digest_of(content, "text/plain")
-    attachment = list(wire.content_frames(wire.ContentHead(digest, "a.txt", "text/plain", len(content)), content))
-    made = rebuilt.result(nodeid, "passed", "")
+    digest = digest_of(content, "text/plain")
+    attachment = list(content_frames(ContentHead(digest, "a.txt", "text/plain", len(content)), content))
+    made = synthetic.result(nodeid, "passed", "")
     head, body = made.head, made.body
-    frames = [wire.Frame(wire.BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
-    frames.append(wire.Frame(wire.ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body))
+    frames = [Frame(BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
+    frames.append(Frame(ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body))
     reports = [
         pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
         for when in ("setup", "call", "teardown")

@@ -16,13 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import clock, installation, rebuilt, wire
+from famacase_xdist import clock, installation, synthetic
 from famacase_xdist.channel import ListSink
 from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Recorded, Reported
+from famacase_xdist.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultHead, decode, encode
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.server import models
 from famacase_xdist.settings import Settings
+from famacase_xdist.text import to_json
 
 TEST = "t.py::test_a"
 
@@ -36,25 +38,25 @@ def report(when: str, outcome: str = "passed", nodeid: str = TEST) -> pytest.Tes
     return pytest.TestReport(nodeid, ("t.py", 0, "test_a"), {}, outcome, longrepr, when, duration=0.25)  # type: ignore[arg-type]
 
 
-def received(frame: wire.AnyFrame, worker: str = "gw0") -> Received:
+def received(frame: AnyFrame, worker: str = "gw0") -> Received:
     """Make the event of a frame that arrives."""
     return Received(worker, frame.encoded)
 
 
 def recorded(nodeid: str = TEST, status: str = "passed", attempt: int = 1, worker: str = "gw0") -> Received:
     """Make the event of a result that a recorder sent."""
-    return received(rebuilt.result(nodeid, status, "", thread=worker, attempt=attempt), worker)
+    return received(synthetic.result(nodeid, status, "", thread=worker, attempt=attempt), worker)
 
 
 def described(nodeid: str = TEST, worker: str = "gw0", **more: object) -> Received:
     """Make the event of a test that its recorder describes when it begins."""
-    content = {**rebuilt.described_by(nodeid), "id": str(uuid.uuid4()), **more}
-    return received(wire.Frame(wire.BegunHead(nodeid), wire.to_json(content)), worker)
+    content = {**synthetic.described_by(nodeid), "id": str(uuid.uuid4()), **more}
+    return received(Frame(BegunHead(nodeid), to_json(content)), worker)
 
 
 def ignored(nodeid: str = TEST, worker: str = "gw0") -> Received:
     """Make the event of a test that is not to be reported."""
-    return received(wire.Frame(wire.IgnoredHead(nodeid)), worker)
+    return received(Frame(IgnoredHead(nodeid)), worker)
 
 
 def reported(*phases: str, nodeid: str = TEST, worker: str = "gw0") -> list[Event]:
@@ -75,7 +77,7 @@ class Books:
     """A ledger, and all the frames that it gave to keep."""
 
     ledger: Ledger = field(default_factory=Ledger)
-    frames: list[wire.AnyFrame] = field(default_factory=list)
+    frames: list[AnyFrame] = field(default_factory=list)
 
     def enter(self, *events: Event) -> Books:
         """Enter events one by one."""
@@ -91,13 +93,13 @@ class Books:
     @property
     def results(self) -> list[tuple[str, str, int]]:
         """Node id, status and attempt of each result."""
-        heads = [frame.head for frame in self.frames if isinstance(frame.head, wire.ResultHead)]
+        heads = [frame.head for frame in self.frames if isinstance(frame.head, ResultHead)]
         return [(head.nodeid, head.status, head.attempt) for head in heads]
 
     @property
     def contents(self) -> list[dict[str, Any]]:
         """What goes to the server, of each result."""
-        return [json.loads(frame.body) for frame in self.frames if isinstance(frame.head, wire.ResultHead)]
+        return [json.loads(frame.body) for frame in self.frames if isinstance(frame.head, ResultHead)]
 
     @property
     def content(self) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def test_a_result_that_comes_is_kept_byte_for_byte(books: Books) -> None:
 
     books.enter(Began(TEST), event, SETUP, CALL, TEARDOWN).close()
 
-    assert [frame for frame in books.frames if isinstance(frame.head, wire.ResultHead)] == [wire.decode(event.message)]
+    assert [frame for frame in books.frames if isinstance(frame.head, ResultHead)] == [decode(event.message)]
 
 
 ORDERS: dict[str, list[Event]] = {
@@ -144,7 +146,7 @@ ORDERS: dict[str, list[Event]] = {
 def test_frames_of_this_process_are_taken_as_those_of_a_worker_are(events: list[Event], books: Books) -> None:
     for event in events:
         is_message = isinstance(event, Received)
-        books.enter(Recorded(event.worker, wire.decode(event.message)) if is_message else event)  # type: ignore[union-attr]
+        books.enter(Recorded(event.worker, decode(event.message)) if is_message else event)  # type: ignore[union-attr]
 
     assert books.close().results == Books().enter(*events).close().results
     assert books.running == []
@@ -832,7 +834,7 @@ def test_a_collection_that_each_worker_tells_of_is_counted_once(books: Books) ->
     assert books.ledger.collected == 2
 
 
-@pytest.mark.parametrize("frame", [b"", b"garbage", b"R\0\0\0\x02{}", wire.encode(wire.BegunHead("a"))[:-1]])
+@pytest.mark.parametrize("frame", [b"", b"garbage", b"R\0\0\0\x02{}", encode(BegunHead("a"))[:-1]])
 def test_a_message_that_is_no_frame_is_counted_and_stops_nothing(frame: bytes, books: Books) -> None:
     books.enter(Received("gw0", frame), recorded()).close()
 
@@ -869,7 +871,7 @@ def by_recorder(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str,
     body = "def test_a(): pass\n\nclass TestGroup:\n    def test_b(self): pass\n"
     files = {"test_flat": body, "tests__Unit Tests__test_deep": body, "dir[1]__test_odd": body, "a__test_x.y": body}
     frames = heard(tmp_path_factory.mktemp("recorded"), **files).sink.frames
-    return {frame.head.nodeid: json.loads(frame.body) for frame in frames if isinstance(frame.head, wire.ResultHead)}
+    return {frame.head.nodeid: json.loads(frame.body) for frame in frames if isinstance(frame.head, ResultHead)}
 
 
 NODEIDS = [
@@ -888,7 +890,7 @@ def test_the_recorder_was_asked_for_all_of_them(by_recorder: dict[str, dict[str,
 def test_a_rebuilt_result_is_the_same_test_to_the_server_as_a_recorded_one(
     nodeid: str, name: str, by_recorder: dict[str, dict[str, Any]]
 ) -> None:
-    assert rebuilt.described_by(nodeid)[name] == by_recorder[nodeid][name]
+    assert synthetic.described_by(nodeid)[name] == by_recorder[nodeid][name]
 
 
 # What is left out, and what is added
@@ -945,7 +947,7 @@ def test_a_result_made_from_a_node_id_is_below_the_root_suite(events: list[Event
 
 
 def test_a_description_has_the_root_suite_already() -> None:
-    content = rebuilt.described_by(TEST)
+    content = synthetic.described_by(TEST)
     content["relations"]["suite"]["data"].insert(0, {"title": "Root", "description": None})
     begun = described(relations=content["relations"])
 
@@ -954,7 +956,7 @@ def test_a_description_has_the_root_suite_already() -> None:
 
 
 def test_a_note_is_kept_once_in_the_order_of_the_first(books: Books) -> None:
-    notes = [received(wire.Frame(wire.NoteHead(text)), worker) for worker in ("gw0", "gw1") for text in ("b", "a")]
+    notes = [received(Frame(NoteHead(text)), worker) for worker in ("gw0", "gw1") for text in ("b", "a")]
 
     books.enter(*notes).close()
 

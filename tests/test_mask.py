@@ -10,32 +10,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import wire
+from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultHead, decode
 from famacase_xdist.mask import Mask
 from famacase_xdist.outbox import Outbox
+from famacase_xdist.text import to_json
 
 SECRET = "rep_s3cret"
 STARS = b"*" * len(SECRET)
 ONE, TWO = "1" * 64, "2" * 64
 
 
-def clean(mask: Mask, frames: Iterable[wire.AnyFrame]) -> list[wire.AnyFrame]:
+def clean(mask: Mask, frames: Iterable[AnyFrame]) -> list[AnyFrame]:
     """Give all frames that a mask makes of frames."""
     return [each for frame in frames for each in mask.clean(frame)]
 
 
-def result(body: bytes, nodeid: str = "t.py::test_a") -> wire.AnyFrame:
+def result(body: bytes, nodeid: str = "t.py::test_a") -> AnyFrame:
     """Make the frame of a result."""
-    return wire.Frame(wire.ResultHead("id", nodeid, "passed", contents=(ONE,)), body)
+    return Frame(ResultHead("id", nodeid, "passed", contents=(ONE,)), body)
 
 
-def content(pieces: Sequence[bytes], digest: str = ONE, name: str = "a.txt") -> list[wire.AnyFrame]:
+def content(pieces: Sequence[bytes], digest: str = ONE, name: str = "a.txt") -> list[AnyFrame]:
     """Make the frames of an attachment."""
-    frames: list[wire.AnyFrame] = [wire.Frame(wire.PieceHead(digest, at), piece) for at, piece in enumerate(pieces)]
-    return [*frames, wire.Frame(wire.ContentHead(digest, name, "text/plain", sum(map(len, pieces))))]
+    frames: list[AnyFrame] = [Frame(PieceHead(digest, at), piece) for at, piece in enumerate(pieces)]
+    return [*frames, Frame(ContentHead(digest, name, "text/plain", sum(map(len, pieces))))]
 
 
-def kept(frames: Iterable[wire.AnyFrame], digest: str = ONE) -> bytes:
+def kept(frames: Iterable[AnyFrame], digest: str = ONE) -> bytes:
     """Give what an outbox makes of the frames of a content: all its pieces in their order."""
     outbox = Outbox(None)
     for frame in frames:
@@ -55,13 +56,13 @@ def _pieces(outbox: Outbox, digest: str) -> Iterable[Any]:
         result(b'{"message":"' + SECRET.encode() + b'"}'),
         result(SECRET.encode() * 3),
         result(b"{}", f"t.py::test[{SECRET}]"),
-        wire.Frame(wire.BegunHead(f"t.py::test[{SECRET}]"), SECRET.encode()),
-        wire.Frame(wire.IgnoredHead(f"t.py::test[{SECRET}]")),
-        wire.Frame(wire.ContentHead(ONE, f"{SECRET}.txt", f"text/{SECRET}", 0)),
+        Frame(BegunHead(f"t.py::test[{SECRET}]"), SECRET.encode()),
+        Frame(IgnoredHead(f"t.py::test[{SECRET}]")),
+        Frame(ContentHead(ONE, f"{SECRET}.txt", f"text/{SECRET}", 0)),
     ],
     ids=["body", "body-thrice", "node-id", "begun", "ignored", "content"],
 )
-def test_the_secret_is_nowhere_in_a_frame(frame: wire.AnyFrame) -> None:
+def test_the_secret_is_nowhere_in_a_frame(frame: AnyFrame) -> None:
     (cleaned,) = clean(Mask(SECRET), [frame])
 
     assert SECRET.encode() not in cleaned.encoded
@@ -70,18 +71,18 @@ def test_the_secret_is_nowhere_in_a_frame(frame: wire.AnyFrame) -> None:
 @pytest.mark.parametrize("secret", ["rep_\\b", 'rep_"quoted"', "rep_\tx", "rep_ключ"])
 def test_a_secret_that_pytest_escapes_in_a_node_id_is_masked_in_all_frames_of_the_test(secret: str) -> None:
     nodeid = f"t.py::test[{secret.encode('unicode_escape').decode()}]"
-    frames = [wire.Frame(wire.BegunHead(nodeid)), result(wire.to_json({"value": secret}), nodeid)]
+    frames = [Frame(BegunHead(nodeid)), result(to_json({"value": secret}), nodeid)]
 
     begun, ended = clean(Mask(secret), frames)
 
-    assert isinstance(begun.head, wire.BegunHead)
-    assert isinstance(ended.head, wire.ResultHead)
+    assert isinstance(begun.head, BegunHead)
+    assert isinstance(ended.head, ResultHead)
     assert begun.head.nodeid == ended.head.nodeid
     assert secret not in begun.head.nodeid
 
 
 def test_a_frame_without_the_secret_keeps_its_message() -> None:
-    frame = wire.decode(result(b"{}").encoded)
+    frame = decode(result(b"{}").encoded)
 
     (cleaned,) = clean(Mask(SECRET), [frame])
 
@@ -150,13 +151,13 @@ def test_content_of_a_worker_that_died_does_not_spoil_the_same_content_of_the_ne
 
 def test_the_size_of_a_content_is_that_of_its_pieces() -> None:
     frames = clean(Mask(SECRET), content([SECRET.encode(), b"x", b""]))
-    (size,) = [frame.head.size for frame in frames if isinstance(frame.head, wire.ContentHead)]
+    (size,) = [frame.head.size for frame in frames if isinstance(frame.head, ContentHead)]
 
     assert size == sum(len(frame.body) for frame in frames)
 
 
 def test_the_end_of_a_content_stays_its_last_frame() -> None:
-    assert isinstance(clean(Mask(SECRET), content([b"one", b"two"]))[-1].head, wire.ContentHead)
+    assert isinstance(clean(Mask(SECRET), content([b"one", b"two"]))[-1].head, ContentHead)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +166,7 @@ def test_the_end_of_a_content_stays_its_last_frame() -> None:
     ids=ascii,
 )
 def test_a_secret_is_found_in_json_however_it_is_written(secret: str) -> None:
-    body = wire.to_json({"message": f"a {secret} b"})
+    body = to_json({"message": f"a {secret} b"})
 
     (cleaned,) = clean(Mask(secret), [result(body)])
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from qase.commons.utils import QaseUtils
 from xdist.remote import WorkerInteractor
 
-from famacase_xdist import metadata
+from famacase_xdist.item import _is_id_of, nodeid_of, params_of, title_of
 from famacase_xdist.markers import Marks
+from famacase_xdist.node_ids import signature_of
 
 MODULE = r'''
 import enum
@@ -347,14 +348,14 @@ PARAMS: list[tuple[str, dict[str, str]]] = [
 
 @pytest.mark.parametrize(("name", "params"), PARAMS, ids=[ascii(name) for name, _ in PARAMS])
 def test_each_param_has_its_own_readable_text(name: str, params: dict[str, str], items: dict[str, pytest.Item]) -> None:
-    assert metadata.params_of(items[name])[0] == params
+    assert params_of(items[name])[0] == params
 
 
 @pytest.mark.parametrize(("name", "params"), PARAMS, ids=[ascii(name) for name, _ in PARAMS])
 def test_params_keep_the_order_in_which_pytest_added_them(
     name: str, params: dict[str, str], items: dict[str, pytest.Item]
 ) -> None:
-    assert list(metadata.params_of(items[name])[0]) == list(params)
+    assert list(params_of(items[name])[0]) == list(params)
 
 
 RAW = r"""
@@ -376,13 +377,13 @@ def test_ids_are_readable_whether_pytest_escapes_them_or_not(
     (tmp_path / f"test_raw_{is_raw}.py").write_text(RAW, encoding="utf-8")
     option = f"disable_test_id_escaping_and_forfeit_all_rights_to_community_support={is_raw}"
 
-    params = [metadata.params_of(item)[0] for item in collected(tmp_path, "-o", option)]
+    params = [params_of(item)[0] for item in collected(tmp_path, "-o", option)]
 
     assert params == [{"a": r"C:\new"}, {"a": "Ж"}, {"a": r"C:\new", "b": "Ж"}]
 
 
 def test_objects_do_not_get_the_halves_of_an_id_that_is_for_both(items: dict[str, pytest.Item]) -> None:
-    params, _ = metadata.params_of(items["test_joint_id_of_objects[left-right]"])
+    params, _ = params_of(items["test_joint_id_of_objects[left-right]"])
 
     assert (params["a"], params["b"]) != ("left", "right")
 
@@ -398,7 +399,7 @@ def test_objects_do_not_get_the_halves_of_an_id_that_is_for_both(items: dict[str
     ],
 )
 def test_no_param_shows_where_in_memory_its_value_was(name: str, items: dict[str, pytest.Item]) -> None:
-    params, _ = metadata.params_of(items[name])
+    params, _ = params_of(items[name])
 
     assert " at 0x" not in " ".join(params.values())
 
@@ -425,7 +426,7 @@ GROUPS: list[tuple[str, list[list[str]]]] = [
 def test_what_was_parametrized_together_is_a_group(
     name: str, groups: list[list[str]], items: dict[str, pytest.Item]
 ) -> None:
-    assert metadata.params_of(items[name])[1] == groups
+    assert params_of(items[name])[1] == groups
 
 
 @pytest.mark.parametrize(
@@ -446,11 +447,11 @@ def test_what_was_parametrized_together_is_a_group(
 def test_a_title_is_the_one_given_or_the_name_without_params(
     name: str, title: str, items: dict[str, pytest.Item]
 ) -> None:
-    assert metadata.title_of(items[name], Marks(items[name])) == title
+    assert title_of(items[name], Marks(items[name])) == title
 
 
 def _signature(item: pytest.Item) -> str:
-    return metadata.signature_of(metadata.nodeid_of(item), None, metadata.params_of(item)[0])
+    return signature_of(nodeid_of(item), None, params_of(item)[0])
 
 
 def test_every_test_has_a_signature_of_its_own(items: dict[str, pytest.Item]) -> None:
@@ -471,7 +472,7 @@ def test_every_test_has_a_signature_of_its_own(items: dict[str, pytest.Item]) ->
 def test_a_signature_is_upstreams_so_that_histories_go_on(
     nodeid: str, ids: list[int] | None, params: dict[str, str]
 ) -> None:
-    assert metadata.signature_of(nodeid, ids, params) == QaseUtils.get_signature(ids, nodeid.split("/"), params)
+    assert signature_of(nodeid, ids, params) == QaseUtils.get_signature(ids, nodeid.split("/"), params)
 
 
 @pytest.fixture(scope="module")
@@ -491,7 +492,7 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, pytest.
 def test_a_node_id_under_loadgroup_is_the_one_without_it(index: int, grouped: list[tuple[str, pytest.Item]]) -> None:
     nodeid, item = grouped[index]
 
-    assert metadata.nodeid_of(item) == nodeid
+    assert nodeid_of(item) == nodeid
 
 
 class _Marked:
@@ -519,13 +520,13 @@ class _Marked:
 def test_the_group_that_xdist_appended_is_taken_off(nodeid: str, groups: list[str]) -> None:
     item: Any = _Marked(nodeid, *groups)
 
-    assert metadata.nodeid_of(item) == nodeid.removesuffix("@" + "_".join(sorted(groups)))
+    assert nodeid_of(item) == nodeid.removesuffix("@" + "_".join(sorted(groups)))
 
 
 def test_a_node_id_is_as_pytest_says_without_loadgroup(items: dict[str, pytest.Item]) -> None:
     item = items["test_dashes[a-b-c]"]
 
-    assert metadata.nodeid_of(item) == item.nodeid
+    assert nodeid_of(item) == item.nodeid
 
 
 @given(st.lists(st.text("1a_-\u0661\\", max_size=3), min_size=1, max_size=3), st.text("1_a\u0661", max_size=3))
@@ -533,6 +534,6 @@ def test_an_id_is_of_its_pieces_if_only_pytests_number_is_behind_them(pieces: li
     joined = "-".join(pieces)
     number = r"_\d+" if joined[-1:].isdigit() else r"\d+"
 
-    is_of = metadata._is_id_of(joined + rest, pieces)
+    is_of = _is_id_of(joined + rest, pieces)
 
     assert is_of == bool(re.fullmatch(f"({number})?", rest))

@@ -22,39 +22,49 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from famacase_xdist import wire
 from famacase_xdist.errors import OutboxError
+from famacase_xdist.frames import (
+    AnyFrame,
+    BegunHead,
+    ContentHead,
+    Frame,
+    Head,
+    IgnoredHead,
+    PieceHead,
+    ResultFrame,
+    ResultHead,
+    digest_of,
+)
 from famacase_xdist.outbox import Outbox
-from famacase_xdist.outbox_file import Queued
 
 ONE = "1" * 64
 HUGE = b"x" * 400_000
 
 
-def result(number: int, body: bytes = b"{}", *contents: str) -> wire.AnyFrame:
+def result(number: int, body: bytes = b"{}", *contents: str) -> AnyFrame:
     """Make the frame of a result."""
-    return wire.Frame(wire.ResultHead(f"id-{number}", f"t.py::test_{number}", "passed", contents=contents), body)
+    return Frame(ResultHead(f"id-{number}", f"t.py::test_{number}", "passed", contents=contents), body)
 
 
-def content(digest: str, body: bytes, pieces: int = 2) -> list[wire.AnyFrame]:
+def content(digest: str, body: bytes, pieces: int = 2) -> list[AnyFrame]:
     """Make the frames of an attachment."""
     size = -(-len(body) // pieces)
     parts = [body[start : start + size] for start in range(0, len(body), size)]
-    frames: list[wire.AnyFrame] = [wire.Frame(wire.PieceHead(digest, at), part) for at, part in enumerate(parts)]
-    return [*frames, wire.Frame(wire.ContentHead(digest, "a.txt", "text/plain", len(body)))]
+    frames: list[AnyFrame] = [Frame(PieceHead(digest, at), part) for at, part in enumerate(parts)]
+    return [*frames, Frame(ContentHead(digest, "a.txt", "text/plain", len(body)))]
 
 
-def begun(nodeid: str, body: bytes = b"") -> wire.AnyFrame:
+def begun(nodeid: str, body: bytes = b"") -> AnyFrame:
     """Make the frame of a test that begins."""
-    return wire.Frame(wire.BegunHead(nodeid), body)
+    return Frame(BegunHead(nodeid), body)
 
 
-def ids(batch: list[Queued]) -> list[str]:
+def ids(batch: list[ResultFrame]) -> list[str]:
     """Give the ids of a batch."""
     return [each.head.id for each in batch]
 
 
-def lease_all(outbox: Outbox) -> list[Queued]:
+def lease_all(outbox: Outbox) -> list[ResultFrame]:
     """Lease all that nobody has leased."""
     return outbox.lease(1_000_000, 1_000_000_000)
 
@@ -83,9 +93,9 @@ class Child:
     """A process of its own that runs code, says "ready", and waits to be told to go on."""
 
     def __init__(self, code: str, *args: object) -> None:
-        prelude = "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist import wire\n"
+        prelude = "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist.frames import Frame, ResultHead\n"
         prelude += "from famacase_xdist.errors import OutboxError\nfrom famacase_xdist.outbox import Outbox\n"
-        prelude += "def result(number):\n    return wire.Frame(wire.ResultHead(f'id-{number}', 't', 'passed'), b'{}')\n"
+        prelude += "def result(number):\n    return Frame(ResultHead(f'id-{number}', 't', 'passed'), b'{}')\n"
         prelude += "def ready():\n    print('ready', flush=True)\n    sys.stdin.readline()\n"
         self.process = subprocess.Popen(
             [sys.executable, "-c", prelude + textwrap.dedent(code), *map(str, args)],
@@ -168,7 +178,7 @@ def test_a_leased_result_has_head_and_body_as_they_were_put(outbox: Outbox) -> N
     frame = result(1, b'{"id":"x"}', ONE)
     outbox.put([frame])
 
-    assert lease_all(outbox) == [Queued(frame.head, frame.body)]
+    assert lease_all(outbox) == [frame]
 
 
 def test_a_batch_has_no_more_results_than_asked_for(outbox: Outbox) -> None:
@@ -263,7 +273,7 @@ def test_a_refused_content_is_forgiven_with_all_its_pieces(outbox: Outbox) -> No
 
     outbox.forgive()
 
-    assert outbox.content(ONE) == wire.ContentHead(ONE, "a.txt", "text/plain", 3)
+    assert outbox.content(ONE) == ContentHead(ONE, "a.txt", "text/plain", 3)
     assert content_of(outbox, ONE) == b"abc"
 
 
@@ -330,7 +340,7 @@ BEGUN = {
     "described": ([begun("a"), begun("a", b"{}")], {"a": b"{}"}),
     "described-first": ([begun("a", b"{}"), begun("a")], {"a": b"{}"}),
     "ends": ([begun("t.py::test_1", b"{}"), result(1)], {}),
-    "ignored": ([begun("a"), wire.Frame(wire.IgnoredHead("a"))], {}),
+    "ignored": ([begun("a"), Frame(IgnoredHead("a"))], {}),
     "runs-again": ([begun("t.py::test_1", b"1"), result(1), begun("t.py::test_1", b"2")], {"t.py::test_1": b"2"}),
     "runs-again-undescribed": ([begun("t.py::test_1", b"1"), result(1), begun("t.py::test_1")], {"t.py::test_1": b""}),
 }
@@ -339,7 +349,7 @@ BEGUN = {
 @pytest.mark.parametrize("at_once", [True, False], ids=["one-batch", "one-by-one"])
 @pytest.mark.parametrize(("frames", "left"), BEGUN.values(), ids=BEGUN)
 def test_what_runs_is_what_began_and_did_not_end(
-    frames: list[wire.AnyFrame], left: dict[str, bytes], at_once: bool, outbox: Outbox
+    frames: list[AnyFrame], left: dict[str, bytes], at_once: bool, outbox: Outbox
 ) -> None:
     for batch in [frames] if at_once else [[frame] for frame in frames]:
         outbox.put(batch)
@@ -347,9 +357,9 @@ def test_what_runs_is_what_began_and_did_not_end(
     assert dict(outbox.running()) == left
 
 
-@pytest.mark.parametrize("head", [wire.BegunHead("test_\udcff.py"), wire.ResultHead("i", "test_\udcff.py", "passed")])
-def test_a_file_name_that_is_not_utf_8_does_not_end_the_session(head: wire.Head, outbox: Outbox) -> None:
-    outbox.put([wire.Frame(head, b"{}")])
+@pytest.mark.parametrize("head", [BegunHead("test_\udcff.py"), ResultHead("i", "test_\udcff.py", "passed")])
+def test_a_file_name_that_is_not_utf_8_does_not_end_the_session(head: Head, outbox: Outbox) -> None:
+    outbox.put([Frame(head, b"{}")])
 
     assert outbox.undelivered() + len(outbox.running()) == 1
 
@@ -736,7 +746,7 @@ class Model(RuleBasedStateMachine):
         self.count = 0
         self.waiting: dict[str, bytes] = {}
         self.refused: dict[str, str] = {}
-        self.leased: list[list[Queued]] = []
+        self.leased: list[list[ResultFrame]] = []
         self.acknowledged: set[str] = set()
         self.running: dict[str, bytes] = {}
         self.contents: dict[str, bytes] = {}
@@ -751,19 +761,19 @@ class Model(RuleBasedStateMachine):
     def held(self) -> set[str]:
         return {each.head.id for batch in self.leased for each in batch}
 
-    def _frame(self, nodeid: str, kind: str) -> wire.AnyFrame:
+    def _frame(self, nodeid: str, kind: str) -> AnyFrame:
         self.count += 1
         if kind == "result":
             body = b'{"n":%d}' % self.count
             self.waiting[f"id-{self.count}"] = body
             self.running.pop(nodeid, None)
-            return wire.Frame(wire.ResultHead(f"id-{self.count}", nodeid, "passed"), body)
+            return Frame(ResultHead(f"id-{self.count}", nodeid, "passed"), body)
         if kind == "ignored":
             self.running.pop(nodeid, None)
-            return wire.Frame(wire.IgnoredHead(nodeid))
+            return Frame(IgnoredHead(nodeid))
         body = b"%d" % self.count if kind == "described" else b""
         self.running[nodeid] = body or self.running.get(nodeid, b"")
-        return wire.Frame(wire.BegunHead(nodeid), body)
+        return Frame(BegunHead(nodeid), body)
 
     @rule(
         frames=st.lists(
@@ -781,11 +791,11 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data())
     def put_again(self, data: st.DataObject) -> None:
         result_id = data.draw(st.sampled_from(sorted(self.waiting)))
-        self.outbox.put([wire.Frame(wire.ResultHead(result_id, "elsewhere", "failed"), b"other")])
+        self.outbox.put([Frame(ResultHead(result_id, "elsewhere", "failed"), b"other")])
 
     @rule(body=st.binary(min_size=1, max_size=9), pieces=st.integers(1, 3))
     def put_content(self, body: bytes, pieces: int) -> None:
-        digest = wire.digest_of(body, "text/plain")
+        digest = digest_of(body, "text/plain")
         self.outbox.put(content(digest, body, pieces))
         if digest not in self.uploaded:
             self.contents.setdefault(digest, body)
@@ -852,7 +862,7 @@ class Model(RuleBasedStateMachine):
         self.outbox = Outbox(self.path)
         self.leased.clear()
 
-    def _ended(self, data: st.DataObject) -> list[Queued]:
+    def _ended(self, data: st.DataObject) -> list[ResultFrame]:
         return self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
 
     @invariant()

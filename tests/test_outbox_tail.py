@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import wire
+from famacase_xdist.frames import AnyFrame, BegunHead, Frame, PieceHead, ResultHead
 from famacase_xdist.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
 from famacase_xdist.outbox_tail import MOST_BYTES, Tail
+from famacase_xdist.text import encodable
 
 
-def result(number: int, body: bytes = b"{}") -> wire.AnyFrame:
-    return wire.Frame(wire.ResultHead(f"id-{number}", f"t.py::test_{number}", "passed"), body)
+def result(number: int, body: bytes = b"{}") -> AnyFrame:
+    return Frame(ResultHead(f"id-{number}", f"t.py::test_{number}", "passed"), body)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
     begun = transactions(outbox)
 
     for number in range(20):
-        outbox.put([wire.Frame(wire.BegunHead(f"t.py::test_{number}")), result(number)])
+        outbox.put([Frame(BegunHead(f"t.py::test_{number}")), result(number)])
     assert begun == []
     batch = outbox.lease(100, 10_000)
 
@@ -84,7 +85,7 @@ def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path
     child = os.fork()
     if child == 0:
         outbox = Outbox(path)
-        outbox.put([wire.Frame(wire.BegunHead("t.py::test_1"), b'{"title":"One"}'), result(0)])
+        outbox.put([Frame(BegunHead("t.py::test_1"), b'{"title":"One"}'), result(0)])
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     assert tail_of(path).stat().st_size > 0
@@ -124,7 +125,7 @@ def test_a_frame_that_was_being_written_is_no_frame(tail: Tail, tmp_path: Path) 
 def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]]) -> None:
     import tempfile
 
-    frames = [wire.Frame(wire.BegunHead(nodeid), body) for nodeid, body in entries]
+    frames = [Frame(BegunHead(nodeid), body) for nodeid, body in entries]
     with tempfile.TemporaryDirectory() as directory:
         tail = Tail(Path(directory) / "session.sqlite3")
         assert tail.append(frames)
@@ -133,12 +134,12 @@ def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]])
         read = reader.frames()
         reader.close()
 
-    assert read == [wire.Frame(wire.BegunHead(wire.encodable(each.head.nodeid)), each.body) for each in frames]
+    assert read == [Frame(BegunHead(encodable(each.head.nodeid)), each.body) for each in frames]
 
 
 def test_attachments_are_not_written_twice(path: Path) -> None:
     outbox = Outbox(path)
-    piece = wire.Frame(wire.PieceHead("d" * 64, 0), b"x" * (MOST_BYTES + 1))
+    piece = Frame(PieceHead("d" * 64, 0), b"x" * (MOST_BYTES + 1))
 
     outbox.put([result(1)])
     outbox.put([piece])
@@ -205,7 +206,7 @@ def test_whoever_looks_into_a_file_on_a_full_disk_takes_nothing_away(path: Path)
 
 def test_a_frame_that_the_database_refuses_costs_no_other(path: Path) -> None:
     outbox = Outbox(path)
-    bad = wire.Frame(wire.ResultHead("bad", "t.py::test_bad", "passed", attempt=2**70), b"{}")
+    bad = Frame(ResultHead("bad", "t.py::test_bad", "passed", attempt=2**70), b"{}")
 
     for frame in (result(1), bad, result(2)):
         outbox.put([frame])

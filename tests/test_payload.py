@@ -22,10 +22,10 @@ from qase.commons.models.step import (
     StepType,
 )
 
-from famacase_xdist import wire
 from famacase_xdist.payload import result_payload
 from famacase_xdist.server import models
 from famacase_xdist.settings import Settings
+from famacase_xdist.text import to_json
 
 
 class Uploads:
@@ -67,7 +67,7 @@ def sent(
 ) -> dict[str, Any]:
     """Give what the server reads of a result; the server's own model is the judge of it."""
     payload = result_payload(result, settings or Settings(), attach or Uploads())
-    accepted = models.Result.model_validate_json(wire.to_json(payload))
+    accepted = models.Result.model_validate_json(to_json(payload))
     return accepted.model_dump(exclude_unset=True)
 
 

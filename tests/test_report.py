@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import rebuilt, wire
+from famacase_xdist import synthetic
+from famacase_xdist.body import reference
 from famacase_xdist.errors import ReportError
+from famacase_xdist.frames import AnyFrame, ContentHead, Frame, PieceHead, ResultHead, digest_of
 from famacase_xdist.intake import Outcome
 from famacase_xdist.report import Report
 from famacase_xdist.settings import Settings
+from famacase_xdist.text import to_json
 
 Open = Callable[..., Report]
 
@@ -46,32 +49,31 @@ def read(path: Path) -> Any:
 
 def result(
     name: str = "test_a", status: str = "passed", *, attached: dict[str, str] | None = None, **changes: Any
-) -> wire.Frame[wire.ResultHead]:
+) -> Frame[ResultHead]:
     """Make a result's frame; `attached` has the digests of attachments by name."""
-    made = rebuilt.result(f"pkg/test_m.py::{name}", status, "", thread="gw0")
+    made = synthetic.result(f"pkg/test_m.py::{name}", status, "", thread="gw0")
     head, body = made.head, made.body
-    entries = [{"id": wire.reference(head.id, digest), "file_name": each} for each, digest in (attached or {}).items()]
-    return wire.Frame(head, wire.to_json({**json.loads(body), "attachments": entries, **changes}))
+    entries = [{"id": reference(head.id, digest), "file_name": each} for each, digest in (attached or {}).items()]
+    return Frame(head, to_json({**json.loads(body), "attachments": entries, **changes}))
 
 
-def content(name: str, body: bytes, mime: str = "text/plain", pieces: int = 1) -> tuple[str, list[wire.AnyFrame]]:
+def content(name: str, body: bytes, mime: str = "text/plain", pieces: int = 1) -> tuple[str, list[AnyFrame]]:
     """Make the frames of an attachment, and its digest."""
-    digest = wire.digest_of(body, mime)
+    digest = digest_of(body, mime)
     size = -(-len(body) // pieces)
-    frames: list[wire.AnyFrame] = [
-        wire.Frame(wire.PieceHead(digest, number), body[number * size : (number + 1) * size])
-        for number in range(pieces)
+    frames: list[AnyFrame] = [
+        Frame(PieceHead(digest, number), body[number * size : (number + 1) * size]) for number in range(pieces)
     ]
-    return digest, [*frames, wire.Frame(wire.ContentHead(digest, name, mime, len(body)))]
+    return digest, [*frames, Frame(ContentHead(digest, name, mime, len(body)))]
 
 
-def written(tmp_path: Path, frame: wire.Frame[wire.ResultHead], path: str = "report") -> dict[str, Any]:
+def written(tmp_path: Path, frame: Frame[ResultHead], path: str = "report") -> dict[str, Any]:
     """Give the file of a result."""
     form: dict[str, Any] = read(tmp_path / path / "results" / f"{frame.head.id}.json")
     return form
 
 
-def attached_to(tmp_path: Path, frame: wire.Frame[wire.ResultHead]) -> dict[str, bytes]:
+def attached_to(tmp_path: Path, frame: Frame[ResultHead]) -> dict[str, bytes]:
     """Give the contents of a result's attachments by name, read where the report says they are."""
     entries = written(tmp_path, frame)["attachments"]
     return {each["file_name"]: (tmp_path / each["file_path"]).read_bytes() for each in entries}
@@ -218,9 +220,9 @@ def test_an_attachment_of_a_step_whose_parent_has_none_is_there(opened: Open, tm
     digest, frames = content("deep.txt", b"deep")
     frame = result()
     inner = step("text", action="inner")
-    inner["execution"]["attachments"] = [{"id": wire.reference(frame.head.id, digest), "file_name": "deep.txt"}]
+    inner["execution"]["attachments"] = [{"id": reference(frame.head.id, digest), "file_name": "deep.txt"}]
     body = {**json.loads(frame.body), "steps": [step("text", action="outer", steps=(inner,))]}
-    opened().keep([*frames, wire.Frame(frame.head, wire.to_json(body))])
+    opened().keep([*frames, Frame(frame.head, to_json(body))])
 
     (entry,) = written(tmp_path, frame)["steps"][0]["steps"][0]["execution"]["attachments"]
     assert (tmp_path / entry["file_path"]).read_bytes() == b"deep"

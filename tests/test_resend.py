@@ -17,15 +17,18 @@ from typing import Any
 import pytest
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
-from famacase_xdist import rebuilt, resend, wire
+from famacase_xdist import resend, synthetic
 from famacase_xdist import sender as sender_module
 from famacase_xdist.api import Api
+from famacase_xdist.body import reference
 from famacase_xdist.delivery import outbox_dir
+from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.resend import Leftover, Resent
 from famacase_xdist.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings import Settings
+from famacase_xdist.text import to_json
 from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 20.0
@@ -44,17 +47,17 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(testops_api_token=TOKEN, state_dir=tmp_path / "state")
 
 
-def result(name: str = "test_a", **more: object) -> wire.AnyFrame:
+def result(name: str = "test_a", **more: object) -> AnyFrame:
     """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
-    made = rebuilt.result(f"t.py::{name}", "passed", "")
+    made = synthetic.result(f"t.py::{name}", "passed", "")
     head, body = made.head, made.body
-    return wire.Frame(head, wire.to_json({**json.loads(body), **more}))
+    return Frame(head, to_json({**json.loads(body), **more}))
 
 
-def begun(name: str, described: bool = False) -> wire.AnyFrame:
+def begun(name: str, described: bool = False) -> AnyFrame:
     """Make the frame of a test that begins."""
-    content = {**rebuilt.described_by(f"t.py::{name}"), "id": str(uuid.uuid4()), "title": "Described"}
-    return wire.Frame(wire.BegunHead(f"t.py::{name}"), wire.to_json(content) if described else b"")
+    content = {**synthetic.described_by(f"t.py::{name}"), "id": str(uuid.uuid4()), "title": "Described"}
+    return Frame(BegunHead(f"t.py::{name}"), to_json(content) if described else b"")
 
 
 def run_on(backend: Backend, run: Run) -> Run:
@@ -72,7 +75,7 @@ Leave = Callable[..., Path]
 def leave(backend: Backend, settings: Settings) -> Leave:
     """Leave an outbox, as a session does that died or could not deliver."""
 
-    def leave(*frames: wire.AnyFrame, name: str = "20260101T000000-a", run: Run | None = None, **facts: Any) -> Path:
+    def leave(*frames: AnyFrame, name: str = "20260101T000000-a", run: Run | None = None, **facts: Any) -> Path:
         run = run or run_on(backend, Run.from_settings(Settings()))
         path = outbox_dir(settings) / f"{name}.sqlite3"
         outbox = Outbox(path)
@@ -343,14 +346,14 @@ def test_a_test_that_was_running_is_one_result_however_often_it_is_sent(
 
 
 def test_attachments_are_delivered_too(leave: Leave, settings: Settings, backend: Backend) -> None:
-    digest = wire.digest_of(b"attached", "text/plain")
-    content = wire.ContentHead(digest, "a.txt", "text/plain", 8)
-    frames = wire.content_frames(content, b"attached")
+    digest = digest_of(b"attached", "text/plain")
+    content = ContentHead(digest, "a.txt", "text/plain", 8)
+    frames = content_frames(content, b"attached")
     made = result()
     head, body = made.head, made.body
-    assert isinstance(head, wire.ResultHead)
-    links = {"attachments": [{"id": wire.reference(head.id, digest), "file_name": "a.txt"}]}
-    named = wire.Frame(dataclasses.replace(head, contents=(digest,)), wire.to_json({**json.loads(body), **links}))
+    assert isinstance(head, ResultHead)
+    links = {"attachments": [{"id": reference(head.id, digest), "file_name": "a.txt"}]}
+    named = Frame(dataclasses.replace(head, contents=(digest,)), to_json({**json.loads(body), **links}))
     leave(*frames, named)
 
     send(settings)

@@ -31,14 +31,16 @@ from harness.server import (
     running,
 )
 
-from famacase_xdist import rebuilt, wire
 from famacase_xdist import sender as module
+from famacase_xdist import synthetic
 from famacase_xdist.api import Api
+from famacase_xdist.body import reference
+from famacase_xdist.frames import AnyFrame, ContentHead, Frame, ResultFrame, ResultHead, content_frames, digest_of
 from famacase_xdist.outbox import Outbox
-from famacase_xdist.outbox_file import Queued
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings import Settings
+from famacase_xdist.text import to_json
 from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 10.0
@@ -46,20 +48,20 @@ PROJECT = r"GET .*/projects/DEMO"
 FOREVER = float("inf")
 
 
-def result(name: str = "test_a", *digests: str, status: str = "passed", **more: object) -> wire.AnyFrame:
+def result(name: str = "test_a", *digests: str, status: str = "passed", **more: object) -> AnyFrame:
     """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
-    made = rebuilt.result(f"t.py::{name}", status, "")
+    made = synthetic.result(f"t.py::{name}", status, "")
     head, body = made.head, made.body
-    links = [{"id": wire.reference(head.id, digest), "file_name": "a.txt"} for digest in digests]
+    links = [{"id": reference(head.id, digest), "file_name": "a.txt"} for digest in digests]
     content = {**json.loads(body), "attachments": links, **more}
-    return wire.Frame(wire.ResultHead(head.id, head.nodeid, status, contents=digests), wire.to_json(content))
+    return Frame(ResultHead(head.id, head.nodeid, status, contents=digests), to_json(content))
 
 
-def content(body: bytes) -> tuple[str, list[wire.AnyFrame]]:
+def content(body: bytes) -> tuple[str, list[AnyFrame]]:
     """Make an attachment: its digest and its frames."""
-    digest = wire.digest_of(body, "text/plain")
-    head = wire.ContentHead(digest, "a.txt", "text/plain", len(body))
-    return digest, list(wire.content_frames(head, body))
+    digest = digest_of(body, "text/plain")
+    head = ContentHead(digest, "a.txt", "text/plain", len(body))
+    return digest, list(content_frames(head, body))
 
 
 class Line:
@@ -81,12 +83,12 @@ class Line:
         assert self.run.settled.wait(DEADLINE)
         return self
 
-    def put(self, *frames: wire.AnyFrame) -> None:
+    def put(self, *frames: AnyFrame) -> None:
         """Put frames into the outbox, and say so."""
         self.outbox.put(frames)
-        self.sender.notify(sum(isinstance(frame.head, wire.ResultHead) for frame in frames))
+        self.sender.notify(sum(isinstance(frame.head, ResultHead) for frame in frames))
 
-    def deliver(self, *frames: wire.AnyFrame, complete: bool = False) -> bool:
+    def deliver(self, *frames: AnyFrame, complete: bool = False) -> bool:
         """Put frames, and flush."""
         self.put(*frames)
         self.run.stays_open = "" if complete else "it is not asked for"
@@ -167,7 +169,7 @@ class _FoundEmpty(Outbox):
         super().__init__(path)
         self.then: Callable[[], None] | None = None
 
-    def lease(self, most: int, most_bytes: int) -> list[Queued]:
+    def lease(self, most: int, most_bytes: int) -> list[ResultFrame]:
         batch = super().lease(most, most_bytes)
         if not batch and self.then is not None:
             then, self.then = self.then, None

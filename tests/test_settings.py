@@ -17,8 +17,9 @@ from famacase_xdist import settings as module
 from famacase_xdist import values
 from famacase_xdist.errors import SettingsError
 from famacase_xdist.settings import Settings
+from famacase_xdist.status import STATUSES
 from famacase_xdist.table import BY_NAME, SETTINGS
-from famacase_xdist.values import STATUSES, Projects, number
+from famacase_xdist.values import Projects, number
 
 COMPLETE = Settings(
     mode="testops",

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
-from famacase_xdist import rebuilt
+from famacase_xdist import synthetic
 from famacase_xdist.api import Api, RunRequest
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
 from famacase_xdist.file_system import FLOCK, LEASE, lock_kind
@@ -303,10 +303,10 @@ def test_undelivered_results_keep_the_run_open_until_they_are_sent(tmp_path: Pat
 
 def outbox_of(state: Path, name: str, results: int, running: int = 0) -> Outbox:
     outbox = Outbox(state / "outbox" / f"{name}.sqlite3")
-    outbox.put([rebuilt.result(f"test_a.py::test_{number}", "passed", "") for number in range(results)])
-    from famacase_xdist import wire
+    outbox.put([synthetic.result(f"test_a.py::test_{number}", "passed", "") for number in range(results)])
+    from famacase_xdist.frames import BegunHead, Frame
 
-    outbox.put([wire.Frame(wire.BegunHead(f"test_b.py::test_{number}")) for number in range(running)])
+    outbox.put([Frame(BegunHead(f"test_b.py::test_{number}")) for number in range(running)])
     return outbox
 
 

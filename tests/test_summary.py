@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from famacase_xdist import cli, rebuilt, summary
+from famacase_xdist import cli, summary, synthetic
 from famacase_xdist.events import Received
 from famacase_xdist.intake import Outcome
 from famacase_xdist.ledger import Ledger
@@ -40,7 +40,7 @@ def ledger_of(collected: int, finished: int) -> Ledger:
     ledger = Ledger()
     ledger.collect([f"t.py::test_{number}" for number in range(collected)])
     for number in range(finished):
-        frame = rebuilt.result(f"t.py::test_{number}", "passed", "")
+        frame = synthetic.result(f"t.py::test_{number}", "passed", "")
         ledger.enter(Received("gw0", frame.encoded))
     return ledger
 

@@ -13,9 +13,9 @@ import pytest
 from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer
 
 from famacase_xdist import uploads as module
-from famacase_xdist import wire
 from famacase_xdist.api import MOST_FILES, Api
 from famacase_xdist.errors import FamacaseError, NoAnswer, Refused
+from famacase_xdist.frames import PIECE_BYTES, ContentHead, Frame, PieceHead, digest_of
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.transport import HttpTransport
 from famacase_xdist.uploads import ContentReader, Uploads
@@ -31,12 +31,12 @@ def outbox() -> Iterator[Outbox]:
     opened.close()
 
 
-def put(outbox: Outbox, body: bytes, name: str = "a.txt", piece: int = wire.PIECE_BYTES) -> str:
+def put(outbox: Outbox, body: bytes, name: str = "a.txt", piece: int = PIECE_BYTES) -> str:
     """Put an attachment into an outbox, and give its digest."""
-    digest = wire.digest_of(body, "text/plain")
+    digest = digest_of(body, "text/plain")
     pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
-    outbox.put([wire.Frame(wire.PieceHead(digest, number), each) for number, each in enumerate(pieces)])
-    outbox.put([wire.Frame(wire.ContentHead(digest, name, "text/plain", len(body)))])
+    outbox.put([Frame(PieceHead(digest, number), each) for number, each in enumerate(pieces)])
+    outbox.put([Frame(ContentHead(digest, name, "text/plain", len(body)))])
     return digest
 
 
@@ -235,13 +235,13 @@ def test_a_large_attachment_is_never_in_memory_as_a_whole(
     backend: Backend, outbox: Outbox, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads = Reads(monkeypatch)
-    size = wire.PIECE_BYTES * 5 // 2
+    size = PIECE_BYTES * 5 // 2
     digest = put(outbox, bytes(size))
 
     connect().upload([digest])
 
     assert sum(reads.sizes) == size
-    assert max(reads.sizes) <= wire.PIECE_BYTES
+    assert max(reads.sizes) <= PIECE_BYTES
 
 
 def test_a_reader_says_how_much_is_left(outbox: Outbox) -> None:
@@ -268,15 +268,15 @@ def test_a_reader_gives_no_more_than_asked_for(outbox: Outbox) -> None:
 
 
 def test_an_empty_piece_is_not_the_end(outbox: Outbox) -> None:
-    pieces = [wire.PieceHead("d", number) for number in range(3)]
-    outbox.put([wire.Frame(head, body) for head, body in zip(pieces, (b"a", b"", b"b"), strict=True)])
-    reader = ContentReader(outbox, wire.ContentHead("d", "a.txt", "text/plain", 2))
+    pieces = [PieceHead("d", number) for number in range(3)]
+    outbox.put([Frame(head, body) for head, body in zip(pieces, (b"a", b"", b"b"), strict=True)])
+    reader = ContentReader(outbox, ContentHead("d", "a.txt", "text/plain", 2))
 
     assert b"".join(iter(reader.read, b"")) == b"ab"
 
 
 def test_a_content_of_which_a_part_is_missing_is_named(outbox: Outbox) -> None:
-    reader = ContentReader(outbox, wire.ContentHead("d", "a.txt", "text/plain", 2))
+    reader = ContentReader(outbox, ContentHead("d", "a.txt", "text/plain", 2))
 
     with pytest.raises(OSError, match=r"a part of a\.txt is missing"):
         reader.read()
@@ -357,8 +357,8 @@ def test_content_of_which_a_part_is_missing_is_left_out_and_the_others_arrive(
     backend: Backend, outbox: Outbox, connect: Connect
 ) -> None:
     good, bad = put(outbox, b"good"), "0" * 64
-    outbox.put([wire.Frame(wire.PieceHead(bad, 0), b"ab"), wire.Frame(wire.PieceHead(bad, 2), b"ef")])
-    outbox.put([wire.Frame(wire.ContentHead(bad, "bad.txt", "text/plain", 6))])
+    outbox.put([Frame(PieceHead(bad, 0), b"ab"), Frame(PieceHead(bad, 2), b"ef")])
+    outbox.put([Frame(ContentHead(bad, "bad.txt", "text/plain", 6))])
 
     ids = connect().upload([bad, good])
 

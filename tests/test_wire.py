@@ -12,8 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import wire
-from famacase_xdist.wire import ContentHead, ResultHead
+from famacase_xdist.body import reference, with_attachment_ids
+from famacase_xdist.frames import (
+    BegunHead,
+    ContentHead,
+    Frame,
+    Head,
+    IgnoredHead,
+    NoteHead,
+    PieceHead,
+    ResultHead,
+    content_frames,
+    decode,
+    encode,
+)
+from famacase_xdist.text import text_of, to_json
 
 ID = "11111111-2222-3333-4444-555555555555"
 OTHER_ID = "99999999-2222-3333-4444-555555555555"
@@ -59,7 +72,7 @@ def _result(*digests: str, **more: object) -> dict[str, Any]:
 
 
 def _entry(digest: str, name: str = "a.txt") -> dict[str, str]:
-    return {"id": wire.reference(ID, digest), "file_name": name}
+    return {"id": reference(ID, digest), "file_name": name}
 
 
 def _head(*digests: str) -> ResultHead:
@@ -67,16 +80,16 @@ def _head(*digests: str) -> ResultHead:
 
 
 def _message(head: ResultHead, result: dict[str, Any]) -> bytes:
-    return wire.Frame(head, wire.to_json(result)).encoded
+    return Frame(head, to_json(result)).encoded
 
 
 def _resolved(result: dict[str, Any], ids: dict[str, object], *digests: str) -> dict[str, Any]:
-    return json.loads(wire.resolve_references(_head(*digests), wire.to_json(result), ids))
+    return json.loads(with_attachment_ids(Frame(_head(*digests), to_json(result)), ids).body)
 
 
 @given(head=HEADS, data=ANY_DATA)
 def test_a_result_comes_back_as_it_was_sent(head: ResultHead, data: object) -> None:
-    frame = wire.decode(_message(head, {"data": data}))
+    frame = decode(_message(head, {"data": data}))
 
     assert frame.head == head
     assert json.loads(frame.body) == {"data": _without_lone_surrogates(data)}
@@ -87,22 +100,22 @@ def test_a_content_comes_back_as_it_was_sent(name: str, mime: str, content: byte
     head = ContentHead(ONE, name, mime, len(content))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(wire, "PIECE_BYTES", piece)
-        *pieces, end = (wire.decode(frame.encoded) for frame in wire.content_frames(head, content))
+        patch.setattr("famacase_xdist.frames.PIECE_BYTES", piece)
+        *pieces, end = (decode(frame.encoded) for frame in content_frames(head, content))
 
     assert b"".join(each.body for each in pieces) == content
-    assert [each.head for each in pieces] == [wire.PieceHead(ONE, number) for number in range(len(pieces))]
-    assert end == wire.Frame(head)
+    assert [each.head for each in pieces] == [PieceHead(ONE, number) for number in range(len(pieces))]
+    assert end == Frame(head)
 
 
-@pytest.mark.parametrize("head", [wire.BegunHead("t.py::test_a"), wire.IgnoredHead("t.py::test_a"), wire.NoteHead("é")])
-def test_what_is_said_of_a_test_comes_back_as_it_was_sent(head: wire.Head) -> None:
-    assert wire.decode(wire.encode(head, b"body")) == wire.Frame(head, b"body")
+@pytest.mark.parametrize("head", [BegunHead("t.py::test_a"), IgnoredHead("t.py::test_a"), NoteHead("é")])
+def test_what_is_said_of_a_test_comes_back_as_it_was_sent(head: Head) -> None:
+    assert decode(encode(head, b"body")) == Frame(head, b"body")
 
 
 @given(nodeid=ANY_TEXT)
 def test_a_node_id_with_lone_surrogates_does_not_break_its_frame(nodeid: str) -> None:
-    head = wire.decode(_message(ResultHead(ID, nodeid, "passed"), {})).head
+    head = decode(_message(ResultHead(ID, nodeid, "passed"), {})).head
 
     assert isinstance(head, ResultHead)
     assert head.nodeid == _without_lone_surrogates(nodeid)
@@ -117,25 +130,25 @@ def test_execnet_carries_a_frame(head: ResultHead, data: object) -> None:
 
 @pytest.mark.parametrize("value", [2**64, -(2**200), 10**4000], ids=["2**64", "-2**200", "10**4000"])
 def test_a_huge_int_keeps_every_digit(value: int) -> None:
-    assert json.loads(wire.to_json(value)) == value
+    assert json.loads(to_json(value)) == value
 
 
 @pytest.mark.parametrize("text", ["\ud800", "\ud800x", "x\udc00", '\ud800"', "\udc00\ud800"], ids=ascii)
 def test_a_lone_surrogate_becomes_a_replacement_character(text: str) -> None:
-    assert json.loads(wire.to_json(text)) == re.sub("[\ud800-\udfff]", "\ufffd", text)
+    assert json.loads(to_json(text)) == re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_number_that_json_does_not_have_is_refused(value: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        wire.to_json({"value": value})
+        to_json({"value": value})
 
 
 def test_text_travels_as_utf_8_and_not_as_escapes() -> None:
-    assert wire.to_json("\N{SNOWMAN}") == '"\N{SNOWMAN}"'.encode()
+    assert to_json("\N{SNOWMAN}") == '"\N{SNOWMAN}"'.encode()
 
 
-HEAD_JSON = wire.to_json({"id": ID, "nodeid": "n", "status": "passed", "attempt": 1, "contents": []})
+HEAD_JSON = to_json({"id": ID, "nodeid": "n", "status": "passed", "attempt": 1, "contents": []})
 
 
 def _raw(kind: bytes, head: bytes, length: int | None = None) -> bytes:
@@ -166,13 +179,13 @@ def _raw(kind: bytes, head: bytes, length: int | None = None) -> bytes:
 )
 def test_what_is_no_frame_raises_a_value_error(frame: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        wire.decode(frame)
+        decode(frame)
 
 
 @given(frame=st.binary())
 def test_garbage_is_never_a_frame(frame: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        wire.decode(frame)
+        decode(frame)
 
 
 @pytest.mark.parametrize("given_id", ["a-uuid", 'with "quotes"', 7, "", None])
@@ -193,21 +206,21 @@ def test_one_content_attached_twice_gets_its_id_twice() -> None:
 
 
 def test_a_reference_of_another_result_is_left_alone() -> None:
-    foreign = wire.reference(OTHER_ID, ONE)
+    foreign = reference(OTHER_ID, ONE)
 
     assert _resolved(_result(message=foreign), {ONE: "one"}, ONE)["message"] == foreign
 
 
 def test_a_reference_to_a_content_that_the_head_does_not_name_is_left_alone() -> None:
-    assert _resolved(_result(message=wire.reference(ID, TWO)), {ONE: "one", TWO: "two"}, ONE)["message"] == (
-        wire.reference(ID, TWO)
+    assert _resolved(_result(message=reference(ID, TWO)), {ONE: "one", TWO: "two"}, ONE)["message"] == (
+        reference(ID, TWO)
     )
 
 
 def test_a_body_without_attachments_is_passed_on_byte_for_byte() -> None:
     body = b'{ "spaces" :   "stay", "n": 1.0e0 }'
 
-    assert wire.resolve_references(_head(), body, {}) == body
+    assert with_attachment_ids(Frame(_head(), body), {}).body == body
 
 
 EDGES = st.sampled_from(["", '"', "\\", '\\"', "x", '"}', ' ,{"id":"', "\n", "\ud800"])
@@ -215,7 +228,7 @@ EDGES = st.sampled_from(["", '"', "\\", '\\"', "x", '"}', ' ,{"id":"', "\n", "\u
 
 @given(before=EDGES, after=EDGES, ids=st.sampled_from([{}, {ONE: "one"}]))
 def test_a_longer_text_with_a_reference_in_it_is_left_alone(before: str, after: str, ids: dict[str, object]) -> None:
-    text = f"{before}{wire.reference(ID, ONE)}{after}" if before or after else "attachment:"
+    text = f"{before}{reference(ID, ONE)}{after}" if before or after else "attachment:"
 
     resolved = _resolved(_result(ONE, message=text), ids, ONE)
 
@@ -312,25 +325,25 @@ class _SaysItIsStr:
     ids=lambda value: value if type(value) is str else type(value).__name__,
 )
 def test_any_value_has_a_text_that_is_exactly_a_str(value: object, text: str) -> None:
-    given_text = wire.text_of(value)
+    given_text = text_of(value)
 
     assert type(given_text) is str
     assert given_text == text
 
 
 def test_a_text_that_is_too_long_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_TEXT", 10)
+    monkeypatch.setattr("famacase_xdist.text.MAX_TEXT", 10)
 
-    assert wire.text_of("0123456789abc") == "0123456789\n[cut: 3 more characters]"
+    assert text_of("0123456789abc") == "0123456789\n[cut: 3 more characters]"
 
 
 def test_a_text_of_just_the_allowed_length_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire, "MAX_TEXT", 10)
+    monkeypatch.setattr("famacase_xdist.text.MAX_TEXT", 10)
 
-    assert wire.text_of("0123456789") == "0123456789"
+    assert text_of("0123456789") == "0123456789"
 
 
 def test_a_frame_keeps_the_message_that_it_was_read_from() -> None:
-    message = wire.encode(wire.BegunHead("t.py::test_a"), b"body")
+    message = encode(BegunHead("t.py::test_a"), b"body")
 
-    assert wire.decode(message).encoded is message
+    assert decode(message).encoded is message

@@ -12,11 +12,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
 
-from famacase_xdist.server import pages, uploads
-from famacase_xdist.server.gate import API_PREFIX, Gate
-from famacase_xdist.server.models import Public, Results, RunCreate
-from famacase_xdist.server.records import PROJECT_CODE, Environment, Limits, NewRun, Run
-from famacase_xdist.server.store import IdempotencyConflict, Store
+from . import pages, uploads
+from .gate import API_PREFIX, Gate
+from .models import Public, Results, RunCreate
+from .records import PROJECT_CODE, Environment, Limits, NewRun, Run
+from .store import IdempotencyConflict, Store
 
 _SHOWN_ERRORS = 5
 

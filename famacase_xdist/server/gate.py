@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from famacase_xdist.server.records import Limits
+from .records import Limits
 
 API_PREFIX = "/api/v1/reporter/v1"
 

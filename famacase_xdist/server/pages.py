@@ -14,8 +14,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from famacase_xdist.server.records import STATUSES, AttachmentFile, StoredResult, canonical_status
-from famacase_xdist.server.store import Store
+from .records import STATUSES, AttachmentFile, StoredResult, canonical_status
+from .store import Store
 
 RUNS_PER_PAGE = 100
 RESULTS_PER_PAGE = 500

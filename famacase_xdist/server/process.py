@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING
 from famacase_xdist.errors import FamacaseError
 
 if TYPE_CHECKING:
-    from famacase_xdist.server.serving import ServerThread
+    from .serving import ServerThread
 
 NO_SERVER_EXTRA = "the server is not installed ({missing} is missing): install famacase-xdist[server]"
 _STATE_DIRECTORY = ".famacase"
@@ -219,7 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(database: Path, project: str, token: str, wait: Callable[[ServerThread], None]) -> None:
-    from famacase_xdist.server import app, records, serving, store
+    from . import app, records, serving, store
 
     if not token:
         raise ServerStartError("no token came over stdin")

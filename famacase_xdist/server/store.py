@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from famacase_xdist.errors import FamacaseError
-from famacase_xdist.server.records import (
+
+from .records import (
     STATUSES,
     Attachment,
     AttachmentFile,
@@ -27,7 +28,7 @@ from famacase_xdist.server.records import (
     Upload,
     canonical_status,
 )
-from famacase_xdist.server.schema import StoreError, StoreVersionError, open_database
+from .schema import StoreError, StoreVersionError, open_database
 
 __all__ = ["IdempotencyConflict", "Store", "StoreError", "StoreVersionError"]
 

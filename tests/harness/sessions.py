@@ -91,7 +91,7 @@ class Session:
 
 def main(results: int) -> None:
     """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
-    from famacase_xdist import rebuilt
+    from famacase_xdist import synthetic
     from famacase_xdist.delivery import Delivery, Server
     from famacase_xdist.events import Received
     from famacase_xdist.intake import Intake
@@ -109,7 +109,7 @@ def main(results: int) -> None:
     delivery.run.settled.wait(120)
     tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
     for number in range(results):
-        frame = rebuilt.result(f"test_{uuid.uuid4()}.py::test_{number}", "passed", "")
+        frame = synthetic.result(f"test_{uuid.uuid4()}.py::test_{number}", "passed", "")
         intake.put(Received("main", frame.encoded))
     intake.settle()
     sys.stdin.readline()

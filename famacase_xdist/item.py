@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from .markers import Marks
-from .wire import text_of
+from .node_ids import path_of
+from .text import text_of
 
 _PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
 _ParameterSet = type(pytest.param())
@@ -62,25 +63,6 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     }
     groups = [_argnames(mark) for mark in marks if mark.name == "parametrize"]
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
-
-
-def path_of(nodeid: str) -> tuple[list[str], str]:
-    """Give the suites that a node id makes, folder, module and every class, and the test's name without params.
-
-    A module that stands alone is its own name. Dots part suites, as upstream has it.
-    """
-    path, _, rest = nodeid.partition("::")
-    names = [name for name in rest.split("[", 1)[0].split("::") if name]
-    folder, _, file = path.rpartition("/")
-    parts = [folder, file.split(".")[0], *names[:-1]]
-    return ".".join(filter(None, parts)).split("."), names[-1] if names else path
-
-
-def signature_of(nodeid: str, testops_ids: Sequence[int] | None, params: dict[str, str]) -> str:
-    """Give the text by which the server knows a test again; in upstream's form, so that histories go on."""
-    ids = ["-".join(map(str, testops_ids))] if testops_ids else []
-    path = [part.lower().replace(" ", "_") for part in nodeid.split("/")]
-    return "::".join([*ids, *path, *(f"{{{name}:{value}}}" for name, value in params.items())])
 
 
 def _argument(marker: pytest.Mark, position: int, name: str, default: Any = None) -> Any:

@@ -1,0 +1,260 @@
+"""The JSON of a RESULT, as `docs/reporter-api.md` has it. Only this module changes one, head and body together.
+
+A body goes from the test to the server untouched, but for the few functions here. Attachments stand in it as
+references until the server has given them an id.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NotRequired, TypeAlias, TypedDict
+
+from .frames import BegunHead, Frame, ResultFrame, ResultHead
+from .text import text_of, to_json
+
+
+class AttachmentEntry(TypedDict):
+    """An attachment of a result or a step: the server's id, or a reference (`reference`), and the file name."""
+
+    id: object
+    file_name: str
+
+
+class StepExecution(TypedDict):
+    """How a step went; times in seconds since the epoch, None for a step that never ran, `duration` in ms."""
+
+    status: str
+    start_time: float | None
+    end_time: float | None
+    duration: int
+    attachments: list[AttachmentEntry]
+
+
+class Step(TypedDict):
+    """A STEP."""
+
+    id: str
+    step_type: str
+    data: dict[str, str]
+    execution: StepExecution
+    steps: list[Step]
+    attachments: list[AttachmentEntry]
+
+
+class Execution(TypedDict):
+    """How an attempt went; times in seconds since the epoch, `duration` in ms, `attempt_index` from 1."""
+
+    status: str
+    start_time: float
+    end_time: float
+    duration: int
+    stacktrace: str | None
+    thread: str
+    attempt_index: int
+    is_rerun: bool
+
+
+class SuiteEntry(TypedDict):
+    """One suite."""
+
+    title: str
+    description: str | None
+
+
+class SuitePath(TypedDict):
+    """The suites that a test is in, outermost first."""
+
+    data: list[SuiteEntry]
+
+
+class Relations(TypedDict):
+    """What a result belongs to."""
+
+    suite: SuitePath
+
+
+class Description(TypedDict):
+    """What is known of a result before its test has run."""
+
+    id: str
+    title: str
+    signature: str | None
+    testops_ids: list[int] | None
+    fields: dict[str, str]
+    tags: list[str]
+    params: dict[str, str]
+    param_groups: list[list[str]]
+    attachments: list[AttachmentEntry]
+    steps: list[Step]
+    muted: bool
+    ignore: bool
+    relations: NotRequired[Relations]
+    #: Test case ids by project; a result has them in its head.
+    testops_project_mapping: NotRequired[dict[str, list[int]]]
+
+
+class Body(Description):
+    """A RESULT."""
+
+    message: str | None
+    execution: Execution
+
+
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+
+
+def framed(
+    content: Body, nodeid: str, *, contents: Iterable[str] = (), projects: Mapping[str, Sequence[int]] | None = None
+) -> ResultFrame:
+    """Return the frame of a result.
+
+    Args:
+        content: The RESULT.
+        nodeid: pytest's name of the test.
+        contents: Digests of the attachments that the RESULT refers to.
+        projects: Test case ids by project, where the test says which projects it belongs to.
+    """
+    execution = content["execution"]
+    head = ResultHead(
+        content["id"],
+        nodeid,
+        execution["status"],
+        execution["attempt_index"],
+        tuple(dict.fromkeys(contents)),
+        projects or {},
+    )
+    return Frame(head, to_json(content))
+
+
+def begun(nodeid: str, content: Description, projects: Mapping[str, Sequence[int]] | None = None) -> Frame[BegunHead]:
+    """Return the frame that describes a test which starts; arguments as in `framed`."""
+    mapping = {"testops_project_mapping": projects} if projects else {}
+    return Frame(BegunHead(nodeid), to_json({**content, **mapping}))
+
+
+def description_of(described: bytes) -> tuple[Description, dict[str, list[int]]]:
+    """Return what the body of a begun frame says, and the test case ids by project apart from it."""
+    content: Description = json.loads(described)
+    return content, content.pop("testops_project_mapping", None) or {}
+
+
+def content_of(frame: ResultFrame) -> Body:
+    """Return the RESULT of a frame, decoded."""
+    content: Body = json.loads(frame.body)
+    return content
+
+
+def suite_entry(title: object, description: object = None) -> SuiteEntry:
+    """Return one suite's entry in the relations."""
+    return {"title": text_of(title), "description": None if description is None else text_of(description)}
+
+
+def with_status(frame: ResultFrame, status: str) -> ResultFrame:
+    """Return a result with another status."""
+    if status == frame.head.status:
+        return frame
+    content = content_of(frame)
+    content["execution"]["status"] = status
+    return Frame(dataclasses.replace(frame.head, status=status), to_json(content))
+
+
+def with_attempt(frame: ResultFrame, attempt: int) -> ResultFrame:
+    """Return a result as that of another attempt, counted from 1."""
+    content = content_of(frame)
+    content["execution"]["attempt_index"] = attempt
+    content["execution"]["is_rerun"] = attempt > 1
+    return Frame(dataclasses.replace(frame.head, attempt=attempt), to_json(content))
+
+
+def with_ids(frame: ResultFrame, ids: Sequence[int]) -> ResultFrame:
+    """Return a result with these ids of test cases."""
+    content = content_of(frame)
+    content["testops_ids"] = list(ids) or None
+    return Frame(frame.head, to_json(content))
+
+
+def with_suite(frame: ResultFrame, title: str) -> ResultFrame:
+    """Return a result with one more suite around all others."""
+    content = content_of(frame)
+    suites = content.setdefault("relations", {"suite": {"data": []}})["suite"]["data"]
+    suites.insert(0, suite_entry(title))
+    return Frame(frame.head, to_json(content))
+
+
+def with_notes(frame: ResultFrame, notes: Sequence[str]) -> ResultFrame:
+    """Return a result whose message names the attachments that it goes without."""
+    content = content_of(frame)
+    content["message"] = noted(content.get("message"), notes)
+    return Frame(frame.head, to_json(content))
+
+
+def noted(message: str | None, notes: Sequence[str]) -> str | None:
+    """Return a message with a line for each attachment that was left out."""
+    lines = [message or "", *(f"Attachment left out: {note}" for note in notes)]
+    return "\n".join(filter(None, lines)) or None
+
+
+def is_muted(frame: ResultFrame) -> bool:
+    """Return whether a failure of the test is not to count."""
+    return content_of(frame)["muted"]
+
+
+def in_project(frame: ResultFrame, project: str, ids: Sequence[int]) -> ResultFrame:
+    """Return a project's own copy of a result, with an id of its own and that project's ids of test cases."""
+    head = frame.head
+    own = dataclasses.replace(head, id=_id_in(project, head.id), projects={})
+    referring = frame.body.replace(reference(head.id, "").encode(), reference(own.id, "").encode())
+    content: Body = json.loads(referring)
+    content["id"] = own.id
+    content["testops_ids"] = list(ids) or None
+    return Frame(own, to_json(content))
+
+
+def description_in(content: Description, project: str, ids: Sequence[int]) -> Description:
+    """Return a project's own copy of a description; the result that follows has the same id (`in_project`)."""
+    own = content.copy()
+    own["id"] = _id_in(project, content["id"])
+    own["testops_ids"] = list(ids) or None
+    return own
+
+
+def _id_in(project: str, result_id: str) -> str:
+    """Return the id of a result in a project, always the same: nothing says that servers keep ids apart by run."""
+    return str(uuid.uuid5(uuid.UUID(result_id), project))
+
+
+def reference(result_id: str, digest: str) -> str:
+    """Return the text that stands for an attachment's id until the server has given one.
+
+    It contains the result's own uuid, so that no text of a test can be taken for a reference.
+    """
+    return f"attachment:{result_id}:{digest}"
+
+
+def with_attachment_ids(frame: ResultFrame, ids: Mapping[str, object]) -> ResultFrame:
+    """Return a result with the server's ids, by digest, in the place of references.
+
+    An attachment that has got no id is left out.
+    """
+    head, body = frame.head, frame.body
+    dropped = set()
+    for digest in head.contents:
+        placeholder = reference(head.id, digest)
+        if digest in ids:
+            # In a text of the test the quotes around the key would be escaped.
+            body = body.replace(b'"id":' + to_json(placeholder), b'"id":' + to_json(ids[digest]))
+        else:
+            dropped.add(placeholder)
+    return Frame(head, to_json(_without(json.loads(body), dropped)) if dropped else body)
+
+
+def _without(value: Json, dropped: set[str]) -> Json:
+    """Return a copy of decoded JSON without the attachments in `dropped`."""
+    if isinstance(value, list):
+        return [_without(each, dropped) for each in value if not (isinstance(each, dict) and each.get("id") in dropped)]
+    if isinstance(value, dict):
+        return {key: _without(each, dropped) for key, each in value.items()}
+    return value

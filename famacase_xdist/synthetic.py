@@ -1,0 +1,152 @@
+"""Results that no recorder made: of tests that died with their process, and of modules that never became tests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+
+import pytest
+
+from . import clock
+from .body import Description, description_of, framed, is_muted, suite_entry, with_status, with_suite
+from .frames import AnyFrame, Frame, IgnoredHead, ResultFrame
+from .node_ids import path_of, signature_of
+from .pytest_reports import (
+    crash_line,
+    exception_line,
+    is_assertion,
+    phase_after,
+    skip_reason,
+    without_subtests,
+    xfail_reason,
+)
+from .status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED, UNTESTED
+from .text import text_of
+
+
+def result(
+    nodeid: str,
+    status: str,
+    message: str,
+    *,
+    described: bytes = b"",
+    thread: str = "main",
+    attempt: int = 1,
+    stacktrace: str | None = None,
+    seconds: float = 0.0,
+) -> ResultFrame:
+    """Return a result's frame, made from what a recorder said when the test began, else from the node id alone."""
+    content, projects = description_of(described) if described else (described_by(nodeid), {})
+    now = clock.now()
+    return framed(
+        {
+            **content,
+            "message": text_of(message) or None,
+            "execution": {
+                "status": status,
+                "start_time": now - seconds,
+                "end_time": now,
+                "duration": int(seconds * 1000),
+                "stacktrace": None if stacktrace is None else text_of(stacktrace),
+                "thread": thread,
+                "attempt_index": attempt,
+                "is_rerun": attempt > 1,
+            },
+        },
+        nodeid,
+        projects=projects,
+    )
+
+
+def described_by(nodeid: str) -> Description:
+    """Return what a node id says of a test: its title, its suites and its signature."""
+    suites, name = path_of(nodeid)
+    return {
+        "id": str(uuid.uuid4()),
+        "title": name,
+        "signature": signature_of(nodeid),
+        "testops_ids": None,
+        "fields": {},
+        "tags": [],
+        "params": {},
+        "param_groups": [],
+        "attachments": [],
+        "steps": [],
+        "muted": False,
+        "ignore": False,
+        "relations": {"suite": {"data": [suite_entry(title) for title in suites]}},
+    }
+
+
+def crash_message(nodeid: str, worker: str, exit: str, phase: str) -> str:
+    """Return which worker died how, in which test and phase."""
+    return f"worker {worker} crashed{f' ({exit})' if exit else ''} while running {nodeid}, in its {phase}"
+
+
+def from_reports(
+    nodeid: str, reports: Sequence[pytest.TestReport], *, described: bytes, thread: str, attempt: int
+) -> ResultFrame:
+    """Return the result of a test of which nothing but pytest's own reports came."""
+    failed = next((report for report in reports if report.failed), None)
+    phases = without_subtests(reports)
+    skipped = next((report for report in phases if report.skipped), None)
+    if failed is not None:
+        status = FAILED if failed.when == "call" and is_assertion(failed) else INVALID
+        message = crash_line(failed) or exception_line(failed.longreprtext)
+    elif skipped is not None:
+        status = SKIPPED
+        message = xfail_reason(skipped) if hasattr(skipped, "wasxfail") else skip_reason(skipped)
+    elif any(report.when == "call" for report in phases):
+        status, message = PASSED, ""
+    else:
+        status, message = INVALID, f"the session ended while this test was in its {phase_after(reports)} on {thread}"
+    return result(
+        nodeid,
+        status,
+        message,
+        described=described,
+        thread=thread,
+        attempt=attempt,
+        stacktrace=failed.longreprtext if failed else None,
+        seconds=sum(report.duration for report in phases),
+    )
+
+
+def collection_error(report: pytest.CollectReport) -> ResultFrame:
+    """Return the result of a module that could not be collected."""
+    text = report.longreprtext
+    message = f"collection error: {exception_line(text)}"
+    return result(report.nodeid or "collection", INVALID, message, stacktrace=text)
+
+
+def collection_skip(report: pytest.CollectReport) -> ResultFrame:
+    """Return the result of a module that was skipped as a whole."""
+    return result(report.nodeid or "collection", SKIPPED, skip_reason(report))
+
+
+def cut_off(nodeid: str) -> ResultFrame:
+    """Return the result of a test of which nothing is known but that it began."""
+    return result(nodeid, INVALID, "the session ended while this test was running")
+
+
+def not_run(nodeid: str) -> ResultFrame:
+    """Return the result of a test that was collected and never began."""
+    return result(nodeid, UNTESTED, "the session ended before this test began")
+
+
+def settled(frame: ResultFrame, mapping: Mapping[str, str], policy: str) -> ResultFrame:
+    """Return a result with the status that a recorder gives at the end: blocked where muted, the mapping last."""
+    status = frame.head.status
+    if policy == "famacase" and status not in (PASSED, UNTESTED) and is_muted(frame):
+        status = BLOCKED
+    return with_status(frame, mapping.get(status, status))
+
+
+def rooted(frame: ResultFrame, root_suite: str | None) -> ResultFrame:
+    """Return a result with the root suite, if there is one, in front of its suites, as a recorder makes it."""
+    return with_suite(frame, root_suite) if root_suite else frame
+
+
+def filtered(frame: ResultFrame, statuses: Collection[str]) -> AnyFrame:
+    """Return what is kept of a result: where the status filter names its status, only that the test is over."""
+    return Frame(IgnoredHead(frame.head.nodeid)) if frame.head.status in statuses else frame
