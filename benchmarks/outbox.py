@@ -24,6 +24,7 @@ from frames import result_frame, size_on_disk
 from stub_server import Stub, running
 
 from famacase_xdist.api import Api
+from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import NoAnswer
 from famacase_xdist.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.outbox import Outbox
@@ -106,7 +107,7 @@ def measure(results: int, *, is_up: bool, stub: Stub | None) -> list[str]:
     """Give the row of one way."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        outbox = Outbox(directory / "outbox" / "o.sqlite3")
+        outbox = Outbox(StateDirectory(directory).outbox("o"))
         transport = Acknowledging(stub)
         transport.is_up = is_up
         settings = Settings(mode="testops", testops_project="DEMO", retry_attempts=1)

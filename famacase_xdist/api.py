@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from .errors import NoAnswer, Refused
+from .run_reference import RunId
 from .text import to_json
 from .transport import File, Transport
 from .values import REPORTER_PATH
@@ -53,7 +54,11 @@ class Api:
         self._base = f"{host}{REPORTER_PATH}/projects/{quote(project, safe='')}"
         self._timeout = timeout
 
-    def run_url(self, run_id: object) -> str:
+    def close(self) -> None:
+        """Close all connections."""
+        self._transport.close()
+
+    def run_url(self, run_id: RunId) -> str:
         """Give the address of a run's page."""
         return f"{self.host}/runs/{quote(str(run_id), safe='')}"
 
@@ -78,7 +83,7 @@ class Api:
             raise NoAnswer("the plan's case ids are no numbers; is the address right?", cause="answer")
         return cases
 
-    def create_run(self, request: RunRequest) -> object:
+    def create_run(self, request: RunRequest) -> RunId:
         """Create a run and give its id."""
         body: dict[str, Any] = {"title": request.title, "description": request.description, "is_autotest": True}
         if request.tags:
@@ -90,18 +95,18 @@ class Api:
             if environment_id is not None:
                 body["environment_id"] = environment_id
         answer = self._call("POST", "/runs", body=to_json(body), headers={"Idempotency-Key": request.key})
-        return _member(answer, "id")
+        return RunId(_member(answer, "id"))
 
-    def check_run(self, run_id: object) -> None:
+    def check_run(self, run_id: RunId) -> None:
         """Make sure that a run is there."""
         self._call("GET", self._run(run_id))
 
-    def run(self, run_id: object) -> dict[str, Any]:
+    def run(self, run_id: RunId) -> dict[str, Any]:
         """Give what the server says of a run, which may be nothing but that it is there."""
         answer = self._call("GET", self._run(run_id))
         return dict(answer) if isinstance(answer, Mapping) else {}
 
-    def send_results(self, run_id: object, results: Sequence[bytes]) -> None:
+    def send_results(self, run_id: RunId, results: Sequence[bytes]) -> None:
         """Send results, each the JSON of one; at most `MOST_RESULTS`."""
         body = b'{"results":[' + b",".join(results) + b"]}"
         self._call("POST", f"{self._run(run_id)}/results", body=body)
@@ -114,16 +119,16 @@ class Api:
             raise NoAnswer(f"{len(files)} files were sent, the answer names {len(ids)}", cause="answer")
         return ids
 
-    def complete_run(self, run_id: object) -> None:
+    def complete_run(self, run_id: RunId) -> None:
         """Mark a run as complete."""
         self._call("POST", f"{self._run(run_id)}/complete")
 
-    def publish_run(self, run_id: object) -> str:
+    def publish_run(self, run_id: RunId) -> str:
         """Make a run's page public and give its link."""
         answer = self._call("POST", f"{self._run(run_id)}/public", body=to_json({"status": True}))
         return str(_member(answer, "url"))
 
-    def _run(self, run_id: object) -> str:
+    def _run(self, run_id: RunId) -> str:
         return f"/runs/{quote(str(run_id), safe='')}"
 
     def _call(self, method: str, path: str, **content: Any) -> Any:

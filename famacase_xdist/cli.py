@@ -11,7 +11,7 @@ import click
 
 from . import __version__, run_commands
 from .errors import FamacaseError
-from .server.process import NO_SERVER_EXTRA, new_token, prepare_database_directory
+from .server.embedded import NO_SERVER_EXTRA, new_token, prepare_database_directory
 from .server.records import PROJECT_CODE
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ def serve(host: str, port: int, database: Path, token: str | None, projects: tup
 
 def _serve(host: str, port: int, database: Path, token: str, projects: tuple[str, ...]) -> None:
     # Here, not above: the other commands must work without the extra.
-    from .server import app, serving, store
+    from .server import app, http, store
 
-    with serving.listen(host, port) as listener:
+    with http.listen(host, port) as listener:
         prepare_database_directory(database)
         with store.Store(database) as opened:
-            loopback = serving.is_loopback(listener)
+            loopback = http.is_loopback(listener)
             application = app.create_app(opened, token=token, loopback=loopback, projects=projects or None)
-            server = serving.ServerThread(application, listener)
-            url = serving.url_of(listener)
+            server = http.ServerThread(application, listener)
+            url = http.url_of(listener)
             _end_on_signals()
             try:
                 server.start()

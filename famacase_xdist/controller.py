@@ -16,11 +16,14 @@ import pytest
 
 from . import conflicts, loading, plan, resend, selection, summary, testing
 from .channel import WORKERINPUT, DirectSink
+from .client_server import Server
 from .deliveries import Deliveries
-from .delivery import Delivery, Server, new_outbox_path, state_dir
+from .delivery import Delivery
+from .destination import Destination, Outcome
+from .directory import StateDirectory
 from .errors import FamacaseError
 from .events import Began, Crashed, NotCollected, Received, Recorded
-from .intake import Destination, Intake, Outcome
+from .intake import Intake
 from .ledger import Ledger
 from .log import Recording, log
 from .mask import Mask
@@ -32,7 +35,7 @@ from .termination import Termination
 from .worker_exit import exit_of
 
 if TYPE_CHECKING:
-    from .server.process import EmbeddedServer
+    from .server.embedded import EmbeddedServer
 
 NAME = "famacase-controller"
 #: Seconds that an interrupted session (Ctrl-C, SIGTERM) may still take to deliver.
@@ -148,11 +151,11 @@ class Controller:
         return Delivery(self._settings, server)
 
     def _configured(self) -> Server:
-        return Server(self._settings.host, self._settings.token)
+        return Server.of(self._settings)
 
     def _served(self) -> Server:
         """Start a server of our own."""
-        from .server.process import EmbeddedServer
+        from .server.embedded import EmbeddedServer
 
         database = self._config.rootpath / ".famacase" / "famacase.sqlite3"
         self._server = EmbeddedServer(database, self._settings.project)
@@ -165,8 +168,8 @@ class Controller:
             self._recording = Recording(mask.text)
             self._recording.start()
             if self._settings.logging_file:
-                name = f"{new_outbox_path(self._settings).stem}.log"
-                self._recording.write_to(state_dir(self._settings) / "log" / name)
+                state = StateDirectory.of(self._settings)
+                self._recording.write_to(state.log(state.new_outbox().session))
             for name, (value, source) in described(self._settings).items():
                 log.info("setting %s = %s (%s)", name, value, source)
 

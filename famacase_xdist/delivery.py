@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
-import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-import platformdirs
-
-from . import __version__, clock, fallback, summary
-from .api import Api
+from . import clock, fallback, wording
 from .body import with_ids
+from .client_server import Server, connect
+from .destination import Outcome, Say
+from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError
 from .frames import AnyFrame, is_result
-from .intake import Outcome, Say
 from .outbox import Outbox
 from .report import Report
 from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
-from .transport import HttpTransport
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0
@@ -35,25 +29,6 @@ WAIT_IN_SILENCE = 2.0
 LAST_WORD = 1.0
 #: Seconds for another process to have a look into an outbox.
 LOOK_PATIENCE = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where a session reports to.
-
-    Attributes:
-        host: The address, without the API's path.
-        token: Goes into the header of requests, and nowhere else.
-        database: The embedded server's database; None for any other server.
-    """
-
-    host: str
-    token: str = field(repr=False)
-    database: Path | None = None
-
-    def scope(self, project: str) -> tuple[str, str]:
-        """Give what makes equal run keys different: the embedded server has another address each time."""
-        return str(self.database or self.host), project
 
 
 class Delivery:
@@ -66,11 +41,10 @@ class Delivery:
         self._directory = Path.cwd()
         # Now, because a report says when its session began.
         self._fallback = Report(settings, self._directory) if settings.fallback == "report" else None
-        path = new_outbox_path(settings)
-        self.run = Run.from_settings(settings, Home(path, server.scope(settings.project)))
-        self._transport = HttpTransport(server.token, client_header())
-        self._api = Api(self._transport, server.host, settings.project, timeout=settings.timeout)
-        self._outbox, self._problems = _open_outbox(path)
+        files = StateDirectory.of(settings).new_outbox()
+        self.run = Run.from_settings(settings, Home(files, server.scope(settings.project)))
+        self._api = connect(server, settings.project, settings.timeout)
+        self._outbox, self._problems = _open_outbox(files)
         self._outbox.remember(
             host=server.host,
             project=settings.project,
@@ -88,7 +62,7 @@ class Delivery:
 
     def header(self) -> list[str]:
         """Name project and run."""
-        return [summary.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)]
+        return [wording.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)]
 
     def start(self, say: Say) -> None:
         """Open the run; returns when it is open, or was tried once, or after `START_PATIENCE`.
@@ -147,12 +121,12 @@ class Delivery:
         self._problems += self.run.notes
         where = tuple(self._where(undelivered))
         is_done = self.run.is_open and not undelivered and not self.run.is_owed
-        self._transport.close()
+        self._api.close()
         self._outbox.close(delete=is_done)
         causes.update(self._outbox.lost)
         kept = [] if is_done or self._outbox.trouble else [self._outbox.path]
         return Outcome(
-            # A request that is on its way may be answered after the summary.
+            # A request that is on its way may be answered after the wording.
             Counter(self._sender.delivered),
             undelivered + self._outbox.lost.total(),
             causes,
@@ -162,11 +136,11 @@ class Delivery:
         )
 
     def _where(self, undelivered: int) -> Iterator[str]:
-        yield from summary.run_lines(self.run)
+        yield from wording.run_lines(self.run)
         if self._fallback is not None and undelivered and not self.run.is_open:
             yield from fallback.write(self._fallback, self._outbox)
         if self._server.database is not None and self.run.is_open:
-            yield summary.embedded_hint(self.run, self._server.database, self._directory)
+            yield wording.embedded_hint(self.run, self._server.database, self._directory)
 
     def keep(self, frames: Sequence[AnyFrame]) -> None:
         """Put frames into the outbox, and let the sender know."""
@@ -181,33 +155,10 @@ class Delivery:
         return with_ids(frame, ids) if ids else frame
 
 
-def client_header() -> str:
-    """Give the X-Client header of reporter-api.md."""
-    return (
-        "reporter=famacase-xdist;framework=pytest;transport=famacase;"
-        f"reporter_version={__version__};python={platform.python_version()}"
-    )
-
-
-def state_dir(settings: Settings) -> Path:
-    """Give the directory that holds the outboxes and the run keys of this user's sessions."""
-    return settings.state_dir or platformdirs.user_state_path("famacase-xdist", appauthor=False)
-
-
-def outbox_dir(settings: Settings) -> Path:
-    """Give the directory that holds the outboxes."""
-    return state_dir(settings) / "outbox"
-
-
-def new_outbox_path(settings: Settings) -> Path:
-    """Give the file of a new session; its name is the session's in a run key's record."""
-    return outbox_dir(settings) / f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}.sqlite3"
-
-
-def _open_outbox(path: Path) -> tuple[Outbox, list[str]]:
+def _open_outbox(files: OutboxFiles) -> tuple[Outbox, list[str]]:
     """Open this session's outbox; in memory, with the reason, where no file can be made."""
     try:
         # A session that starts at the same moment may look into the new file.
-        return Outbox(path, patience=LOOK_PATIENCE), []
+        return Outbox(files, patience=LOOK_PATIENCE), []
     except OutboxError as error:
         return Outbox(None), [f"results were kept in memory only: {error}"]

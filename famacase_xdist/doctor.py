@@ -19,14 +19,14 @@ import pytest
 
 from . import conflicts, file_system, resend
 from .api import Api
-from .delivery import client_header, state_dir
+from .client_server import Server, connect
+from .directory import StateDirectory
 from .errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from .findings import OK, PROBLEM, WARNING, Report
+from .run_reference import RunId, run_id_of
 from .settings import Settings
-from .sources import Directory, Sources, described, misspelled
-from .summary import idle_line, resend_command
-from .transport import HttpTransport
-from .values import run_id_of
+from .sources import Directory, Sources, described, idle_line, misspelled
+from .wording import resend_command
 
 PACKAGES = (
     *("famacase-xdist", "pytest", "pytest-xdist", "execnet"),
@@ -168,8 +168,7 @@ def _ask_all(report: Report, asked: Iterable[Settings]) -> None:
 
 
 def _ask(report: Report, settings: Settings) -> None:
-    with contextlib.closing(HttpTransport(settings.token, client_header())) as transport:
-        api = Api(transport, settings.host, settings.project, timeout=settings.timeout)
+    with contextlib.closing(connect(Server.of(settings), settings.project, settings.timeout)) as api:
         if _is_open(report, api):
             _named(report, "plan", lambda: _plan(api, settings.testops_plan_id))
             _named(report, "environment", lambda: _environment(api, settings.environment))
@@ -228,7 +227,7 @@ def _environment(api: Api, slug: str | None) -> tuple[str, str]:
     return OK, f"{slug} is there"
 
 
-def _joined(api: Api, run_id: object) -> tuple[str, str]:
+def _joined(api: Api, run_id: RunId | None) -> tuple[str, str]:
     if run_id is None:
         return OK, ""
     try:
@@ -253,17 +252,17 @@ def _run(report: Report, settings: Settings) -> None:
 
 
 def _state(report: Report, settings: Settings) -> None:
-    directory = state_dir(settings)
+    state = StateDirectory.of(settings)
+    directory = state.path
     if (reason := _unwritable(directory)) is not None:
         is_shared = settings.testops_run_id is not None and run_id_of(settings.testops_run_id) is None
         text = f"{directory}: {reason}; undelivered results would be lost, and a run key cannot be shared"
         report.add(PROBLEM if is_shared else WARNING, "state", text)
         return
     kind, name = file_system.fitting_kind(directory)
-    runs = directory / "runs"
     try:
-        if (runs / "locks").exists():
-            kind = file_system.lock_kind(runs)
+        if state.lock_kind.exists():
+            kind = file_system.lock_kind(state)
     except (SharingError, OSError) as error:
         report.add(PROBLEM, "state", error)
         return
@@ -287,6 +286,6 @@ def _leftovers(report: Report, settings: Settings) -> None:
     found = [each for each in resend.leftovers(settings) if each.results or each.problem]
     for each in found:
         what = f"left alone: {each.problem}" if each.problem else f"{each.results} results were not delivered"
-        report.add(WARNING, "outbox", f"{each.path.name}: {what}; to send them: {resend_command(settings)}")
+        report.add(WARNING, "outbox", f"{each.name}: {what}; to send them: {resend_command(settings)}")
     if not found:
         report.add(OK, "outbox", "nothing is left of earlier sessions")

@@ -8,14 +8,21 @@
     ├── PlanError           the test plan is not there, or has no cases
     ├── SharingError        a run key cannot be shared: the state directory cannot be used
     ├── ReportError         the file report cannot be written
-    ├── ServerStartError    the embedded server did not start (server/process.py)
-    └── DeliveryError       a request to Famacase did not succeed
-        ├── LockTimeout     the lock of a run key did not come in time
-        ├── NoAnswer        no usable answer: refused, timed out, cut off, no JSON
-        └── Refused         the server answered with a status of 3xx, 4xx or 5xx
+    ├── DeliveryError       a request to Famacase did not succeed
+    │   ├── LockTimeout     the lock of a run key did not come in time
+    │   ├── NoAnswer        no usable answer: refused, timed out, cut off, no JSON
+    │   └── Refused         the server answered with a status of 3xx, 4xx or 5xx
+    └── ServerError         the embedded server cannot do what it is asked for
+        ├── ServerStartError        it did not start
+        ├── ListenError             its address cannot be listened on
+        ├── IdempotencyConflict     a key that made one run came again with another body
+        └── StoreError              its database cannot be used
+            └── StoreVersionError   a newer version wrote the database
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 #: Statuses worth another try; every other 4xx is final (reporter-api.md, "Statuses to retry").
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -85,3 +92,40 @@ class Refused(DeliveryError):
         self.status = status
         self.retry_after = retry_after
         self.retryable = status in RETRYABLE_STATUSES or status >= 500
+
+
+class ServerError(FamacaseError):
+    """The embedded server cannot do what it is asked for."""
+
+
+class ServerStartError(ServerError):
+    """The embedded server did not start; the message ends with what it wrote to stderr."""
+
+
+class ListenError(ServerError):
+    """The address cannot be listened on; the message names it and says why."""
+
+
+class IdempotencyConflict(ServerError):
+    """An Idempotency-Key that made one run came again with another body."""
+
+
+class StoreError(ServerError):
+    """The database file cannot be used; the message names it and says why."""
+
+
+class StoreVersionError(StoreError):
+    """The database was written by a newer version of this package.
+
+    Attributes:
+        found: The version of the database's schema.
+        supported: The newest version that this package knows.
+    """
+
+    def __init__(self, path: Path, found: int, supported: int) -> None:
+        super().__init__(
+            f"{path} has database version {found}, this version of famacase-xdist knows {supported}: "
+            "update famacase-xdist or use another file"
+        )
+        self.found = found
+        self.supported = supported

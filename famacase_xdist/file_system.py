@@ -12,6 +12,7 @@ import contextlib
 import re
 from pathlib import Path
 
+from .directory import StateDirectory
 from .errors import SharingError
 
 FLOCK, LEASE = "flock", "lease"
@@ -24,15 +25,15 @@ _LOCAL_FUSE = "fuse.fuse-overlayfs"
 _MOUNTS = Path("/proc/self/mountinfo")
 
 
-def lock_kind(directory: Path) -> str:
-    """Give the kind of lock that all users of a directory use, `FLOCK` or `LEASE`.
+def lock_kind(state: StateDirectory) -> str:
+    """Return the kind of lock that all users of a state directory use, `FLOCK` or `LEASE`.
 
     Raises:
         SharingError: The file ``locks`` names no kind, or flock where this machine's flock reaches nobody else.
         OSError: The directory cannot be used.
     """
-    path = directory / "locks"
-    fitting, file_system = fitting_kind(directory)
+    path = state.lock_kind
+    fitting, file_system = fitting_kind(state.runs)
     with contextlib.suppress(FileExistsError), path.open("x") as file:
         file.write(fitting)
     # Empty: its maker is between creating and writing it, and comes to the same answer.
@@ -70,8 +71,8 @@ def _file_system(path: Path, mounts: Path) -> tuple[str, list[str]]:
     return found
 
 
-def is_lease(state: Path) -> bool:
-    """Whether the locks of a state directory are leases; nothing is written."""
+def is_lease(state: StateDirectory) -> bool:
+    """Return whether the locks of a state directory are leases; nothing is written."""
     with contextlib.suppress(OSError):
-        return (state / "runs" / "locks").read_text(errors="replace").strip() == LEASE
-    return fitting_kind(state)[0] == LEASE
+        return state.lock_kind.read_text(errors="replace").strip() == LEASE
+    return fitting_kind(state.path)[0] == LEASE

@@ -18,6 +18,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
 from . import clock
+from .directory import RunKeyFiles
 from .errors import LockTimeout
 from .file_system import LEASE
 from .log import log
@@ -40,11 +41,12 @@ class KeyLock:
     """The lock around one run key's record, in the key's own directory.
 
     Args:
-        directory: Of the key; made where it is not there, and swept with the lock held, lock included.
+        key: The key's files; their directory is made where it is not there, and swept with the lock held.
+        kind: `FLOCK` or `LEASE`.
     """
 
-    def __init__(self, directory: Path, kind: str) -> None:
-        self._directory = directory
+    def __init__(self, key: RunKeyFiles, kind: str) -> None:
+        self._key = key
         self._kind = kind
         self._is_waiting = False
 
@@ -73,12 +75,12 @@ class KeyLock:
         self._is_waiting = True
         try:
             while True:
-                self._directory.mkdir(mode=0o700, exist_ok=True)
-                lock = new_lock(self._directory / "lock", self._kind)
+                self._key.path.mkdir(mode=0o700, exist_ok=True)
+                lock = new_lock(self._key.lock, self._kind)
                 left = max(0.0, begun + timeout - clock.monotonic())
                 try:
                     lock.acquire(timeout=left, poll_interval=POLL, cancel_check=give_up)
-                    log.debug("lock %s after %d ms", self._directory, 1000 * (clock.monotonic() - begun))
+                    log.debug("lock %s after %d ms", self._key.path, 1000 * (clock.monotonic() - begun))
                     return lock
                 except FileNotFoundError:
                     if not left:
@@ -94,11 +96,11 @@ class KeyLock:
         holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
         # For people only; a full disk is said where it matters.
         with contextlib.suppress(OSError):
-            (self._directory / "holder").write_text(json.dumps(holder))
+            self._key.holder.write_text(json.dumps(holder))
 
     def _holder(self) -> str:
         try:
-            holder = json.loads((self._directory / "holder").read_text())
+            holder = json.loads(self._key.holder.read_text())
             return f"pid {holder['pid']} on {holder['host']}, which has the lock since {holder['since']}"
         except (OSError, ValueError, KeyError, TypeError):
             return "a process that has not said who it is"

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .directory import OutboxFiles
 from .errors import OutboxError
 from .frames import AnyFrame, ContentHead, ResultFrame, is_result
 from .outbox_file import claim, in_memory, insert, open_database, queued, remove, shrink
@@ -34,7 +35,7 @@ class Outbox:
     """Results that the server has not acknowledged yet. All methods may be called from any thread.
 
     Args:
-        path: The file; made with mode 0600 in a directory of mode 0700. None keeps all in memory.
+        files: Its files, made with mode 0600 in a directory of mode 0700. None keeps all in memory.
         patience: Seconds to wait for a process that has the file open.
 
     Attributes:
@@ -45,8 +46,8 @@ class Outbox:
         OutboxError: The file cannot be used: a process has it open, it is damaged, or of a later version.
     """
 
-    def __init__(self, path: Path | None, *, patience: float = 0.0) -> None:
-        self.path = path
+    def __init__(self, files: OutboxFiles | None, *, patience: float = 0.0) -> None:
+        self.files = files
         self.trouble = ""
         self.lost: Counter[str] = Counter()
         self._lock = threading.RLock()
@@ -56,12 +57,17 @@ class Outbox:
         self._wal: int | None = None
         self._is_dirty = False
         with self._reported():
-            self._lease = claim(path, patience) if path is not None else None
-            self._db = open_database(path, patience)
-            self._tail = None if path is None else Tail(path)
+            self._lease = claim(files, patience) if files is not None else None
+            self._db = open_database(self.path, patience)
+            self._tail = None if files is None else Tail(files.journal)
             self._pending = [] if self._tail is None else self._tail.frames()
-            if path is not None:
-                self._wal = os.open(f"{path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if files is not None:
+                self._wal = os.open(files.write_ahead_log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    @property
+    def path(self) -> Path | None:
+        """The database; None where all is in memory."""
+        return None if self.files is None else self.files.database
 
     @contextmanager
     def _reported(self) -> Iterator[None]:
@@ -314,5 +320,5 @@ class Outbox:
                 self._wal = None
             if self._lease is not None:
                 self._lease.release()
-        if delete and self.path is not None:
-            remove(self.path)
+        if delete and self.files is not None:
+            remove(self.files)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .directory import PRIVATE, OutboxFiles
 from .errors import OutboxError
 from .file_system import LEASE, is_lease
 from .frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultFrame, ResultHead
@@ -95,27 +96,28 @@ def shrink(db: sqlite3.Connection) -> None:
         db.execute("VACUUM")
 
 
-def claim(path: Path, patience: float) -> BaseFileLock | None:
+def claim(files: OutboxFiles, patience: float) -> BaseFileLock | None:
     """Take an outbox for this process where the lock that SQLite takes would stay on the machine.
 
-    Gives the lease to release; None where SQLite's own lock is enough.
+    Returns:
+        The lock to release; None where SQLite's own lock is enough.
 
     Raises:
         OutboxError: A process of some machine has it, or had it a moment ago.
         OSError: The lease cannot be made.
     """
-    if not is_lease(path.parents[1]):
+    if not is_lease(files.state):
         return None
     from filelock import Timeout
 
     from .locks import new_lock
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lease = new_lock(path.with_suffix(".lease"), LEASE)
+    files.state.outboxes.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    lease = new_lock(files.lease, LEASE)
     try:
         lease.acquire(timeout=patience)
     except Timeout:
-        raise OutboxError(f"outbox {path}: a session has it") from None
+        raise OutboxError(f"outbox {files.database}: a session has it") from None
     return lease
 
 
@@ -124,7 +126,7 @@ def _make(path: Path) -> None:
 
     Opening and closing it here would drop the POSIX locks that this process may hold on it.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     if not path.exists():
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
@@ -150,11 +152,11 @@ def in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
     return memory
 
 
-def remove(path: Path) -> None:
-    """Delete a file and what stands beside it."""
-    for suffix in ("", "-wal", "-tail"):
+def remove(files: OutboxFiles) -> None:
+    """Delete the files of an outbox."""
+    for path in (files.database, files.write_ahead_log, files.journal):
         with contextlib.suppress(OSError):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def insert(frames: Sequence[AnyFrame], db: sqlite3.Connection) -> None:

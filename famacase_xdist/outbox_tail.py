@@ -24,7 +24,7 @@ class Tail:
     """A file of frames, each after its length. Its user has the outbox's lock.
 
     Args:
-        path: The outbox's own.
+        path: The file.
 
     Attributes:
         size: Bytes of all frames.
@@ -34,7 +34,7 @@ class Tail:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = f"{path}-tail"
+        self._path = path
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.size = os.fstat(self._file).st_size
 

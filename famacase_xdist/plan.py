@@ -8,12 +8,11 @@ from collections.abc import Callable
 from tenacity import RetryCallState
 
 from .api import Api
-from .delivery import Server, client_header
+from .client_server import Server, connect
 from .errors import PlanError, Refused
 from .log import log
 from .retry import retrying
 from .settings import Settings
-from .transport import HttpTransport
 
 
 def load(settings: Settings, server: Server, say: Callable[[str], None]) -> frozenset[int]:
@@ -30,8 +29,7 @@ def load(settings: Settings, server: Server, say: Callable[[str], None]) -> froz
     """
     plan_id = settings.testops_plan_id
     assert plan_id is not None
-    with contextlib.closing(HttpTransport(server.token, client_header())) as transport:
-        api = Api(transport, server.host, settings.project, timeout=settings.timeout)
+    with contextlib.closing(connect(server, settings.project, settings.timeout)) as api:
         cases = _asked(api, plan_id, settings.retry_attempts, say)
     if not cases:
         raise PlanError("it has no cases")

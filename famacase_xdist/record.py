@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SharingError
+from .run_reference import RunId
 
 VERSION = 1
 #: How a session stands: it runs (or died without a word), ended as it should, was interrupted, died and was resent.
@@ -77,9 +78,9 @@ class Record:
 
     key: str
     request: dict[str, Any] | None = None
-    run_id: Any = None
+    run_id: RunId | None = None
     completed: bool = False
-    previous: Any = None
+    previous: RunId | None = None
     members: list[Member] = field(default_factory=list)
 
     @classmethod

@@ -20,9 +20,9 @@ from typing import Any
 
 from . import clock
 from .body import noted, reference
+from .destination import Outcome, Say
 from .errors import ReportError
 from .frames import AnyFrame, ContentHead, PieceHead, ResultHead
-from .intake import Outcome, Say
 from .report_form import RunForm, attachment_form, result_form
 from .settings import Settings
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from . import synthetic
-from .api import Api
-from .delivery import Server, client_header, outbox_dir, state_dir
+from .client_server import Server, connect
+from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError, SettingsError
 from .file_system import is_lease
 from .frames import AnyFrame
@@ -20,8 +20,7 @@ from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
 from .status import INVALID
-from .summary import resend_command
-from .transport import HttpTransport
+from .wording import resend_command
 
 #: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).
 LEASE_PATIENCE = 35.0
@@ -39,12 +38,17 @@ class Leftover:
         problem: Why it cannot be read; it may belong to a live session.
     """
 
-    path: Path
+    files: OutboxFiles
     host: str = ""
     project: str = ""
     run_id: object = None
     results: int = 0
     problem: str = ""
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return self.files.database.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +67,13 @@ class Resent:
 def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
     """Look into all outboxes, the oldest first; wait `patience` seconds for each that somebody has open."""
     with contextlib.suppress(OSError):
-        return [_look(path, patience) for path in sorted(outbox_dir(settings).glob("*.sqlite3"))]
+        return [_look(files, patience) for files in StateDirectory.of(settings).all_outboxes()]
     return []
 
 
 def patience_of(settings: Settings) -> float:
     """Give the seconds after which a lease that nobody refreshes is free; 0 where a lock is free at once."""
-    return LEASE_PATIENCE if is_lease(state_dir(settings)) else 0.0
+    return LEASE_PATIENCE if is_lease(StateDirectory.of(settings)) else 0.0
 
 
 def leftover_line(settings: Settings) -> str:
@@ -84,17 +88,17 @@ def leftover_line(settings: Settings) -> str:
     )
 
 
-def _look(path: Path, patience: float) -> Leftover:
+def _look(files: OutboxFiles, patience: float) -> Leftover:
     try:
-        outbox = Outbox(path, patience=patience)
+        outbox = Outbox(files, patience=patience)
     except OutboxError as error:
-        return Leftover(path, problem=str(error))
+        return Leftover(files, problem=str(error))
     with contextlib.closing(outbox):
         try:
             facts = outbox.session()
-            return Leftover(path, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), outbox.left())
+            return Leftover(files, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), outbox.left())
         except (OutboxError, ValueError) as error:
-            return Leftover(path, problem=f"damaged: {error}")
+            return Leftover(files, problem=f"damaged: {error}")
 
 
 def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
@@ -105,7 +109,7 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
     if leftover.problem:
         return Resent(leftover, problem=leftover.problem)
     try:
-        outbox = Outbox(leftover.path)
+        outbox = Outbox(leftover.files)
     except OutboxError as error:
         return Resent(leftover, left=leftover.results, problem=str(error))
     is_empty = False
@@ -138,7 +142,7 @@ def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
             raise SettingsError("FAMACASE_TESTOPS_API_TOKEN is not set")
         yield Server(facts["host"], settings.token)
         return
-    from .server.process import EmbeddedServer
+    from .server.embedded import EmbeddedServer
 
     embedded = EmbeddedServer(Path(facts["database"]), facts["project"])
     embedded.start()
@@ -158,9 +162,8 @@ class _Resend:
         self._outbox = outbox
         self._facts = facts
         self._settings = settings
-        self._transport = HttpTransport(server.token, client_header())
-        self._api = Api(self._transport, server.host, facts["project"], timeout=settings.timeout)
-        home = Home(leftover.path, server.scope(facts["project"]))
+        self._api = connect(server, facts["project"], settings.timeout)
+        home = Home(leftover.files, server.scope(facts["project"]))
         self._run = Run.from_facts(facts, home, settings.lock_timeout)
         self._sender = Sender(self._api, outbox, self._run, settings)
 
@@ -178,12 +181,12 @@ class _Resend:
         progress(self._sent, total)
         left = self._outbox.undelivered()
         problem = self._problem()
-        self._transport.close()
+        self._api.close()
         return Resent(
             self._leftover,
             self._sent,
             left,
-            self._api.run_url(self._run.id) if self._run.is_open else "",
+            self._api.run_url(self._run.opened) if self._run.is_open else "",
             self._run.completed,
             self._run.why_open,
             problem,

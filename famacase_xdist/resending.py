@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from . import resend
-from .delivery import outbox_dir
+from .directory import StateDirectory
 from .settings import Settings
 from .sources import Directory, Sources
-from .summary import completion
+from .wording import completion
 
 
 def settings_here(state_dir: Path | None) -> Settings:
@@ -34,7 +34,7 @@ def show(settings: Settings) -> bool:
     for leftover in found:
         console.print(_described(leftover))
     if not found:
-        console.print(f"nothing to send in {outbox_dir(settings)}")
+        console.print(f"nothing to send in {StateDirectory.of(settings).outboxes}")
     return not found
 
 
@@ -43,12 +43,12 @@ def send_all(settings: Settings) -> bool:
     console = _console()
     found = resend.leftovers(settings, resend.patience_of(settings))
     if not found:
-        console.print(f"nothing to send in {outbox_dir(settings)}")
+        console.print(f"nothing to send in {StateDirectory.of(settings).outboxes}")
     is_clean = True
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         for leftover in found:
-            task = progress.add_task(leftover.path.name, total=leftover.results)
+            task = progress.add_task(leftover.name, total=leftover.results)
             resent = resend.send(leftover, settings, partial(_advance, progress, task))
             progress.remove_task(task)
             console.print(_outcome(resent))
@@ -67,13 +67,13 @@ def _console() -> Console:
 
 def _described(leftover: resend.Leftover) -> str:
     if leftover.problem:
-        return f"{leftover.path.name}: left alone: {leftover.problem}"
+        return f"{leftover.name}: left alone: {leftover.problem}"
     run = "a run still to be created" if leftover.run_id is None else f"run {leftover.run_id}"
-    return f"{leftover.path.name}: {leftover.results} results for {run}, project {leftover.project}, {leftover.host}"
+    return f"{leftover.name}: {leftover.results} results for {run}, project {leftover.project}, {leftover.host}"
 
 
 def _outcome(resent: resend.Resent) -> str:
-    parts = [f"{resent.leftover.path.name}: delivered {resent.delivered}, left {resent.left}"]
+    parts = [f"{resent.leftover.name}: delivered {resent.delivered}, left {resent.left}"]
     if resent.run_url:
         parts.append(f"{resent.run_url} ({completion(resent.completed, resent.why_open)})")
     if resent.problem:

@@ -10,16 +10,16 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import ci
 from .api import Api, RunRequest
+from .directory import OutboxFiles
 from .errors import DeliveryError, Refused, SharingError
 from .log import log
 from .record import DIED, INTERRUPTED, LEFT, Member
+from .run_reference import RunId, run_id_of
 from .settings import Settings
-from .values import run_id_of
 
 if TYPE_CHECKING:
     from .sharing import Sharing
@@ -33,24 +33,24 @@ class Home:
     """Where a session keeps what it shares with others.
 
     Attributes:
-        outbox: The file of its outbox; the name is the session's own, the state directory is above it.
+        outbox: The files of its outbox, in the state directory.
         scope: The server's address, or the embedded server's database, and the project: a key belongs to both.
     """
 
-    outbox: Path
+    outbox: OutboxFiles
     scope: tuple[str, str]
 
     @property
     def session(self) -> str:
         """The session's name."""
-        return self.outbox.stem
+        return self.outbox.session
 
-    def shared(self, key: str, member: Member, run_id: object, lock_timeout: float) -> Sharing:
+    def shared(self, key: str, member: Member, run_id: RunId | None, lock_timeout: float) -> Sharing:
         """Plan this session's part in a run key."""
         # Only here: filelock's import is for those who share a run.
         from .sharing import Sharing
 
-        return Sharing(self.outbox.parents[1], self.scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
+        return Sharing(self.outbox.state, self.scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
 
 
 @dataclass(slots=True)
@@ -74,10 +74,10 @@ class Run:
     """
 
     request: RunRequest
-    join_id: object = None
+    join_id: RunId | None = None
     sharing: Sharing | None = None
     stays_open: str = ""
-    id: object = None
+    id: RunId | None = None
     url: str = ""
     public_url: str = ""
     completed: bool = False
@@ -119,12 +119,18 @@ class Run:
         return self.id is not None
 
     @property
+    def opened(self) -> RunId:
+        """The id of the run, which is open."""
+        assert self.id is not None
+        return self.id
+
+    @property
     def waits_for(self) -> str:
         """Which other session's lock it waits for; empty where it does not."""
         return self.sharing.waits_for if self.sharing else ""
 
     @property
-    def continues(self) -> object:
+    def continues(self) -> RunId | None:
         """The id of the completed run that had the run key before; None where there was none."""
         before = self.sharing.continues if self.sharing else None
         return None if before == self.id else before
@@ -149,7 +155,7 @@ class Run:
         finally:
             self.settled.set()
 
-    def _shared(self, sharing: Sharing, api: Api, give_up: Callable[[], bool]) -> object:
+    def _shared(self, sharing: Sharing, api: Api, give_up: Callable[[], bool]) -> RunId:
         try:
             return sharing.join(self.request, api, give_up)
         except SharingError as error:
@@ -166,7 +172,7 @@ class Run:
         self.notes.append(f"run key {sharing.key!r} could not be shared ({reason}): {own}")
         self.sharing = None
 
-    def _own(self, api: Api) -> object:
+    def _own(self, api: Api) -> RunId:
         if self.join_id is None:
             return api.create_run(self.request)
         try:
@@ -199,7 +205,7 @@ class Run:
         else:
             reasons = self._reasons(undelivered)
             if not reasons:
-                api.complete_run(self.id)
+                api.complete_run(self.opened)
         self.completed = not reasons
         log.info("run %s is left: %s", self.id, "; ".join(reasons) or "completed")
         self.why_open = "; ".join(reasons)

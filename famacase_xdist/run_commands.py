@@ -11,6 +11,7 @@ import click
 from .errors import FamacaseError
 
 if TYPE_CHECKING:
+    from .run_reference import RunId
     from .runs import Runs
     from .settings import Settings
 
@@ -45,7 +46,7 @@ def create(title: str, description: str, tags: tuple[str, ...], plan: int | None
     click.echo(created.formatted(form))
 
 
-def _named(_: click.Context, __: click.Parameter, text: str) -> object:
+def _named(_: click.Context, __: click.Parameter, text: str) -> RunId:
     """Give the id as the server has it."""
     from . import runs
 
@@ -58,7 +59,7 @@ def _named(_: click.Context, __: click.Parameter, text: str) -> object:
 @run.command()
 @click.argument("run_id", metavar="ID", callback=_named)
 @click.option("--format", "form", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
-def show(run_id: object, form: str) -> None:
+def show(run_id: RunId, form: str) -> None:
     """Print what the server says of a run."""
     with _connected() as (_, project):
         shown = project.show(run_id, form)
@@ -67,9 +68,9 @@ def show(run_id: object, form: str) -> None:
 
 @run.command()
 @click.argument("run_id", metavar="ID", callback=_named)
-def complete(run_id: object) -> None:
+def complete(run_id: RunId) -> None:
     """Complete a run; where it is complete already, that is fine."""
-    from .values import reference_of
+    from .run_reference import reference_of
 
     with _connected() as (_, project):
         url = project.complete(run_id)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from .api import Api, RunRequest
-from .delivery import client_header
+from .client_server import Server, connect
 from .errors import NoAnswer, Refused, SettingsError
 from .retry import retrying
 from .run import planned_request
+from .run_reference import RunId, parse_run, reference_of, run_id_of
 from .settings import Settings
-from .transport import HttpTransport, TokenAuth
-from .values import parse_run, reference_of, run_id_of
+from .transport import TokenAuth
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class Created:
         reference: What FAMACASE_TESTOPS_RUN_ID takes to join it.
     """
 
-    id: object
+    id: RunId
     url: str
     reference: str
 
@@ -42,7 +42,7 @@ class Created:
         return self.reference if form == "plain" else json.dumps(dataclasses.asdict(self))
 
 
-def run_id(text: str) -> object:
+def run_id(text: str) -> RunId:
     """Give the id of the run that a person names: a reference, or any other id as it is.
 
     Raises:
@@ -55,7 +55,7 @@ def run_id(text: str) -> object:
     if not reference:
         raise ValueError(f"{text!r} names no run: a number, or id: and any other id")
     found = run_id_of(reference)
-    return reference if found is None else found
+    return RunId(reference) if found is None else found
 
 
 def request(
@@ -81,8 +81,7 @@ def connected(settings: Settings) -> Iterator[Runs]:
         SettingsError: The server's address, token or project is missing.
     """
     settings.check_reachable("famacase-xdist run")
-    with contextlib.closing(HttpTransport(settings.token, client_header())) as transport:
-        api = Api(transport, settings.host, settings.project, timeout=settings.timeout)
+    with contextlib.closing(connect(Server.of(settings), settings.project, settings.timeout)) as api:
         yield Runs(api, settings.retry_attempts, settings.token)
 
 
@@ -106,19 +105,19 @@ class Runs:
             raise NoAnswer(f"a run was created, but nobody can join it by its id {made!r}: {url}", cause="answer")
         return Created(made, url, reference)
 
-    def show(self, run_id: object, form: str) -> str:
+    def show(self, run_id: RunId, form: str) -> str:
         """Tell what the server says of a run, ``plain`` or ``json``."""
         said = self._known(run_id, self._api.run)
         if form == "json":
             return self._masked(json.dumps(said))
         return self._masked("\n".join(_described({"id": run_id, "url": self._api.run_url(run_id), **said})))
 
-    def complete(self, run_id: object) -> str:
+    def complete(self, run_id: RunId) -> str:
         """Complete a run, once or again; gives its address."""
         self._known(run_id, self._api.complete_run)
         return self._api.run_url(run_id)
 
-    def _known(self, run_id: object, call: Callable[[object], T]) -> T:
+    def _known(self, run_id: RunId, call: Callable[[RunId], T]) -> T:
         self._ask(self._api.check_project)
         text = f"there is no run {reference_of(run_id)} in project {self._api.project}"
         return self._ask(lambda: call(run_id), absent=text)

@@ -183,7 +183,7 @@ class Sender:
 
     def _publish(self) -> None:
         try:
-            self._run.public_url = self._retry(lambda: self._api.publish_run(self._run.id))
+            self._run.public_url = self._retry(lambda: self._api.publish_run(self._run.opened))
         except FamacaseError as error:
             self._run.notes.append(f"the run has no public link: {error}")
 
@@ -246,7 +246,7 @@ class Sender:
         ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
         bodies = [self._body(each, ids) for each in batch]
         try:
-            self._retry(lambda: self._api.send_results(self._run.id, bodies))
+            self._retry(lambda: self._api.send_results(self._run.opened, bodies))
         except Refused as error:
             if error.status in FATAL or error.retryable:
                 raise

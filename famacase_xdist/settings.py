@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .errors import SettingsError
+from .projects import Projects
+from .run_reference import run_id_of
 from .table import BY_NAME, SETTINGS
-from .values import Projects, run_id_of
 
 
 @dataclass(frozen=True, slots=True)

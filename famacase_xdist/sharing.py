@@ -13,18 +13,18 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from . import file_system
 from .api import Api, RunRequest
+from .directory import PRIVATE, RunKeyFiles, StateDirectory
 from .errors import LockTimeout, OutboxError, Refused, SharingError
 from .locks import KeyLock, Lease
 from .outbox import Outbox
 from .record import COMPLETED_ELSEWHERE, LOCKED, RUNNING, Member, Record, why_open
+from .run_reference import RunId
 
 #: Seconds after which nothing of a run key is kept.
 KEPT_SECONDS = 7 * 24 * 3600.0
@@ -50,18 +50,17 @@ class Sharing:
 
     def __init__(
         self,
-        state: Path,
+        state: StateDirectory,
         scope: tuple[str, str],
         key: str,
         member: Member,
         *,
-        run_id: object = None,
+        run_id: RunId | None = None,
         lock_timeout: float,
     ) -> None:
         digest = hashlib.sha256(json.dumps([*scope, key, run_id is None]).encode()).hexdigest()[:32]
         self._state = state
-        self._runs = state / "runs"
-        self._directory = self._runs / digest
+        self._files = state.run_key(digest)
         self._run_id = run_id
         self._lock_timeout = lock_timeout
         self._lock: KeyLock | None = None
@@ -69,7 +68,7 @@ class Sharing:
         self._kind = ""
         self.key = key
         self.member = member
-        self.continues: object = None
+        self.continues: RunId | None = None
         self.is_member = False
 
     @property
@@ -77,7 +76,7 @@ class Sharing:
         """Who holds the lock that this session waits for; empty where it does not wait."""
         return self._lock.waits_for if self._lock else ""
 
-    def join(self, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> object:
+    def join(self, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> RunId:
         """Join the key's run, or create it from `plan` if nobody has; gives its id.
 
         A run that the server does not know any more is made anew.
@@ -93,7 +92,7 @@ class Sharing:
         self._sweep()
         return run_id
 
-    def _looked_at(self, run_id: object, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> object:
+    def _looked_at(self, run_id: RunId, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> RunId:
         """Give the run that results can go to: the key's, or the next one where the server has no use for that."""
         try:
             is_gone, is_over = False, api.run(run_id).get("status") == "completed"
@@ -111,8 +110,14 @@ class Sharing:
         return run_id
 
     def _joined(
-        self, plan: RunRequest, api: Api, give_up: Callable[[], bool], *, gone: object = None, over: object = None
-    ) -> tuple[object, bool]:
+        self,
+        plan: RunRequest,
+        api: Api,
+        give_up: Callable[[], bool],
+        *,
+        gone: RunId | None = None,
+        over: RunId | None = None,
+    ) -> tuple[RunId, bool]:
         """Give the run's id, and whether this session has created it."""
         with self._held(self._lock_timeout, give_up):
             record = self._read() or Record(self.key)
@@ -134,7 +139,7 @@ class Sharing:
                 self._write(record)
             return record.run_id, True
 
-    def _created(self, record: Record, api: Api) -> object:
+    def _created(self, record: Record, api: Api) -> RunId:
         assert record.request is not None
         try:
             request = RunRequest.from_json(record.request)
@@ -163,7 +168,7 @@ class Sharing:
         self.is_member = True
 
     def leave(
-        self, run_id: object, api: Api, *, state: str, undelivered: int, patience: float | None = None
+        self, run_id: RunId | None, api: Api, *, state: str, undelivered: int, patience: float | None = None
     ) -> list[str]:
         """Say goodbye, and complete the run if that is all that is missing; gives the reasons where it is not.
 
@@ -180,7 +185,7 @@ class Sharing:
             me.state, me.undelivered = state, undelivered
             self._write(record)
             self._lease(me.id).drop()
-            if record.run_id != run_id:
+            if run_id is None or record.run_id != run_id:
                 return ["it was never opened" if run_id is None else f"the run key has gone on to run {record.run_id}"]
             if record.completed:
                 return [COMPLETED_ELSEWHERE]
@@ -195,19 +200,19 @@ class Sharing:
     def _held(self, timeout: float, give_up: Callable[[], bool]) -> Iterator[None]:
         try:
             if self._lock is None:
-                self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._kind = file_system.lock_kind(self._runs)
-                self._lock = KeyLock(self._directory, self._kind)
+                self._state.runs.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+                self._kind = file_system.lock_kind(self._state)
+                self._lock = KeyLock(self._files, self._kind)
             with self._lock.hold(timeout, give_up):
                 yield
         except LockTimeout as error:
             raise LockTimeout(f"run key {self.key!r}: {error}") from None
         except OSError as error:
-            raise SharingError(f"{self._runs}: {error.strerror or error}") from None
+            raise SharingError(f"{self._state.runs}: {error.strerror or error}") from None
 
     def _lease(self, member_id: str) -> Lease:
         if member_id not in self._leases:
-            self._leases[member_id] = Lease(self._directory / "leases" / member_id, self._kind)
+            self._leases[member_id] = Lease(self._files.lease(member_id), self._kind)
         return self._leases[member_id]
 
     def _is_alive(self, member: Member) -> bool:
@@ -215,28 +220,28 @@ class Sharing:
 
     def _left_behind(self, member: Member) -> int | None:
         """Count what a session that died has in its outbox; see `LeftBehind`."""
-        path = self._state / "outbox" / f"{member.id}.sqlite3"
-        if not path.is_file():
+        files = self._state.outbox(member.id)
+        if not files.database.is_file():
             return None
         try:
-            with contextlib.closing(Outbox(path, patience=LOOK_PATIENCE)) as outbox:
+            with contextlib.closing(Outbox(files, patience=LOOK_PATIENCE)) as outbox:
                 return outbox.left()
         except OutboxError:
             return LOCKED
 
     def _read(self) -> Record | None:
-        path = self._directory / "record.json"
+        path = self._files.record
         return Record.from_json(path.read_bytes()) if path.exists() else None
 
     def _write(self, record: Record) -> None:
         """Replace the record: who dies meanwhile leaves the old one."""
-        path = self._directory / f"record-{uuid.uuid4().hex}"
+        path = self._files.new_record()
         try:
             with path.open("xb") as file:
                 file.write(record.to_json())
                 file.flush()
                 os.fsync(file.fileno())
-            path.replace(self._directory / "record.json")
+            path.replace(self._files.record)
         except OSError:
             path.unlink(missing_ok=True)
             raise
@@ -245,29 +250,29 @@ class Sharing:
         """Remove keys that nobody has used for `KEPT_SECONDS`; whatever is in the way of that is left there."""
         oldest = time.time() - KEPT_SECONDS
         with contextlib.suppress(OSError):
-            for directory in self._runs.iterdir():
+            for key in self._state.all_run_keys():
                 with contextlib.suppress(OSError, LockTimeout):
-                    if directory.is_dir() and _used(directory) < oldest:
-                        self._remove(directory, oldest)
+                    if _used(key) < oldest:
+                        self._remove(key, oldest)
 
-    def _remove(self, directory: Path, oldest: float) -> None:
-        lock = directory / "lock"
-        if self._kind == file_system.LEASE and lock.exists() and lock.stat().st_mtime < oldest:
-            lock.unlink()  # its holder has not refreshed it for a week
-        with KeyLock(directory, self._kind).hold(0):
-            if (directory / "record.json").exists() and _used(directory) >= oldest:
+    def _remove(self, key: RunKeyFiles, oldest: float) -> None:
+        if self._kind == file_system.LEASE and key.lock.exists() and key.lock.stat().st_mtime < oldest:
+            key.lock.unlink()  # its holder has not refreshed it for a week
+        with KeyLock(key, self._kind).hold(0):
+            if key.record.exists() and _used(key) >= oldest:
                 return
-            if any(self._is_held(path, oldest) for path in directory.glob("leases/*")):
+            leases = list(key.leases.glob("*"))
+            if any(self._is_held(path, oldest) for path in leases):
                 return
-            # The lock's file goes last: who waits for it then sees that it guards nothing, and makes a new one.
-            for path in [*directory.glob("leases/*"), *directory.glob("record*"), directory / "holder"]:
+            # The lock's file goes last: a session that waits for it then sees that it guards nothing any more.
+            for path in [*leases, *key.records(), key.holder]:
                 path.unlink(missing_ok=True)
             with contextlib.suppress(FileNotFoundError):
-                (directory / "leases").rmdir()
+                key.leases.rmdir()
             if self._kind == file_system.FLOCK:
-                lock.unlink()
+                key.lock.unlink()
         with contextlib.suppress(OSError):
-            directory.rmdir()
+            key.path.rmdir()
 
     def _is_held(self, lease: Path, oldest: float) -> bool:
         if self._kind == file_system.LEASE:
@@ -275,13 +280,12 @@ class Sharing:
         return Lease(lease, self._kind).is_alive()
 
 
-def _used(directory: Path) -> float:
-    """Give when a key was used last."""
-    record = directory / "record.json"
-    return (record if record.exists() else directory).stat().st_mtime
+def _used(key: RunKeyFiles) -> float:
+    """Return when a key was used last, in seconds since the epoch."""
+    return (key.record if key.record.exists() else key.path).stat().st_mtime
 
 
-def _continuing(plan: RunRequest, previous: Any, api: Api) -> RunRequest:
+def _continuing(plan: RunRequest, previous: RunId | None, api: Api) -> RunRequest:
     if previous is None:
         return plan
     link = f"Continues run {previous}, which is completed: {api.run_url(previous)}"

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from . import ci
 from .errors import SettingsError
+from .projects import Projects
 from .settings import Settings
 from .table import BY_NAME, SETTINGS, Setting
-from .values import Projects
 
 if TYPE_CHECKING:
     import pytest
@@ -194,6 +194,19 @@ def described(settings: Settings) -> dict[str, tuple[str, str]]:
         name: ("***" if name in SECRETS else str(_shown(getattr(settings, name))), source)
         for name, source in settings.sources.items()
     }
+
+
+def idle_line(settings: Settings) -> str:
+    """Name what is set and has no effect; empty where nothing is."""
+    each = [settings, *settings.of_each_project().values()]
+    found = (one.sources.get(row.name, row.name) for one in each for row in SETTINGS if _is_idle(row, one))
+    idle = list(dict.fromkeys(found))
+    them = "them" if len(idle) > 1 else "it"
+    return f"Famacase has no call for {', '.join(idle)}: nothing comes of {them}" if idle else ""
+
+
+def _is_idle(row: Setting, settings: Settings) -> bool:
+    return row.is_idle and bool(getattr(settings, row.name))
 
 
 def _shown(value: object) -> object:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .projects import parse_projects
+from .run_reference import parse_run
 from .values import (
     choice,
     number,
@@ -22,8 +24,6 @@ from .values import (
     parse_pairs,
     parse_path,
     parse_profilers,
-    parse_projects,
-    parse_run,
     parse_shard,
     parse_slug,
     parse_status,

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from .status import STATUSES
+
 MODES = ("off", "report", "testops", "testops_multi", "embedded")
 PROFILERS = ("network", "db", "sleep")
-STATUSES = ("passed", "failed", "invalid", "skipped", "blocked", "untested", "disabled")
-#: Longest run key, in characters.
-MOST_KEY = 200
 REPORTER_PATH = "/api/v1/reporter/v1"
 
 _TRUE = frozenset({"true", "yes", "y", "on", "1"})
 _FALSE = frozenset({"false", "no", "n", "off", "0"})
 _ADDRESS = re.compile(r"https?://([\w.-]+|\[[\da-f:.]+\])(:\d+)?(/[^\s?#]*)?", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]{1,18}")
 _SHARD = re.compile(r"\s*([0-9]{1,6})\s*/\s*([0-9]{1,6})\s*")
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/|$)", re.IGNORECASE)
 
@@ -141,35 +137,6 @@ def number(kind: type[int] | type[float], least: float, most: float | None = Non
     return parse
 
 
-def parse_run(raw: object) -> str:
-    """Take what names a run: a number, ``id:`` and any other id, ``auto``, or a run key; see `run_id_of`."""
-    allowed = f"the number of a run, a run key of at most {MOST_KEY} characters, or auto"
-    if isinstance(raw, (bool, float)):
-        raise ValueError(allowed)
-    try:
-        text = parse_text(raw)
-    except ValueError:
-        raise ValueError(allowed) from None
-    if _NUMBER.fullmatch(text):
-        text = str(int(text))
-    if text in ("0", "id:") or len(text) > MOST_KEY or not text.isprintable():
-        raise ValueError(allowed)
-    return text
-
-
-def run_id_of(reference: str) -> object:
-    """Give the id of the run that a text names: 123 for ``123``, the text behind ``id:``; None for a run key."""
-    if reference.startswith("id:"):
-        return reference.removeprefix("id:")
-    return int(reference) if _NUMBER.fullmatch(reference) else None
-
-
-def reference_of(run_id: object) -> str:
-    """Give the text that names a run in FAMACASE_TESTOPS_RUN_ID; the opposite of `run_id_of`."""
-    text = str(run_id)
-    return text if _NUMBER.fullmatch(text) else f"id:{text}"
-
-
 def parse_shard(raw: object) -> tuple[int, int]:
     """Take ``2/4``: the second of four shards."""
     found = _SHARD.fullmatch(str(raw))
@@ -194,73 +161,3 @@ def parse_slug(raw: object) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.:-]+", text) or set(text) == {"."}:
         raise ValueError("letters, digits and . _ : -")
     return text
-
-
-@dataclass(frozen=True, slots=True)
-class Projects:
-    """The projects of mode testops_multi.
-
-    Attributes:
-        default: The code of the one that has the tests without `@qase.project_id`.
-        settings: For each project the settings that are its own.
-    """
-
-    default: str
-    settings: tuple[Mapping[str, Any], ...]
-
-
-#: What a project of mode testops_multi may have: the setting that it stands for, and its type.
-_OF_A_PROJECT: Mapping[str, tuple[str, Callable[[object], Any]]] = {
-    "code": ("testops_project", parse_slug),
-    "environment": ("environment", parse_text),
-    "plan.id": ("testops_plan_id", number(int, 1)),
-    "run.id": ("testops_run_id", parse_run),
-    "run.title": ("testops_run_title", parse_text),
-    "run.description": ("testops_run_description", parse_text),
-    "run.complete": ("testops_run_complete", parse_bool),
-    "run.tags": ("testops_run_tags", parse_list),
-    "run.externalLink.type": ("testops_run_external_link_type", parse_text),
-    "run.externalLink.link": ("testops_run_external_link_url", parse_text),
-}
-
-
-def parse_projects(raw: object) -> Projects:
-    """Take an object as upstream has it in its file, or the JSON of one."""
-    try:
-        given = json.loads(raw) if isinstance(raw, str) else raw
-    except (ValueError, RecursionError):
-        raise ValueError(_A_PROJECT) from None
-    if not isinstance(given, dict) or not isinstance(given.get("projects"), list) or not given["projects"]:
-        raise ValueError(_A_PROJECT)
-    projects = tuple(_project(each) for each in given["projects"])
-    codes = [project["testops_project"] for project in projects]
-    default = given.get("default_project") or codes[0]
-    if len(set(codes)) < len(codes) or default not in codes or set(given) - {"default_project", "projects"}:
-        raise ValueError(f"{_A_PROJECT}; each code once, and default_project is one of them")
-    return Projects(default, projects)
-
-
-_A_PROJECT = f"an object with default_project and projects, each with a code and some of {', '.join(_OF_A_PROJECT)}"
-
-
-def _project(raw: object) -> dict[str, Any]:
-    values = dict(_leaves(raw, ""))
-    if not values.keys() <= _OF_A_PROJECT.keys() or "code" not in values:
-        raise ValueError(_A_PROJECT)
-    settings = {}
-    for path, value in values.items():
-        name, parse = _OF_A_PROJECT[path]
-        try:
-            settings[name] = parse(value)
-        except ValueError as error:
-            raise ValueError(f"for {path} of a project {error}") from None
-    return settings
-
-
-def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """Yield the values of an object by dotted path; what is empty is not set."""
-    if isinstance(value, dict):
-        for key, each in value.items():
-            yield from _leaves(each, f"{path}.{key}" if path else str(key))
-    elif value not in (None, ""):
-        yield path, value

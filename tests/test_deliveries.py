@@ -14,15 +14,17 @@ import pytest
 
 from famacase_xdist import synthetic
 from famacase_xdist.body import reference
+from famacase_xdist.client_server import Server
 from famacase_xdist.deliveries import Deliveries
-from famacase_xdist.delivery import Delivery, Server, outbox_dir
+from famacase_xdist.delivery import Delivery
+from famacase_xdist.destination import Outcome
+from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead, digest_of
-from famacase_xdist.intake import Outcome
 from famacase_xdist.outbox import Outbox
+from famacase_xdist.projects import Projects
 from famacase_xdist.settings import Settings
 from famacase_xdist.text import to_json
-from famacase_xdist.values import Projects
 
 NODEID = "test_m.py::test_a"
 IGNORED = Frame(IgnoredHead(NODEID))
@@ -54,7 +56,7 @@ class Session:
 
     def outboxes(self) -> dict[str, Outbox]:
         """Open the outboxes by project."""
-        opened = [Outbox(path) for path in outbox_dir(self._settings).glob("*.sqlite3")]
+        opened = [Outbox(files) for files in StateDirectory.of(self._settings).all_outboxes()]
         return {outbox.session()["project"]: outbox for outbox in opened}
 
     def results(self) -> dict[str, list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.outboxes import files_at
 from harness.server import Backend, answer, hang, running
 from harness.suites import Suite
 
@@ -137,7 +138,7 @@ def test_what_is_wrong_with_the_server_is_said_after_one_try(
 
 def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     (here.state / "log").mkdir(parents=True)
-    outbox = Outbox(here.state / "outbox" / "20260101T000000-abc.sqlite3")
+    outbox = Outbox(files_at(here.state / "outbox" / "20260101T000000-abc.sqlite3"))
     outbox.remember(host="h", project="DEMO", run_id=1)
     outbox.put([synthetic.result("test_it.py::test_one", "passed", "")])
     outbox.close()

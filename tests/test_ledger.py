@@ -22,7 +22,7 @@ from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received,
 from famacase_xdist.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultHead, decode, encode
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.outbox import Outbox
-from famacase_xdist.server import models
+from famacase_xdist.server import payloads
 from famacase_xdist.settings import Settings
 from famacase_xdist.text import to_json
 
@@ -862,7 +862,7 @@ def test_a_strict_server_takes_what_the_books_make(events: list[Event], books: B
 
     assert books.contents
     for content in books.contents:
-        models.Result.model_validate(content)
+        payloads.Result.model_validate(content)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from famacase_xdist import file_system, locks
+from famacase_xdist.directory import RunKeyFiles, StateDirectory
 from famacase_xdist.errors import LockTimeout, SharingError
 from famacase_xdist.file_system import FLOCK, LEASE, fitting_kind, is_lease, lock_kind
 from famacase_xdist.locks import KeyLock, Lease
@@ -21,10 +22,11 @@ from famacase_xdist.locks import KeyLock, Lease
 KINDS = [FLOCK, LEASE]
 HOLDER = """
 import sys, pathlib
+from famacase_xdist.directory import RunKeyFiles
 from famacase_xdist.locks import KeyLock, Lease
 what, path, kind = sys.argv[1:]
 if what == "lock":
-    context = KeyLock(pathlib.Path(path), kind).hold(10)
+    context = KeyLock(RunKeyFiles(pathlib.Path(path)), kind).hold(10)
     context.__enter__()
 else:
     lease = Lease(pathlib.Path(path), kind)
@@ -71,14 +73,14 @@ def kind(request: pytest.FixtureRequest) -> str:
 def test_the_lock_is_for_one_at_a_time(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
 
-    with pytest.raises(LockTimeout), KeyLock(tmp_path / "key", kind).hold(0.2):
+    with pytest.raises(LockTimeout), KeyLock(RunKeyFiles(tmp_path / "key"), kind).hold(0.2):
         pass
 
 
 def test_who_gives_up_says_who_has_the_lock(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
 
-    with pytest.raises(LockTimeout) as caught, KeyLock(tmp_path / "key", kind).hold(0.2):
+    with pytest.raises(LockTimeout) as caught, KeyLock(RunKeyFiles(tmp_path / "key"), kind).hold(0.2):
         pass
 
     said = f"waited 0 s for pid {holders[0].process.pid} on {os.uname().nodename}, which has the lock since 20"
@@ -87,7 +89,7 @@ def test_who_gives_up_says_who_has_the_lock(tmp_path: Path, kind: str, holders: 
 
 def test_who_waits_can_be_asked_for_whom(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
-    lock = KeyLock(tmp_path / "key", kind)
+    lock = KeyLock(RunKeyFiles(tmp_path / "key"), kind)
     got = threading.Event()
 
     def wait() -> None:
@@ -110,14 +112,14 @@ def test_a_holder_that_is_killed_lets_go(tmp_path: Path, kind: str, holders: lis
     holders.append(Holder("lock", tmp_path / "key", kind))
     holders[0].kill()
 
-    with KeyLock(tmp_path / "key", kind).hold(20):
+    with KeyLock(RunKeyFiles(tmp_path / "key"), kind).hold(20):
         assert json.loads((tmp_path / "key" / "holder").read_text())["pid"] == os.getpid()
 
 
 def test_who_is_told_to_give_up_does_not_wait(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
 
-    with pytest.raises(LockTimeout), KeyLock(tmp_path / "key", kind).hold(3600, lambda: True):
+    with pytest.raises(LockTimeout), KeyLock(RunKeyFiles(tmp_path / "key"), kind).hold(3600, lambda: True):
         pass
 
 
@@ -130,14 +132,14 @@ def test_a_holder_that_has_not_said_who_it_is_is_no_error(
 
     with (
         pytest.raises(LockTimeout, match="a process that has not said who it is"),
-        KeyLock(tmp_path / "key", kind).hold(0.1),
+        KeyLock(RunKeyFiles(tmp_path / "key"), kind).hold(0.1),
     ):
         pass
 
 
 def test_a_key_that_is_swept_while_others_wait_is_locked_anew(tmp_path: Path) -> None:
     """flock holds an inode: who waits for a file that was removed must not believe that he has the lock."""
-    first, second, third = (KeyLock(tmp_path / "key", FLOCK) for _ in range(3))
+    first, second, third = (KeyLock(RunKeyFiles(tmp_path / "key"), FLOCK) for _ in range(3))
     entered = threading.Event()
     leave = threading.Event()
 
@@ -309,39 +311,46 @@ def test_a_system_without_such_a_list_has_flock(text: str | None, tmp_path: Path
     assert fitting_kind(tmp_path, mounts) == (FLOCK, "")
 
 
-def test_the_first_user_writes_the_kind_for_all(tmp_path: Path) -> None:
-    assert lock_kind(tmp_path) == fitting_kind(tmp_path)[0]
-    assert (tmp_path / "locks").read_text() == fitting_kind(tmp_path)[0]
+@pytest.fixture
+def state(tmp_path: Path) -> StateDirectory:
+    made = StateDirectory(tmp_path)
+    made.runs.mkdir()
+    return made
 
 
-def test_whoever_knows_better_may_say_so(tmp_path: Path) -> None:
-    (tmp_path / "locks").write_text("lease\n")
+def test_the_first_user_writes_the_kind_for_all(state: StateDirectory, tmp_path: Path) -> None:
+    assert lock_kind(state) == fitting_kind(tmp_path)[0]
+    assert state.lock_kind.read_text() == fitting_kind(tmp_path)[0]
 
-    assert lock_kind(tmp_path) == LEASE
+
+def test_whoever_knows_better_may_say_so(state: StateDirectory) -> None:
+    state.lock_kind.write_text("lease\n")
+
+    assert lock_kind(state) == LEASE
 
 
-def test_a_kind_that_is_none_is_refused_with_what_is_allowed(tmp_path: Path) -> None:
-    (tmp_path / "locks").write_text("soft")
+def test_a_kind_that_is_none_is_refused_with_what_is_allowed(state: StateDirectory) -> None:
+    state.lock_kind.write_text("soft")
 
     with pytest.raises(SharingError, match="says 'soft'; allowed is flock or lease"):
-        lock_kind(tmp_path)
+        lock_kind(state)
 
 
-def test_flock_where_it_reaches_nobody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locks").write_text("flock")
+def test_flock_where_it_reaches_nobody_else_is_refused(state: StateDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    state.lock_kind.write_text("flock")
     monkeypatch.setattr(file_system, "fitting_kind", lambda directory: (LEASE, "cifs"))
 
     with pytest.raises(SharingError, match="does not leave this machine on cifs; write lease"):
-        lock_kind(tmp_path)
+        lock_kind(state)
 
 
 def test_the_state_directory_says_what_its_locks_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not is_lease(tmp_path)
+    assert not is_lease(StateDirectory(tmp_path))
     monkeypatch.setattr(file_system, "fitting_kind", lambda directory: (LEASE, "cifs"))
-    assert is_lease(tmp_path)
+    assert is_lease(StateDirectory(tmp_path))
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "locks").write_text("flock")
-    assert not is_lease(tmp_path)
+    assert not is_lease(StateDirectory(tmp_path))
 
 
 def test_flock_that_is_missing_is_an_error_and_not_another_kind(
@@ -356,5 +365,5 @@ def test_flock_that_is_missing_is_an_error_and_not_another_kind(
 
     monkeypatch.setattr(fcntl, "flock", missing)
 
-    with pytest.raises(OSError, match="not here"), KeyLock(tmp_path / "key", FLOCK).hold(1):
+    with pytest.raises(OSError, match="not here"), KeyLock(RunKeyFiles(tmp_path / "key"), FLOCK).hold(1):
         pass

@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from harness.outboxes import files_at
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -84,7 +85,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outbox(path: Path) -> Iterator[Outbox]:
-    opened = Outbox(path)
+    opened = Outbox(files_at(path))
     yield opened
     opened.close()
 
@@ -95,6 +96,8 @@ class Child:
     def __init__(self, code: str, *args: object) -> None:
         prelude = "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist.frames import Frame, ResultHead\n"
         prelude += "from famacase_xdist.errors import OutboxError\nfrom famacase_xdist.outbox import Outbox\n"
+        prelude += "from famacase_xdist.directory import StateDirectory\n"
+        prelude += "def files_at(path):\n    return StateDirectory(path.parent.parent).outbox(path.stem)\n"
         prelude += "def result(number):\n    return Frame(ResultHead(f'id-{number}', 't', 'passed'), b'{}')\n"
         prelude += "def ready():\n    print('ready', flush=True)\n    sys.stdin.readline()\n"
         self.process = subprocess.Popen(
@@ -143,7 +146,7 @@ def child() -> Iterator[Callable[..., Child]]:
 
 
 HOLDING = """
-    outbox = Outbox(Path(sys.argv[1]))
+    outbox = Outbox(files_at(Path(sys.argv[1])))
     for number in range(50):
         outbox.put([result(number)])
     ready()
@@ -325,12 +328,12 @@ def test_the_servers_id_of_a_content_keeps_its_type(remote_id: object, outbox: O
 
 
 def test_facts_of_the_session_outlive_it(path: Path) -> None:
-    first = Outbox(path)
+    first = Outbox(files_at(path))
     first.remember(host="https://a", run_id=None)
     first.remember(run_id=7, tags=["a"])
     first.close()
 
-    second = Outbox(path)
+    second = Outbox(files_at(path))
     assert second.session() == {"host": "https://a", "run_id": 7, "tags": ["a"]}
     second.close()
 
@@ -370,7 +373,7 @@ def test_a_file_name_that_is_not_utf_8_does_not_end_the_session(head: Head, outb
 def test_file_and_directory_are_the_users_alone_whatever_the_umask(path: Path) -> None:
     before = os.umask(0)
     try:
-        outbox = Outbox(path)
+        outbox = Outbox(files_at(path))
         outbox.put([result(1)])
     finally:
         os.umask(before)
@@ -385,7 +388,7 @@ def test_a_second_process_is_refused_while_the_first_one_lives(path: Path, child
     assert child(HOLDING, path).line() == "ready"
 
     with pytest.raises(OutboxError, match="locked"):
-        Outbox(path)
+        Outbox(files_at(path))
 
 
 def test_what_a_killed_process_committed_is_there_for_the_next(path: Path, child: Callable[..., Child]) -> None:
@@ -393,14 +396,14 @@ def test_what_a_killed_process_committed_is_there_for_the_next(path: Path, child
     assert first.line() == "ready"
     first.kill()
 
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     assert ids(lease_all(outbox)) == [f"id-{number}" for number in range(50)]
     outbox.close()
 
 
 OTHER = """
     try:
-        Outbox(Path(sys.argv[1])).close()
+        Outbox(files_at(Path(sys.argv[1]))).close()
         print("opened")
     except OutboxError:
         print("refused")
@@ -409,14 +412,14 @@ OTHER = """
 
 def test_a_second_opener_in_the_same_process_is_refused(path: Path, outbox: Outbox) -> None:
     with pytest.raises(OutboxError, match="locked"):
-        Outbox(path)
+        Outbox(files_at(path))
 
 
 def test_a_refused_opener_in_the_same_process_does_not_unlock_the_file_for_others(
     path: Path, outbox: Outbox, child: Callable[..., Child]
 ) -> None:
     with pytest.raises(OutboxError):
-        Outbox(path)
+        Outbox(files_at(path))
 
     assert child(OTHER, path).line() == "refused"
 
@@ -431,7 +434,7 @@ def test_a_forked_child_that_ends_leaves_the_parents_file_whole(
 ) -> None:
     parent = child(
         f"""
-        outbox = Outbox(Path(sys.argv[1]))
+        outbox = Outbox(files_at(Path(sys.argv[1])))
         outbox.put([result(1)])
         pid = os.fork()
         if not pid:
@@ -444,10 +447,10 @@ def test_a_forked_child_that_ends_leaves_the_parents_file_whole(
     )
     assert parent.line() == "ready"
     with pytest.raises(OutboxError, match="locked"):
-        Outbox(path)
+        Outbox(files_at(path))
     parent.kill()
 
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     assert ids(lease_all(outbox)) == ["id-1", "id-2"]
     outbox.close()
 
@@ -457,7 +460,7 @@ def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(
 ) -> None:
     parent = child(
         """
-        outbox = Outbox(Path(sys.argv[1]))
+        outbox = Outbox(files_at(Path(sys.argv[1])))
         outbox.put([result(1)])
         reading, writing = os.pipe()
         if not os.fork():
@@ -472,20 +475,20 @@ def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(
     assert parent.line() == "ready"
     parent.kill()
 
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     assert outbox.undelivered() == 1
     outbox.close()
 
 
 def test_a_file_of_another_version_is_refused_and_left_as_it_was(path: Path) -> None:
-    Outbox(path).close()
+    Outbox(files_at(path)).close()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 2")
     db.close()
     before = path.read_bytes()
 
     with pytest.raises(OutboxError, match=r"another version of famacase-xdist \(format 2\)"):
-        Outbox(path)
+        Outbox(files_at(path))
     assert path.read_bytes() == before
 
 
@@ -495,7 +498,7 @@ def test_a_file_that_is_no_outbox_is_refused_and_left_as_it_was(garbage: bytes, 
     path.write_bytes(garbage)
 
     with pytest.raises(OutboxError, match=r"session\.sqlite3"):
-        Outbox(path)
+        Outbox(files_at(path))
     assert path.read_bytes() == garbage
 
 
@@ -503,24 +506,24 @@ def test_a_file_that_was_refused_can_be_opened_later(path: Path, child: Callable
     holder = child(HOLDING, path)
     holder.line()
     with pytest.raises(OutboxError):
-        Outbox(path)
+        Outbox(files_at(path))
     assert holder.finish() == 0
 
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     assert outbox.undelivered() == 50
     outbox.close()
 
 
 def test_a_directory_that_cannot_be_made_is_an_error_of_ours() -> None:
     with pytest.raises(OutboxError, match="/proc/outbox"):
-        Outbox(Path("/proc/outbox/session.sqlite3"))
+        Outbox(files_at(Path("/proc/outbox/session.sqlite3")))
 
 
 def test_a_file_in_the_place_of_the_directory_is_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "outbox").touch()
 
     with pytest.raises(OutboxError, match="outbox"):
-        Outbox(tmp_path / "outbox" / "session.sqlite3")
+        Outbox(files_at(tmp_path / "outbox" / "session.sqlite3"))
 
 
 def test_deleting_leaves_nothing_of_the_file(path: Path, outbox: Outbox) -> None:
@@ -561,7 +564,7 @@ def test_a_file_that_is_kept_is_not_larger_than_what_is_left_needs(path: Path, o
 
     assert large > 20 * len(HUGE)
     assert path.stat().st_size < 2 * len(HUGE)
-    again = Outbox(path)
+    again = Outbox(files_at(path))
     assert [(each.head.id, each.body) for each in lease_all(again)] == [("id-7", HUGE)]
     assert again.session() == {"host": "http://x"}
     again.close()
@@ -751,11 +754,11 @@ class Model(RuleBasedStateMachine):
         self.running: dict[str, bytes] = {}
         self.contents: dict[str, bytes] = {}
         self.uploaded: dict[str, int] = {}
-        self.outbox = Outbox(self.path)
+        self.outbox = Outbox(files_at(self.path))
 
     @property
     def path(self) -> Path:
-        return Path(self.directory.name, str(self.files), "outbox.sqlite3")
+        return Path(self.directory.name, str(self.files), "outbox", "session.sqlite3")
 
     @property
     def held(self) -> set[str]:
@@ -852,14 +855,14 @@ class Model(RuleBasedStateMachine):
     def crash(self) -> None:
         before = self.path
         self.files += 1
-        self.path.parent.mkdir(mode=0o700)
+        self.path.parent.mkdir(mode=0o700, parents=True)
         for suffix in ("", "-wal"):
             shutil.copy(f"{before}{suffix}", f"{self.path}{suffix}")
         self.outbox.close()
         self._opened()
 
     def _opened(self) -> None:
-        self.outbox = Outbox(self.path)
+        self.outbox = Outbox(files_at(self.path))
         self.leased.clear()
 
     def _ended(self, data: st.DataObject) -> list[ResultFrame]:
@@ -912,14 +915,14 @@ def on_a_share(tmp_path: Path) -> Path:
 
 
 def test_an_outbox_on_a_share_has_a_lease_that_keeps_others_out(on_a_share: Path) -> None:
-    outbox = Outbox(on_a_share)
+    outbox = Outbox(files_at(on_a_share))
     assert [path.name for path in on_a_share.parent.glob("*.lease")] == ["a.lease"]
     # As if SQLite's own lock were not seen: the lease alone has to do.
     copy = on_a_share.with_name("copy.sqlite3")
     on_a_share.with_suffix(".lease").rename(copy.with_suffix(".lease"))
     try:
         with pytest.raises(OutboxError, match="a session has it"):
-            Outbox(copy)
+            Outbox(files_at(copy))
     finally:
         copy.with_suffix(".lease").rename(on_a_share.with_suffix(".lease"))
         outbox.close(delete=True)
@@ -927,6 +930,6 @@ def test_an_outbox_on_a_share_has_a_lease_that_keeps_others_out(on_a_share: Path
 
 
 def test_an_outbox_on_a_machines_own_disk_has_none(tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path / "outbox" / "a.sqlite3")
+    outbox = Outbox(files_at(tmp_path / "outbox" / "a.sqlite3"))
     assert list((tmp_path / "outbox").glob("*.lease")) == []
     outbox.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness.outboxes import files_at
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def tail(tmp_path: Path) -> Iterator[Tail]:
-    opened = Tail(tmp_path / "session.sqlite3")
+    opened = Tail(tmp_path / "session.sqlite3-tail")
     yield opened
     opened.close()
 
@@ -45,7 +46,7 @@ def transactions(outbox: Outbox) -> list[str]:
 
 
 def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     begun = transactions(outbox)
 
     for number in range(20):
@@ -59,7 +60,7 @@ def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
 
 
 def test_what_nobody_asks_for_moves_on_when_there_is_enough_of_it(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     begun = transactions(outbox)
 
     for number in range(MOST_PENDING * 2 + 1):
@@ -71,7 +72,7 @@ def test_what_nobody_asks_for_moves_on_when_there_is_enough_of_it(path: Path) ->
 
 
 def test_large_results_move_on_sooner(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     begun = transactions(outbox)
 
     for number in range(MOST_PENDING_BYTES // MOST_BYTES + 1):
@@ -84,14 +85,14 @@ def test_large_results_move_on_sooner(path: Path) -> None:
 def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path) -> None:
     child = os.fork()
     if child == 0:
-        outbox = Outbox(path)
+        outbox = Outbox(files_at(path))
         outbox.put([Frame(BegunHead("t.py::test_1"), b'{"title":"One"}'), result(0)])
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     assert tail_of(path).stat().st_size > 0
 
     for _ in range(2):  # whoever looks and goes takes nothing away
-        outbox = Outbox(path)
+        outbox = Outbox(files_at(path))
         assert outbox.running() == [("t.py::test_1", b'{"title":"One"}')]
         assert outbox.undelivered() == 1
         outbox.close()
@@ -99,13 +100,13 @@ def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path
 
 
 def test_what_is_in_both_the_tail_and_the_database_is_there_once(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     outbox.put([result(1)])
     left = tail_of(path).read_bytes()
     outbox.close()
     tail_of(path).write_bytes(left)  # as after a death between commit and cut
 
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
 
     assert outbox.undelivered() == 1
     outbox.close()
@@ -116,7 +117,7 @@ def test_a_frame_that_was_being_written_is_no_frame(tail: Tail, tmp_path: Path) 
     whole = tail_of(tmp_path / "session.sqlite3").read_bytes()
     for cut in range(1, len(whole)):
         tail_of(tmp_path / "session.sqlite3").write_bytes(whole + whole[:cut])
-        reader = Tail(tmp_path / "session.sqlite3")
+        reader = Tail(tmp_path / "session.sqlite3-tail")
         assert reader.frames() == [result(1)]
         reader.close()
 
@@ -138,7 +139,7 @@ def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]])
 
 
 def test_attachments_are_not_written_twice(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     piece = Frame(PieceHead("d" * 64, 0), b"x" * (MOST_BYTES + 1))
 
     outbox.put([result(1)])
@@ -151,7 +152,7 @@ def test_attachments_are_not_written_twice(path: Path) -> None:
 
 
 def test_where_the_tail_cannot_grow_the_database_takes_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     outbox.put([result(1)])
     kept = tail_of(path).read_bytes()
     write = os.write
@@ -168,7 +169,7 @@ def test_where_the_tail_cannot_grow_the_database_takes_all(path: Path, monkeypat
 
 
 def test_the_tail_is_the_users_alone(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
 
     assert tail_of(path).stat().st_mode & 0o777 == 0o600
     outbox.close(delete=True)
@@ -179,7 +180,7 @@ def killed_with_a_tail(path: Path, results: int) -> None:
     """Let a process die that has accepted results, all of them in the tail."""
     child = os.fork()
     if child == 0:
-        outbox = Outbox(path)
+        outbox = Outbox(files_at(path))
         for number in range(results):
             outbox.put([result(number, b"x" * 2000)])
         os.kill(os.getpid(), 9)
@@ -191,13 +192,13 @@ def test_whoever_looks_into_a_file_on_a_full_disk_takes_nothing_away(path: Path)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
     try:
-        outbox = Outbox(path)
+        outbox = Outbox(files_at(path))
         assert outbox.left() == 20
         outbox.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
 
     assert outbox.undelivered() == 20
     outbox.close(delete=True)
@@ -205,7 +206,7 @@ def test_whoever_looks_into_a_file_on_a_full_disk_takes_nothing_away(path: Path)
 
 
 def test_a_frame_that_the_database_refuses_costs_no_other(path: Path) -> None:
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     bad = Frame(ResultHead("bad", "t.py::test_bad", "passed", attempt=2**70), b"{}")
 
     for frame in (result(1), bad, result(2)):

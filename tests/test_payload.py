@@ -23,7 +23,7 @@ from qase.commons.models.step import (
 )
 
 from famacase_xdist.payload import result_payload
-from famacase_xdist.server import models
+from famacase_xdist.server import payloads
 from famacase_xdist.settings import Settings
 from famacase_xdist.text import to_json
 
@@ -67,7 +67,7 @@ def sent(
 ) -> dict[str, Any]:
     """Give what the server reads of a result; the server's own model is the judge of it."""
     payload = result_payload(result, settings or Settings(), attach or Uploads())
-    accepted = models.Result.model_validate_json(to_json(payload))
+    accepted = payloads.Result.model_validate_json(to_json(payload))
     return accepted.model_dump(exclude_unset=True)
 
 
@@ -146,7 +146,7 @@ def test_fields_arrive_by_name() -> None:
     assert sent(result)["fields"] == {"severity": "critical", "weight": "5", "tags": "smoke"}
 
 
-@pytest.mark.parametrize("status", models.STATUSES)
+@pytest.mark.parametrize("status", payloads.STATUSES)
 def test_every_status_arrives(status: str) -> None:
     assert sent(finished(status))["execution"]["status"] == status
 

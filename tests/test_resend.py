@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.outboxes import files_at
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
 from famacase_xdist import resend, synthetic
 from famacase_xdist import sender as sender_module
 from famacase_xdist.api import Api
 from famacase_xdist.body import reference
-from famacase_xdist.delivery import outbox_dir
+from famacase_xdist.directory import StateDirectory
 from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.resend import Leftover, Resent
@@ -77,8 +78,8 @@ def leave(backend: Backend, settings: Settings) -> Leave:
 
     def leave(*frames: AnyFrame, name: str = "20260101T000000-a", run: Run | None = None, **facts: Any) -> Path:
         run = run or run_on(backend, Run.from_settings(Settings()))
-        path = outbox_dir(settings) / f"{name}.sqlite3"
-        outbox = Outbox(path)
+        path = StateDirectory.of(settings).outboxes / f"{name}.sqlite3"
+        outbox = Outbox(files_at(path))
         known = {"host": backend.url, "project": "DEMO", "database": None, "pid": 1}
         outbox.remember(**{**known, **run.facts(), **facts})
         outbox.put(frames)
@@ -124,8 +125,8 @@ def test_an_outbox_is_described_the_oldest_first(leave: Leave, settings: Setting
     first = leave(result("test_a"), name="20260101T000000-c", run=Run.from_settings(Settings()))
 
     assert resend.leftovers(settings) == [
-        Leftover(first, backend.url, "DEMO", None, 1),
-        Leftover(second, backend.url, "DEMO", backend.store.runs()[0].id, 3),
+        Leftover(files_at(first), backend.url, "DEMO", None, 1),
+        Leftover(files_at(second), backend.url, "DEMO", backend.store.runs()[0].id, 3),
     ]
 
 
@@ -148,8 +149,10 @@ def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
 HOLDING = """
 import sys
 from pathlib import Path
+from famacase_xdist.directory import StateDirectory
 from famacase_xdist.outbox import Outbox
-outbox = Outbox(Path(sys.argv[1]))
+path = Path(sys.argv[1])
+outbox = Outbox(StateDirectory(path.parent.parent).outbox(path.stem))
 print("ready", flush=True)
 sys.stdin.readline()
 """
@@ -226,8 +229,8 @@ def test_a_damaged_outbox_is_left_alone_with_a_word_and_the_others_are_sent(
 
 
 def test_an_outbox_without_any_result_is_removed(settings: Settings) -> None:
-    path = outbox_dir(settings) / "20260101T000000-a.sqlite3"
-    Outbox(path).close()
+    path = StateDirectory.of(settings).outboxes / "20260101T000000-a.sqlite3"
+    Outbox(files_at(path)).close()
 
     assert send(settings).problem == ""
     assert not path.exists()
@@ -380,7 +383,7 @@ def test_progress_is_told_up_to_the_end(leave: Leave, settings: Settings) -> Non
 
 def test_what_was_refused_is_tried_again(leave: Leave, settings: Settings, backend: Backend) -> None:
     path = leave(result())
-    outbox = Outbox(path)
+    outbox = Outbox(files_at(path))
     outbox.refuse(outbox.lease(1, 1)[0], "HTTP 422: full moon")
     outbox.close()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.outboxes import files_at
 from harness.server import COMPLETE, RUNS, TOKEN, Action, Backend, answer, cut_off, lost, running
 
 from famacase_xdist.api import Api, RunRequest
@@ -223,7 +224,7 @@ FACTS = [
 def test_a_run_goes_on_in_another_process_as_it_was(run: Run, run_id: object) -> None:
     facts = json.loads(json.dumps({**run.facts(), "run_id": run_id}))
 
-    again = Run.from_facts(facts, Home(Path("/state/outbox/a.sqlite3"), ("host", "DEMO")), 120.0)
+    again = Run.from_facts(facts, Home(files_at(Path("/state/outbox/a.sqlite3")), ("host", "DEMO")), 120.0)
 
     assert (again.request, again.join_id, again.id) == (run.request, run.join_id, run_id)
     assert again.is_open == (run_id is not None)
@@ -394,7 +395,7 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
     there = planned()
     there.open(api)
     settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "FAMACASE_TESTOPS_RUN_COMPLETE"})
-    run = Run.from_settings(settings, Home(tmp_path / "outbox" / "a.sqlite3", ("host", "DEMO")))
+    run = Run.from_settings(settings, Home(files_at(tmp_path / "outbox" / "a.sqlite3"), ("host", "DEMO")))
     run.open(api)
 
     run.leave(api, undelivered=0, is_finished=True)
@@ -408,7 +409,7 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
 
 def shared(path: Path, **settings: Any) -> Run:
     """Plan the run of a session that shares a key in this directory."""
-    home = Home(path / "outbox" / f"{len(list(path.iterdir()))}.sqlite3", ("host", "DEMO"))
+    home = Home(files_at(path / "outbox" / f"{len(list(path.iterdir()))}.sqlite3"), ("host", "DEMO"))
     return Run.from_settings(Settings(mode="testops", testops_project="DEMO", **settings), home)
 
 
@@ -424,7 +425,7 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
     run.open(api)
     facts = json.loads(json.dumps(run.facts()))
 
-    again = Run.from_facts(facts, Home(tmp_path / "outbox" / "0.sqlite3", ("host", "DEMO")), 5.0)
+    again = Run.from_facts(facts, Home(files_at(tmp_path / "outbox" / "0.sqlite3"), ("host", "DEMO")), 5.0)
     again.leave(api, undelivered=0, is_finished=True)
 
     assert again.sharing is not None
@@ -435,7 +436,7 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
 
 
 def test_a_key_that_cannot_be_shared_still_has_a_run_and_says_so(api: Api, backend: Backend) -> None:
-    home = Home(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO"))
+    home = Home(files_at(Path("/proc/nowhere/outbox/a.sqlite3")), ("host", "DEMO"))
     run = Run.from_settings(Settings(testops_run_id="nightly"), home)
 
     run.open(api)
@@ -451,7 +452,7 @@ def test_a_number_that_cannot_be_shared_is_left_open(api: Api, backend: Backend)
     there = planned()
     there.open(api)
     settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "x"})
-    run = Run.from_settings(settings, Home(Path("/proc/nowhere/outbox/a.sqlite3"), ("host", "DEMO")))
+    run = Run.from_settings(settings, Home(files_at(Path("/proc/nowhere/outbox/a.sqlite3")), ("host", "DEMO")))
 
     run.open(api)
     run.leave(api, undelivered=0, is_finished=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.outboxes import files_at
 from harness.server import (
     ATTACHMENTS,
     COMPLETE,
@@ -71,7 +72,7 @@ class Line:
         self.settings = Settings(mode="testops", testops_project="DEMO", **settings)
         self.transport = HttpTransport(TOKEN, "reporter=test")
         self.api = Api(self.transport, url, "DEMO", timeout=self.settings.timeout)
-        self.outbox = Outbox(path)
+        self.outbox = Outbox(files_at(path))
         self.run = Run.from_settings(self.settings)
         # What is sent is what most tests here are about; those that complete the run say so.
         self.run.stays_open = "it is not asked for"

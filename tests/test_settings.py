@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from famacase_xdist import projects, values
 from famacase_xdist import settings as module
-from famacase_xdist import values
 from famacase_xdist.errors import SettingsError
+from famacase_xdist.projects import Projects
 from famacase_xdist.settings import Settings
 from famacase_xdist.status import STATUSES
 from famacase_xdist.table import BY_NAME, SETTINGS
-from famacase_xdist.values import Projects, number
+from famacase_xdist.values import number
 
 COMPLETE = Settings(
     mode="testops",
@@ -46,7 +47,7 @@ GOOD: list[tuple[Callable[[object], Any], object, object]] = [
     (values.parse_mode, " TestOps ", "testops"),
     (values.parse_mode, "embedded", "embedded"),
     *((values.parse_status, status.upper(), status) for status in STATUSES),
-    (values.parse_projects, {"projects": [{"code": "A"}]}, Projects("A", ({"testops_project": "A"},))),
+    (projects.parse_projects, {"projects": [{"code": "A"}]}, Projects("A", ({"testops_project": "A"},))),
     (values.parse_list, "a, b,,c ,", ("a", "b", "c")),
     (values.parse_list, ["a, b", "", 3], ("a, b", "3")),
     (values.parse_list, "", ()),
@@ -80,7 +81,7 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
     *((values.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
     *((values.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
     *(
-        (values.parse_projects, raw, values._A_PROJECT)
+        (projects.parse_projects, raw, projects._A_PROJECT)
         for raw in (
             "",
             "{",
@@ -92,7 +93,7 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
         )
     ),
     *(
-        (values.parse_projects, raw, f"{values._A_PROJECT}; each code once, and default_project is one of them")
+        (projects.parse_projects, raw, f"{projects._A_PROJECT}; each code once, and default_project is one of them")
         for raw in (
             {"projects": [{"code": "A"}, {"code": "A"}]},
             {"projects": [{"code": "A"}], "default_project": "B"},
@@ -100,7 +101,7 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
         )
     ),
     (
-        values.parse_projects,
+        projects.parse_projects,
         {"projects": [{"code": "A", "plan": {"id": "x"}}]},
         "for plan.id of a project a number of 1 or more",
     ),

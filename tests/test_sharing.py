@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from harness.outboxes import files_at
 from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
 from famacase_xdist import synthetic
 from famacase_xdist.api import Api, RunRequest
+from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
 from famacase_xdist.file_system import FLOCK, LEASE, lock_kind
 from famacase_xdist.locks import KeyLock
@@ -58,7 +60,7 @@ def session(
     lock_timeout: float = 5.0,
 ) -> Sharing:
     member = Member(name, "ci-1", os.getpid(), "", shard, completes)
-    return Sharing(state, scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
+    return Sharing(StateDirectory(state), scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
 
 
 def join(sharing: Sharing, api: Api) -> object:
@@ -214,7 +216,7 @@ def test_a_damaged_request_is_named_and_not_sent(request_: str, tmp_path: Path, 
     backend.inject(RUNS, answer(503))
     with pytest.raises(Refused):
         join(first, api)
-    record = first._directory / "record.json"
+    record = first._files.record
     content = json.loads(record.read_text())
     record.write_text(json.dumps({**content, "request": json.loads(request_)}))
     backend.seen.clear()
@@ -232,7 +234,7 @@ def test_who_waits_too_long_is_told_for_whom(tmp_path: Path, api: Api) -> None:
     join(first, api)
 
     with (
-        KeyLock(first._directory, lock_kind(tmp_path / "runs")).hold(1),
+        KeyLock(first._files, lock_kind(StateDirectory(tmp_path))).hold(1),
         pytest.raises(LockTimeout, match=rf"run key 'nightly': waited 0 s for pid {os.getpid()} on ") as caught,
     ):
         join(session(tmp_path, "b", lock_timeout=0.1), api)
@@ -243,7 +245,7 @@ def test_who_is_told_to_give_up_does_not_wait(tmp_path: Path, api: Api) -> None:
     first = session(tmp_path)
     join(first, api)
 
-    with KeyLock(first._directory, lock_kind(tmp_path / "runs")).hold(1), pytest.raises(LockTimeout):
+    with KeyLock(first._files, lock_kind(StateDirectory(tmp_path))).hold(1), pytest.raises(LockTimeout):
         session(tmp_path, "b", lock_timeout=3600).join(request(), api, lambda: True)
 
 
@@ -302,7 +304,7 @@ def test_undelivered_results_keep_the_run_open_until_they_are_sent(tmp_path: Pat
 
 
 def outbox_of(state: Path, name: str, results: int, running: int = 0) -> Outbox:
-    outbox = Outbox(state / "outbox" / f"{name}.sqlite3")
+    outbox = Outbox(files_at(state / "outbox" / f"{name}.sqlite3"))
     outbox.put([synthetic.result(f"test_a.py::test_{number}", "passed", "") for number in range(results)])
     from famacase_xdist.frames import BegunHead, Frame
 
@@ -459,9 +461,9 @@ def test_the_directory_holds_no_more_than_it_says(tmp_path: Path, api: Api) -> N
     run_id = join(only, api)
     leave(only, run_id, api)
 
-    names = sorted(path.name for path in only._directory.iterdir())
+    names = sorted(path.name for path in only._files.path.iterdir())
     assert names == ["holder", "leases", "lock", "record.json"]
-    assert list((only._directory / "leases").iterdir()) == []
+    assert list(only._files.leases.iterdir()) == []
     assert (tmp_path / "runs").stat().st_mode & 0o777 == 0o700
 
 
@@ -476,7 +478,7 @@ def test_a_state_directory_that_cannot_be_made_is_named(state: str, api: Api, ba
 def test_a_damaged_record_is_named_and_makes_no_run(tmp_path: Path, api: Api, backend: Backend) -> None:
     first = session(tmp_path, "a")
     join(first, api)
-    (first._directory / "record.json").write_text("{")
+    (first._files.record).write_text("{")
 
     with pytest.raises(SharingError, match="its record is damaged"):
         join(session(tmp_path, "b"), api)
@@ -485,7 +487,7 @@ def test_a_damaged_record_is_named_and_makes_no_run(tmp_path: Path, api: Api, ba
 
 def age(sharing: Sharing, seconds: float) -> None:
     then = time.time() - seconds
-    os.utime(sharing._directory / "record.json", (then, then))
+    os.utime(sharing._files.record, (then, then))
 
 
 def test_keys_that_nobody_used_for_a_week_are_swept(state: Path, api: Api) -> None:
@@ -499,9 +501,9 @@ def test_keys_that_nobody_used_for_a_week_are_swept(state: Path, api: Api) -> No
 
     join(session(state, "new", key="new"), api)
 
-    assert not stale._directory.exists()
-    assert (fresh._directory / "record.json").exists()
-    assert (lively._directory / "record.json").exists()
+    assert not stale._files.path.exists()
+    assert fresh._files.record.exists()
+    assert lively._files.record.exists()
 
 
 def test_what_a_killed_sweeper_left_is_swept_too(state: Path, api: Api) -> None:
@@ -534,7 +536,7 @@ def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch
     run_id = join(dead, api)
     dead._leases["dead"].drop()
     outbox_of(tmp_path, "dead", 0).close()
-    subprocess.run([sys.executable, "-c", code, str(dead._directory / "leases" / "dead")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(dead._files.lease("dead"))], check=True)
     join(last, api)
     threading.Event().wait(0.7)
 

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from famacase_xdist import cli, summary, synthetic
+from famacase_xdist import cli, summary, synthetic, wording
+from famacase_xdist.destination import Outcome
 from famacase_xdist.events import Received
-from famacase_xdist.intake import Outcome
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.run import Run
 from famacase_xdist.settings import Settings
@@ -58,7 +58,7 @@ def section(
 ) -> list[str]:
     """Give the lines of the section."""
     found = Counter(causes or {})
-    where = tuple(summary.run_lines(run or run_with()))
+    where = tuple(wording.run_lines(run or run_with()))
     outboxes = () if outbox is None else (outbox,)
     outcome = Outcome(Counter(delivered or {}), found.total(), found, problems, outboxes, where, notes=notes)
     return list(summary.section(ledger or Ledger(), outcome, Settings(**settings)))
@@ -68,7 +68,7 @@ def section(
 
 
 def test_the_header_names_project_and_run() -> None:
-    assert summary.header_line("DEMO", run_with()) == (
+    assert wording.header_line("DEMO", run_with()) == (
         "famacase: project DEMO, run 7: https://famacase.example.com/runs/7"
     )
 
@@ -77,13 +77,13 @@ def test_the_header_names_project_and_run() -> None:
     ("trouble", "said"), [("", "the server has not answered yet"), ("HTTP 503: later", "HTTP 503: later")]
 )
 def test_the_header_says_why_there_is_no_run_and_that_nothing_is_lost(trouble: str, said: str) -> None:
-    assert summary.header_line("DEMO", run_with(None, trouble=trouble)) == (
+    assert wording.header_line("DEMO", run_with(None, trouble=trouble)) == (
         f"famacase: project DEMO, no run yet: {said}; results are kept"
     )
 
 
 def test_the_header_says_where_what_is_kept_would_be_lost() -> None:
-    assert summary.header_line("DEMO", run_with(None), is_on_disk=False).endswith(
+    assert wording.header_line("DEMO", run_with(None), is_on_disk=False).endswith(
         "; what is not delivered in this session is lost"
     )
 
@@ -173,7 +173,7 @@ def test_what_was_kept_is_said_with_the_command_that_sends_it() -> None:
 
 @pytest.mark.parametrize("directory", ["/state", "/my state", "/it's", "/$HOME/`id`", "relative"])
 def test_the_command_to_resend_is_one_that_the_command_line_understands(directory: str, tmp_path: Path) -> None:
-    command = summary.resend_command(Settings(state_dir=tmp_path / directory.lstrip("/")))
+    command = wording.resend_command(Settings(state_dir=tmp_path / directory.lstrip("/")))
 
     program, *arguments = shlex.split(command)
     assert program == "famacase-xdist"
@@ -182,13 +182,13 @@ def test_the_command_to_resend_is_one_that_the_command_line_understands(director
 
 
 def test_the_hint_to_look_at_the_embedded_run_is_short_where_the_database_is_where_serve_looks() -> None:
-    hint = summary.embedded_hint(run_with(), Path("/suite/.famacase/famacase.sqlite3"), Path("/suite"))
+    hint = wording.embedded_hint(run_with(), Path("/suite/.famacase/famacase.sqlite3"), Path("/suite"))
 
     assert hint == "to look at it: famacase-xdist serve, then open http://127.0.0.1:8484/runs/7"
 
 
 def test_the_hint_to_look_at_the_embedded_run_names_a_database_elsewhere() -> None:
-    hint = summary.embedded_hint(run_with(), Path("/my suite/.famacase/famacase.sqlite3"), Path("/suite"))
+    hint = wording.embedded_hint(run_with(), Path("/my suite/.famacase/famacase.sqlite3"), Path("/suite"))
 
     assert hint == (
         "to look at it: famacase-xdist serve --database '/my suite/.famacase/famacase.sqlite3',"

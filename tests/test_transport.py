@@ -20,7 +20,7 @@ import pytest
 import requests
 from harness.server import TOKEN, Action, Backend, answer, cut_off, hang
 
-from famacase_xdist.delivery import Server
+from famacase_xdist.client_server import Server
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
 from famacase_xdist.transport import HttpTransport, TokenAuth
 

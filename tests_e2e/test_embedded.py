@@ -39,9 +39,7 @@ def children(pid: int) -> list[int]:
 def servers(pid: int) -> list[int]:
     """Give those that are embedded servers."""
     return [
-        child
-        for child in children(pid)
-        if b"famacase_xdist.server.process" in Path(f"/proc/{child}/cmdline").read_bytes()
+        child for child in children(pid) if b"famacase_xdist.server\0" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]
 
 

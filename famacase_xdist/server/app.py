@@ -12,11 +12,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import APIKeyHeader
 
-from . import pages, uploads
-from .gate import API_PREFIX, Gate
-from .models import Public, Results, RunCreate
+from famacase_xdist.errors import IdempotencyConflict
+
+from . import multipart, pages
+from .middleware import API_PREFIX, Gate
+from .payloads import Public, Results, RunCreate
 from .records import PROJECT_CODE, Environment, Limits, NewRun, Run
-from .store import IdempotencyConflict, Store
+from .store import Store
 
 _SHOWN_ERRORS = 5
 
@@ -169,8 +171,8 @@ def add_results(run_id: RunId, body: Results, context: Ctx) -> dict[str, int]:
 @router.post("/projects/{code}/attachments")
 async def add_attachments(code: Code, request: Request, context: Ctx) -> dict[str, Any]:
     """Keep the files of a multipart body, each a part named ``files``."""
-    async with uploads.received_files(request, context.limits) as files:
-        kept = await run_in_threadpool(context.store.add_attachments, code, uploads.contents(files))
+    async with multipart.received_files(request, context.limits) as files:
+        kept = await run_in_threadpool(context.store.add_attachments, code, multipart.contents(files))
     names = ("id", "file_name", "mime_type", "file_size")
     return {"attachments": [{name: getattr(attachment, name) for name in names} for attachment in kept]}
 

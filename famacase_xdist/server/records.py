@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-STATUSES = ("passed", "failed", "invalid", "skipped", "blocked", "untested", "disabled")
-"""The statuses of the contract, in the order the pages count them."""
+from famacase_xdist.status import STATUSES
 
 PROJECT_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """What a project code looks like, the whole of it."""

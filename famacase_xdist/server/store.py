@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from famacase_xdist.errors import FamacaseError
+from famacase_xdist.errors import IdempotencyConflict
+from famacase_xdist.status import STATUSES
 
+from .database import open_database
 from .records import (
-    STATUSES,
     Attachment,
     AttachmentFile,
     Environment,
@@ -28,9 +29,6 @@ from .records import (
     Upload,
     canonical_status,
 )
-from .schema import StoreError, StoreVersionError, open_database
-
-__all__ = ["IdempotencyConflict", "Store", "StoreError", "StoreVersionError"]
 
 _UPSERT = """
 INSERT INTO results (run_id, id, title, status, received_at, payload) VALUES (?, ?, ?, ?, ?, ?)
@@ -46,10 +44,6 @@ SELECT run_id, status, count(*) AS n FROM results
 WHERE run_id IN (SELECT value FROM json_each(?)) GROUP BY run_id, status
 """
 _MAX_ROW_ID = 2**63 - 1
-
-
-class IdempotencyConflict(FamacaseError):
-    """A key that made one run came again with another body."""
 
 
 class Store:

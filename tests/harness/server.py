@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from famacase_xdist.server.app import create_app
-from famacase_xdist.server.serving import ServerThread, listen, url_of
+from famacase_xdist.server.http import ServerThread, listen, url_of
 from famacase_xdist.server.store import Store
 
 from .peers import pid_of_port

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from famacase_xdist.server.app import create_app
-from famacase_xdist.server.serving import ServerThread, listen, url_of
+from famacase_xdist.server.http import ServerThread, listen, url_of
 from famacase_xdist.server.store import Store
 
 TOKEN = "rep_test"

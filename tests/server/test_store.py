@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist.server import schema
+from famacase_xdist.errors import StoreError, StoreVersionError
+from famacase_xdist.server import database
 from famacase_xdist.server.records import NewRun, Upload
-from famacase_xdist.server.store import Store, StoreError, StoreVersionError
+from famacase_xdist.server.store import Store
 
 
 def test_everything_is_there_after_reopening(tmp_path: Path, result: Any, leftovers: Any) -> None:
@@ -152,16 +153,16 @@ def test_processes_that_open_one_new_file_together(tmp_path: Path, leftovers: An
 
 
 def test_another_process_makes_the_tables_in_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, check = tmp_path / "s.sqlite3", schema._check
+    path, check = tmp_path / "s.sqlite3", database._check
 
     def overtaken(connection: sqlite3.Connection, looked_at: Path) -> int:
-        monkeypatch.setattr(schema, "_check", check)
+        monkeypatch.setattr(database, "_check", check)
         with Store(path) as other:
             other.add_project("FIRST")
         return 0
 
     # The first look, at the empty file, is over when the other one comes.
-    monkeypatch.setattr(schema, "_check", overtaken)
+    monkeypatch.setattr(database, "_check", overtaken)
     with Store(path) as store:
         assert store.project("FIRST") is not None
 

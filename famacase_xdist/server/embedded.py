@@ -1,41 +1,32 @@
-"""The embedded server as a child process of the pytest controller.
+"""The embedded server as a child process: the parent's end, which needs the standard library only.
 
-The parent side, which the controller imports, needs the standard library only. The child side is
-``python -m famacase_xdist.server.process``: it reads the token from the first line of its stdin, tells its
-URL in one JSON line on its stdout, and ends when stdin says so, or ends, or the parent is gone.
+The child's end is `__main__`, ``python -m famacase_xdist.server``. It reads the token from the first line of its stdin
+and tells its URL in one JSON line on its stdout.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import io
 import json
 import os
 import secrets
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from famacase_xdist.errors import FamacaseError
+from famacase_xdist.errors import FamacaseError, ServerStartError
 
 if TYPE_CHECKING:
-    from .serving import ServerThread
+    pass
 
 NO_SERVER_EXTRA = "the server is not installed ({missing} is missing): install famacase-xdist[server]"
 _STATE_DIRECTORY = ".famacase"
-_LOOK_SECONDS = 1.0
 _SHOWN_LINES = 15
-
-
-class ServerStartError(FamacaseError):
-    """The embedded server did not start; the message ends with what it wrote to stderr."""
 
 
 def new_token() -> str:
@@ -139,7 +130,7 @@ class EmbeddedServer:
         # A new session: Ctrl-C in the terminal must not reach the child before the results have.
         return subprocess.Popen(  # noqa: S603
             [
-                *(sys.executable, "-P", "-m", "famacase_xdist.server.process"),
+                *(sys.executable, "-P", "-m", "famacase_xdist.server"),
                 *("--database", str(self.database), "--project", self.project, "--parent", str(os.getpid())),
             ],
             stdin=subprocess.PIPE,
@@ -179,7 +170,7 @@ def _ask_to_stop(process: subprocess.Popen[bytes]) -> None:
 def _lines(descriptor: int, deadline: float) -> Iterator[bytes]:
     """Yield the whole lines that come before `deadline` (monotonic seconds) and the end of the pipe."""
     pending = b""
-    while _readable(descriptor, deadline - time.monotonic()):
+    while is_readable(descriptor, deadline - time.monotonic()):
         received = os.read(descriptor, 4096)
         if not received:
             return
@@ -188,78 +179,9 @@ def _lines(descriptor: int, deadline: float) -> Iterator[bytes]:
     raise ServerStartError("the embedded server did not start in time")
 
 
-def _readable(descriptor: int, seconds: float) -> bool:
+def is_readable(descriptor: int, seconds: float) -> bool:
+    """Return whether something can be read within so many seconds, the end included."""
     # Not select.select: it fails on descriptors over 1023, and a test session may have that many.
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         return bool(selector.select(max(0.0, seconds)))
-
-
-# The child
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; return the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end)
-    parser = argparse.ArgumentParser(prog="famacase_xdist.server.process")
-    parser.add_argument("--database", type=Path, required=True)
-    parser.add_argument("--project", required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    options = parser.parse_args(arguments)
-    # Unbuffered: what follows the first line must stay in the pipe for select to see.
-    token = io.FileIO(0, closefd=False).readline().decode().strip()
-    try:
-        _serve(options.database, options.project, token, lambda server: _watch(server, options.parent))
-    except ImportError as error:
-        return _failed(NO_SERVER_EXTRA.format(missing=error.name))
-    except FamacaseError as error:
-        return _failed(str(error))
-    return 0
-
-
-def _serve(database: Path, project: str, token: str, wait: Callable[[ServerThread], None]) -> None:
-    from . import app, records, serving, store
-
-    if not token:
-        raise ServerStartError("no token came over stdin")
-    if not records.PROJECT_CODE.fullmatch(project):
-        raise ServerStartError(f"{project!r} is no project code (letters, digits, - and _, 32 at most)")
-    with store.Store(database) as opened:
-        opened.add_project(project)
-        listener = serving.listen("127.0.0.1", 0)
-        server = serving.ServerThread(app.create_app(opened, token=token), listener)
-        url = serving.url_of(listener)
-        server.start()
-        try:
-            _tell(url)
-            wait(server)
-        finally:
-            server.stop()
-
-
-def _tell(url: str) -> None:
-    sys.stdout.write(json.dumps({"url": url}) + "\n")
-    sys.stdout.flush()
-    # Nobody reads stdout from here on, and a full pipe would block.
-    os.dup2(2, 1)
-
-
-def _watch(server: ServerThread, parent: int) -> None:
-    while server.is_alive() and os.getppid() == parent:
-        if _readable(0, _LOOK_SECONDS):
-            return
-
-
-def _end(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.exit(0)
-
-
-def _failed(reason: str) -> int:
-    sys.stderr.write(f"{reason}\n")
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

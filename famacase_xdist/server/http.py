@@ -9,15 +9,11 @@ import threading
 import uvicorn
 from fastapi import FastAPI
 
-from famacase_xdist.errors import FamacaseError
+from famacase_xdist.errors import ListenError
 
 _GRACEFUL_SECONDS = 1
 #: Longer than a reporter waits between two batches, so that it need not connect for each.
 _KEEP_ALIVE_SECONDS = 60
-
-
-class ListenError(FamacaseError):
-    """The address cannot be listened on; the message names it and says why."""
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -6,7 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from famacase_xdist.errors import FamacaseError
+from famacase_xdist.errors import StoreError, StoreVersionError
 
 SCHEMA_VERSION = 1
 _APPLICATION_ID = 0x46414D41  # "FAMA"
@@ -46,22 +46,6 @@ CREATE TABLE attachments (
     sha256 TEXT NOT NULL REFERENCES contents(sha256), uploaded_at REAL NOT NULL
 );
 """
-
-
-class StoreError(FamacaseError):
-    """The database file cannot be used; the message names it and says why."""
-
-
-class StoreVersionError(StoreError):
-    """The database was written by a newer version. `found` and `supported` are schema versions."""
-
-    def __init__(self, path: Path, found: int) -> None:
-        super().__init__(
-            f"{path} has database version {found}, this version of famacase-xdist knows {SCHEMA_VERSION}: "
-            "update famacase-xdist or use another file"
-        )
-        self.found = found
-        self.supported = SCHEMA_VERSION
 
 
 def open_database(path: Path) -> sqlite3.Connection:
@@ -107,7 +91,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 def _check(connection: sqlite3.Connection, path: Path) -> int:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
     if version > SCHEMA_VERSION:
-        raise StoreVersionError(path, version)
+        raise StoreVersionError(path, version, SCHEMA_VERSION)
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if application != _APPLICATION_ID and (tables or version):

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import requests
 
-from famacase_xdist.errors import FamacaseError
-from famacase_xdist.server.process import EmbeddedServer, ServerStartError, prepare_database_directory
+from famacase_xdist.errors import FamacaseError, ServerStartError
+from famacase_xdist.server.embedded import EmbeddedServer, prepare_database_directory
 from famacase_xdist.server.store import Store
 
 SECONDS = 30
@@ -24,7 +24,7 @@ SECONDS = 30
 PARENT = """
 import json, os, signal, sys, time
 from pathlib import Path
-from famacase_xdist.server.process import EmbeddedServer
+from famacase_xdist.server.embedded import EmbeddedServer
 server = EmbeddedServer(Path(sys.argv[1]), "DEMO")
 server.start()
 holder = 0
@@ -345,7 +345,7 @@ def test_other_directories_are_left_alone(tmp_path: Path) -> None:
 
 def test_parent_side_imports_the_standard_library_only() -> None:
     code = (
-        "import sys; before = set(sys.modules); import famacase_xdist.server.process; "
+        "import sys; before = set(sys.modules); import famacase_xdist.server.embedded; "
         "names = {name.partition('.')[0] for name in set(sys.modules) - before}; "
         "print(sorted(names - set(sys.stdlib_module_names)))"
     )
