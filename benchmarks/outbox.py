@@ -26,8 +26,8 @@ from stub_server import Stub, running
 from famacase_xdist.api import Api
 from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import NoAnswer
-from famacase_xdist.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.outbox import Outbox
+from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings import Settings

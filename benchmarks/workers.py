@@ -31,9 +31,9 @@ from stub_server import running
 from famacase_xdist.client_server import Server
 from famacase_xdist.delivery import Delivery
 from famacase_xdist.events import Began, Received
-from famacase_xdist.frames import AnyFrame
 from famacase_xdist.intake import Intake
 from famacase_xdist.ledger import Ledger
+from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.settings import Settings
 
 PROCESSES = 4

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from .errors import NoAnswer, Refused
+from .results.text import to_json
 from .run_reference import RunId
-from .text import to_json
 from .transport import File, Transport
 from .values import REPORTER_PATH
 

@@ -10,10 +10,10 @@ import stat
 from pathlib import PurePath
 from typing import Any
 
-from .body import AttachmentEntry, reference
-from .channel import ResultSink
-from .frames import ContentHead, content_frames, digest_of
-from .text import text_of
+from .results.body import AttachmentEntry, reference
+from .results.frames import ContentHead, content_frames, digest_of
+from .results.sinks import ResultSink
+from .results.text import text_of
 
 #: The server's limit for one file, in bytes.
 MOST_BYTES = 32 * 1024 * 1024

@@ -19,8 +19,8 @@ from qase.commons.models.result import Result
 from qase.pytest.bdd import build_step, parse_scenario_tags
 
 from .item import nodeid_of
-from .node_ids import signature_of
-from .text import text_of
+from .results.node_ids import signature_of
+from .results.text import text_of
 
 #: The param that holds a row of a scenario outline's examples, column by column.
 _ROW = "_pytest_bdd_example"

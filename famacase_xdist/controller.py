@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import conflicts, loading, plan, resend, selection, summary, testing
-from .channel import WORKERINPUT, DirectSink
 from .client_server import Server
 from .deliveries import Deliveries
 from .delivery import Delivery
@@ -26,9 +25,10 @@ from .events import Began, Crashed, NotCollected, Received, Recorded
 from .intake import Intake
 from .ledger import Ledger
 from .log import Recording, log
-from .mask import Mask
 from .phases import Phases
 from .report import Report
+from .results.redaction import Mask
+from .results.sinks import WORKERINPUT, DirectSink
 from .settings import Settings
 from .sources import described
 from .termination import Termination

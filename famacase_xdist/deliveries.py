@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from . import clock
-from .body import begun, description_in, description_of, in_project
 from .client_server import Server
 from .delivery import START_PATIENCE, Delivery
 from .destination import Outcome, Say
 from .errors import FamacaseError
-from .frames import AnyFrame, BegunHead, Frame, IgnoredHead, is_result
+from .results.body import begun, description_in, description_of, in_project
+from .results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, is_result
 from .settings import Settings
 
 #: Test case ids by project; None for those that a result has already.

@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import clock, fallback, wording
-from .body import with_ids
 from .client_server import Server, connect
 from .destination import Outcome, Say
 from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError
-from .frames import AnyFrame, is_result
 from .outbox import Outbox
 from .report import Report
+from .results.body import with_ids
+from .results.frames import AnyFrame, is_result
 from .run import Home, Run
 from .sender import Sender
 from .settings import Settings

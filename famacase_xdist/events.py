@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from . import clock
-from .frames import AnyFrame
+from .results.frames import AnyFrame
 
 
 @dataclass(slots=True)

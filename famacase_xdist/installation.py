@@ -9,8 +9,8 @@ from qase.commons.utils import QaseUtils
 from qase.pytest.plugin import QasePytestPluginSingleton
 
 from . import artifacts, clock
-from .channel import ResultSink
 from .recorder import Recorder
+from .results.sinks import ResultSink
 from .settings import Settings
 from .testing import RECORDER as NAME
 

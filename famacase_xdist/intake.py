@@ -9,10 +9,10 @@ from . import clock
 from .destination import Destination, Outcome
 from .errors import FamacaseError
 from .events import Event, Received, Recorded, size_of
-from .frames import AnyFrame, is_result
 from .inbox import Inbox
 from .ledger import Ledger
-from .mask import Mask
+from .results.frames import AnyFrame, is_result
+from .results.redaction import Mask
 from .settings import Settings
 
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from .markers import Marks
-from .node_ids import path_of
-from .text import text_of
+from .results.node_ids import path_of
+from .results.text import text_of
 
 _PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
 _ParameterSet = type(pytest.param())

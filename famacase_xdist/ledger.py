@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from . import clock, synthetic
-from .body import with_attempt
+from . import clock
 from .events import Began, Crashed, Event, Received, Recorded, Reported
-from .frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultFrame, decode, is_result
-from .pytest_reports import phase_after
-from .status import INVALID
+from .results import synthetic
+from .results.body import with_attempt
+from .results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultFrame, decode, is_result
+from .results.pytest_reports import phase_after
+from .results.status import INVALID
 
 
 @dataclass(slots=True)

@@ -22,10 +22,10 @@ from typing import Any
 
 from .directory import OutboxFiles
 from .errors import OutboxError
-from .frames import AnyFrame, ContentHead, ResultFrame, is_result
 from .outbox_file import claim, in_memory, insert, open_database, queued, remove, shrink
 from .outbox_tail import Tail
-from .text import encodable
+from .results.frames import AnyFrame, ContentHead, ResultFrame, is_result
+from .results.text import encodable
 
 #: Frames, and bytes of them, that are moved from the tail to the database at the latest.
 MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from .directory import PRIVATE, OutboxFiles
 from .errors import OutboxError
 from .file_system import LEASE, is_lease
-from .frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultFrame, ResultHead
-from .text import encodable
+from .results.frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultFrame, ResultHead
+from .results.text import encodable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

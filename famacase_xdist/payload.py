@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from .results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from .results.text import text_of
 from .settings import Settings
-from .text import text_of
 
 #: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
 Attach = Callable[[Any], AttachmentEntry | None]

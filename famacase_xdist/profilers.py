@@ -20,7 +20,7 @@ import pytest
 from qase.commons.models.step import Step, StepRequestData, StepSleepData, StepType
 
 from .queries import Database
-from .text import text_of
+from .results.text import text_of
 
 FAILED_STATUS = 400
 Function = Callable[..., Any]

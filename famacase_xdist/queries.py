@@ -14,7 +14,7 @@ from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
 
 from . import clock
-from .text import text_of
+from .results.text import text_of
 
 if TYPE_CHECKING:
     from .profilers import Steps

@@ -19,20 +19,20 @@ from qase.pytest.plugin import QasePytestPlugin
 
 from . import payload
 from .attachments import Attachable, AttachmentSender, attached
-from .body import AttachmentEntry, begun, framed, noted
-from .channel import ResultSink
 from .fixtures import Faults, fault_of
-from .frames import Frame, IgnoredHead, NoteHead, ResultFrame
 from .guard import Guard
 from .item import nodeid_of, params_of, suites_of, title_of
 from .markers import Marks, ids_in
-from .node_ids import signature_of
 from .policy import UpstreamPolicy
-from .pytest_reports import subtest_name
+from .results.body import AttachmentEntry, begun, framed, noted
+from .results.frames import Frame, IgnoredHead, NoteHead, ResultFrame
+from .results.node_ids import signature_of
+from .results.pytest_reports import subtest_name
+from .results.sinks import ResultSink
+from .results.status import FAILED, INVALID, SKIPPED
+from .results.text import text_of
 from .settings import Settings
-from .status import FAILED, INVALID, SKIPPED
 from .steps import Steps
-from .text import text_of
 from .verdict import Verdict, raised
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from . import clock
-from .body import noted, reference
 from .destination import Outcome, Say
 from .errors import ReportError
-from .frames import AnyFrame, ContentHead, PieceHead, ResultHead
 from .report_form import RunForm, attachment_form, result_form
+from .results.body import noted, reference
+from .results.frames import AnyFrame, ContentHead, PieceHead, ResultHead
 from .settings import Settings
 
 #: Part of the time that goes into states of the run's file, which only matter if the session never ends.

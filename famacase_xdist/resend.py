@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import synthetic
 from .client_server import Server, connect
 from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError, SettingsError
 from .file_system import is_lease
-from .frames import AnyFrame
 from .outbox import Outbox
+from .results import synthetic
+from .results.frames import AnyFrame
+from .results.status import INVALID
 from .run import Home, Run
 from .sender import Sender
 from .settings import Settings
-from .status import INVALID
 from .wording import resend_command
 
 #: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).

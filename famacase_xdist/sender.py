@@ -18,12 +18,12 @@ from tenacity import stop_when_event_set as stop_when_set
 
 from . import clock
 from .api import Api
-from .body import with_attachment_ids, with_notes
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
-from .frames import ResultFrame
 from .log import log
 from .outbox import Outbox
 from .pool import Pool
+from .results.body import with_attachment_ids, with_notes
+from .results.frames import ResultFrame
 from .retry import MAX_WAIT, retrying
 from .run import Run
 from .settings import Settings

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .text import text_of
+from .results.text import text_of
 
 if TYPE_CHECKING:
     from .attachments import Attachable

@@ -8,9 +8,9 @@ from typing import Any
 
 from .api import MOST_FILES, Api
 from .errors import Refused
-from .frames import ContentHead
 from .outbox import Outbox
 from .pool import Pool
+from .results.frames import ContentHead
 from .transport import File
 
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from . import installation, selection, testing
-from .channel import WORKERINPUT, ChannelSink
+from .results.sinks import WORKERINPUT, ChannelSink
 from .settings import Settings
 
 

@@ -11,9 +11,9 @@ from qase.commons.models.attachment import Attachment
 
 from famacase_xdist import attachments as module
 from famacase_xdist.attachments import Attachable, Attached, AttachmentSender, attached, clean_name
-from famacase_xdist.body import reference
-from famacase_xdist.channel import ListSink
-from famacase_xdist.frames import ContentHead
+from famacase_xdist.results.body import reference
+from famacase_xdist.results.frames import ContentHead
+from famacase_xdist.results.sinks import ListSink
 
 ID = "11111111-2222-3333-4444-555555555555"
 OTHER_ID = "99999999-2222-3333-4444-555555555555"

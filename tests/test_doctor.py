@@ -15,9 +15,10 @@ from harness.outboxes import files_at
 from harness.server import Backend, answer, hang, running
 from harness.suites import Suite
 
-from famacase_xdist import doctor, synthetic
+from famacase_xdist import doctor
 from famacase_xdist.findings import OK, PROBLEM, WARNING
 from famacase_xdist.outbox import Outbox
+from famacase_xdist.results import synthetic
 
 PROJECT = r"GET .*/projects/DEMO"
 

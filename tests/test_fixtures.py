@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from famacase_xdist import installation
-from famacase_xdist.channel import ListSink
-from famacase_xdist.frames import ResultHead
+from famacase_xdist.results.frames import ResultHead
+from famacase_xdist.results.sinks import ListSink
 from famacase_xdist.settings import Settings
 
 ABSENT = ("famacase_xdist.plugin", "qase_pytest", "xdist", "rerunfailures", "cacheprovider", "faulthandler")

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from harness.server import TOKEN
 
-from famacase_xdist import synthetic
 from famacase_xdist.client_server import Server
 from famacase_xdist.delivery import Delivery
 from famacase_xdist.destination import Outcome, Say
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.events import Began, Event, Received, Recorded, Reported
-from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.intake import Intake
 from famacase_xdist.ledger import Ledger
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.server.embedded import EmbeddedServer
 from famacase_xdist.settings import Settings
 

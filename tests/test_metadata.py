@@ -17,7 +17,7 @@ from xdist.remote import WorkerInteractor
 
 from famacase_xdist.item import _is_id_of, nodeid_of, params_of, title_of
 from famacase_xdist.markers import Marks
-from famacase_xdist.node_ids import signature_of
+from famacase_xdist.results.node_ids import signature_of
 
 MODULE = r'''
 import enum

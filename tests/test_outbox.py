@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.frames import (
+from famacase_xdist.outbox import Outbox
+from famacase_xdist.results.frames import (
     AnyFrame,
     BegunHead,
     ContentHead,
@@ -36,7 +37,6 @@ from famacase_xdist.frames import (
     ResultHead,
     digest_of,
 )
-from famacase_xdist.outbox import Outbox
 
 ONE = "1" * 64
 HUGE = b"x" * 400_000
@@ -94,7 +94,9 @@ class Child:
     """A process of its own that runs code, says "ready", and waits to be told to go on."""
 
     def __init__(self, code: str, *args: object) -> None:
-        prelude = "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist.frames import Frame, ResultHead\n"
+        prelude = (
+            "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist.results.frames import Frame, ResultHead\n"
+        )
         prelude += "from famacase_xdist.errors import OutboxError\nfrom famacase_xdist.outbox import Outbox\n"
         prelude += "from famacase_xdist.directory import StateDirectory\n"
         prelude += "def files_at(path):\n    return StateDirectory(path.parent.parent).outbox(path.stem)\n"

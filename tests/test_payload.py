@@ -23,9 +23,9 @@ from qase.commons.models.step import (
 )
 
 from famacase_xdist.payload import result_payload
+from famacase_xdist.results.text import to_json
 from famacase_xdist.server import payloads
 from famacase_xdist.settings import Settings
-from famacase_xdist.text import to_json
 
 
 class Uploads:

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import synthetic
-from famacase_xdist.body import reference
 from famacase_xdist.destination import Outcome
 from famacase_xdist.errors import ReportError
-from famacase_xdist.frames import AnyFrame, ContentHead, Frame, PieceHead, ResultHead, digest_of
 from famacase_xdist.report import Report
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.body import reference
+from famacase_xdist.results.frames import AnyFrame, ContentHead, Frame, PieceHead, ResultHead, digest_of
+from famacase_xdist.results.text import to_json
 from famacase_xdist.settings import Settings
-from famacase_xdist.text import to_json
 
 Open = Callable[..., Report]
 

@@ -18,18 +18,19 @@ import pytest
 from harness.outboxes import files_at
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
-from famacase_xdist import resend, synthetic
+from famacase_xdist import resend
 from famacase_xdist import sender as sender_module
 from famacase_xdist.api import Api
-from famacase_xdist.body import reference
 from famacase_xdist.directory import StateDirectory
-from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.resend import Leftover, Resent
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.body import reference
+from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
+from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings import Settings
-from famacase_xdist.text import to_json
 from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 20.0

@@ -33,15 +33,23 @@ from harness.server import (
 )
 
 from famacase_xdist import sender as module
-from famacase_xdist import synthetic
 from famacase_xdist.api import Api
-from famacase_xdist.body import reference
-from famacase_xdist.frames import AnyFrame, ContentHead, Frame, ResultFrame, ResultHead, content_frames, digest_of
 from famacase_xdist.outbox import Outbox
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.body import reference
+from famacase_xdist.results.frames import (
+    AnyFrame,
+    ContentHead,
+    Frame,
+    ResultFrame,
+    ResultHead,
+    content_frames,
+    digest_of,
+)
+from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings import Settings
-from famacase_xdist.text import to_json
 from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 10.0

@@ -17,8 +17,8 @@ from famacase_xdist import projects, values
 from famacase_xdist import settings as module
 from famacase_xdist.errors import SettingsError
 from famacase_xdist.projects import Projects
+from famacase_xdist.results.status import STATUSES
 from famacase_xdist.settings import Settings
-from famacase_xdist.status import STATUSES
 from famacase_xdist.table import BY_NAME, SETTINGS
 from famacase_xdist.values import number
 

@@ -15,7 +15,6 @@ import pytest
 from harness.outboxes import files_at
 from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
-from famacase_xdist import synthetic
 from famacase_xdist.api import Api, RunRequest
 from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
@@ -23,6 +22,7 @@ from famacase_xdist.file_system import FLOCK, LEASE, lock_kind
 from famacase_xdist.locks import KeyLock
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.record import DIED, INTERRUPTED, LEFT, Member
+from famacase_xdist.results import synthetic
 from famacase_xdist.sharing import KEPT_SECONDS, Sharing
 from famacase_xdist.transport import HttpTransport
 
@@ -306,7 +306,7 @@ def test_undelivered_results_keep_the_run_open_until_they_are_sent(tmp_path: Pat
 def outbox_of(state: Path, name: str, results: int, running: int = 0) -> Outbox:
     outbox = Outbox(files_at(state / "outbox" / f"{name}.sqlite3"))
     outbox.put([synthetic.result(f"test_a.py::test_{number}", "passed", "") for number in range(results)])
-    from famacase_xdist.frames import BegunHead, Frame
+    from famacase_xdist.results.frames import BegunHead, Frame
 
     outbox.put([Frame(BegunHead(f"test_b.py::test_{number}")) for number in range(running)])
     return outbox

@@ -16,10 +16,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from famacase_xdist import cli, summary, synthetic, wording
+from famacase_xdist import cli, summary, wording
 from famacase_xdist.destination import Outcome
 from famacase_xdist.events import Received
 from famacase_xdist.ledger import Ledger
+from famacase_xdist.results import synthetic
 from famacase_xdist.run import Run
 from famacase_xdist.settings import Settings
 from famacase_xdist.termination import Termination

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from famacase_xdist.results.status import STATUSES
 from famacase_xdist.settings import Settings
-from famacase_xdist.status import STATUSES
 from famacase_xdist.verdict import Verdict
 
 MODULE = """

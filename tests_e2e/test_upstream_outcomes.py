@@ -17,7 +17,7 @@ import pytest
 from harness.server import Backend, running
 from harness.suites import Suite
 
-from famacase_xdist.status import STATUSES
+from famacase_xdist.results.status import STATUSES
 
 SUITE = """
     import asyncio

@@ -14,7 +14,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from famacase_xdist.status import STATUSES
+from famacase_xdist.results.status import STATUSES
 
 from .records import AttachmentFile, StoredResult, canonical_status
 from .store import Store

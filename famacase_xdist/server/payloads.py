@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
-from famacase_xdist.status import STATUSES
+from famacase_xdist.results.status import STATUSES
 
 from .records import canonical_status
 

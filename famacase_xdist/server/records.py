@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from famacase_xdist.status import STATUSES
+from famacase_xdist.results.status import STATUSES
 
 PROJECT_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """What a project code looks like, the whole of it."""

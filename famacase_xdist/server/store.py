@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from famacase_xdist.errors import IdempotencyConflict
-from famacase_xdist.status import STATUSES
+from famacase_xdist.results.status import STATUSES
 
 from .database import open_database
 from .records import (

@@ -57,7 +57,7 @@ _counted(pytest.Item, "iter_markers_with_node", _count_look_up)
 def pytest_sessionstart() -> None:
     """Wrap what is loaded by now; who starts later wraps nothing."""
     for module, owner, name in (
-        ("famacase_xdist.channel", "ChannelSink", "send"),
+        ("famacase_xdist.results.sinks", "ChannelSink", "send"),
         ("famacase_xdist.outbox", "Outbox", "_transact"),
     ):
         if module in sys.modules:

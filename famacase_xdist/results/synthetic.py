@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 
-from . import clock
+from famacase_xdist import clock
+
 from .body import Description, description_of, framed, is_muted, suite_entry, with_status, with_suite
 from .frames import AnyFrame, Frame, IgnoredHead, ResultFrame
 from .node_ids import path_of, signature_of

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import execnet
 import pytest
 
-from famacase_xdist.channel import ChannelSink, ListSink
-from famacase_xdist.frames import BegunHead, Frame, decode
+from famacase_xdist.results.frames import BegunHead, Frame, decode
+from famacase_xdist.results.sinks import ChannelSink, ListSink
 
 ONE, TWO = (Frame(BegunHead("t.py::test_a"), body) for body in (b"one", b"two"))
 ECHO = "while True: channel.send(channel.receive())"

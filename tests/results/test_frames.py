@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist.body import reference, with_attachment_ids
-from famacase_xdist.frames import (
+from famacase_xdist.results.body import reference, with_attachment_ids
+from famacase_xdist.results.frames import (
     BegunHead,
     ContentHead,
     Frame,
@@ -26,7 +26,7 @@ from famacase_xdist.frames import (
     decode,
     encode,
 )
-from famacase_xdist.text import text_of, to_json
+from famacase_xdist.results.text import text_of, to_json
 
 ID = "11111111-2222-3333-4444-555555555555"
 OTHER_ID = "99999999-2222-3333-4444-555555555555"
@@ -100,7 +100,7 @@ def test_a_content_comes_back_as_it_was_sent(name: str, mime: str, content: byte
     head = ContentHead(ONE, name, mime, len(content))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("famacase_xdist.frames.PIECE_BYTES", piece)
+        patch.setattr("famacase_xdist.results.frames.PIECE_BYTES", piece)
         *pieces, end = (decode(frame.encoded) for frame in content_frames(head, content))
 
     assert b"".join(each.body for each in pieces) == content
@@ -332,13 +332,13 @@ def test_any_value_has_a_text_that_is_exactly_a_str(value: object, text: str) ->
 
 
 def test_a_text_that_is_too_long_is_cut_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("famacase_xdist.text.MAX_TEXT", 10)
+    monkeypatch.setattr("famacase_xdist.results.text.MAX_TEXT", 10)
 
     assert text_of("0123456789abc") == "0123456789\n[cut: 3 more characters]"
 
 
 def test_a_text_of_just_the_allowed_length_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("famacase_xdist.text.MAX_TEXT", 10)
+    monkeypatch.setattr("famacase_xdist.results.text.MAX_TEXT", 10)
 
     assert text_of("0123456789") == "0123456789"
 

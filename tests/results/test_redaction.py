@@ -10,10 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist.frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultHead, decode
-from famacase_xdist.mask import Mask
 from famacase_xdist.outbox import Outbox
-from famacase_xdist.text import to_json
+from famacase_xdist.results.frames import (
+    AnyFrame,
+    BegunHead,
+    ContentHead,
+    Frame,
+    IgnoredHead,
+    PieceHead,
+    ResultHead,
+    decode,
+)
+from famacase_xdist.results.redaction import Mask
+from famacase_xdist.results.text import to_json
 
 SECRET = "rep_s3cret"
 STARS = b"*" * len(SECRET)
