@@ -26,7 +26,7 @@ from famacase_xdist.delivery import Delivery
 from famacase_xdist.events import Began, Event, Received
 from famacase_xdist.intake import Intake
 from famacase_xdist.ledger import Ledger
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 #: A port where nobody listens.
 NOWHERE = "http://127.0.0.1:9"

@@ -30,7 +30,7 @@ from famacase_xdist.outbox import Outbox
 from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 from famacase_xdist.transport import HttpTransport, Transport
 
 PUT = 500

@@ -34,7 +34,7 @@ from famacase_xdist.events import Began, Received
 from famacase_xdist.intake import Intake
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.results.frames import AnyFrame
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 PROCESSES = 4
 #: Seconds after which memory has to be flat: all buffers have been full once.

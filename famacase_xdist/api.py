@@ -9,9 +9,9 @@ from urllib.parse import quote, urlencode
 
 from .errors import NoAnswer, Refused
 from .results.text import to_json
-from .run_reference import RunId
+from .settings.parsers import REPORTER_PATH
+from .settings.run_reference import RunId
 from .transport import File, Transport
-from .values import REPORTER_PATH
 
 #: Limits of the server.
 MOST_RESULTS = 200

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from . import __version__
 from .api import Api
-from .settings import Settings
+from .settings.settings import Settings
 from .transport import HttpTransport
 
 

@@ -29,8 +29,8 @@ from .phases import Phases
 from .report import Report
 from .results.redaction import Mask
 from .results.sinks import WORKERINPUT, DirectSink
-from .settings import Settings
-from .sources import described
+from .settings.settings import Settings
+from .settings.sources import described
 from .termination import Termination
 from .worker_exit import exit_of
 

@@ -16,7 +16,7 @@ from .destination import Outcome, Say
 from .errors import FamacaseError
 from .results.body import begun, description_in, description_of, in_project
 from .results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, is_result
-from .settings import Settings
+from .settings.settings import Settings
 
 #: Test case ids by project; None for those that a result has already.
 Targets = Mapping[str, Sequence[int] | None]

@@ -19,7 +19,7 @@ from .results.body import with_ids
 from .results.frames import AnyFrame, is_result
 from .run import Home, Run
 from .sender import Sender
-from .settings import Settings
+from .settings.settings import Settings
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0

@@ -23,9 +23,9 @@ from .client_server import Server, connect
 from .directory import StateDirectory
 from .errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from .findings import OK, PROBLEM, WARNING, Report
-from .run_reference import RunId, run_id_of
-from .settings import Settings
-from .sources import Directory, Sources, described, idle_line, misspelled
+from .settings.run_reference import RunId, run_id_of
+from .settings.settings import Settings
+from .settings.sources import Directory, Sources, described, idle_line, misspelled
 from .wording import resend_command
 
 PACKAGES = (

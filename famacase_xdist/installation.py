@@ -11,7 +11,7 @@ from qase.pytest.plugin import QasePytestPluginSingleton
 from . import artifacts, clock
 from .recorder import Recorder
 from .results.sinks import ResultSink
-from .settings import Settings
+from .settings.settings import Settings
 from .testing import RECORDER as NAME
 
 #: Upstream's clock, a static method of its `QaseUtils`.

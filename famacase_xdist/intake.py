@@ -13,7 +13,7 @@ from .inbox import Inbox
 from .ledger import Ledger
 from .results.frames import AnyFrame, is_result
 from .results.redaction import Mask
-from .settings import Settings
+from .settings.settings import Settings
 
 
 class Intake:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
 from .results.text import text_of
-from .settings import Settings
+from .settings.settings import Settings
 
 #: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
 Attach = Callable[[Any], AttachmentEntry | None]

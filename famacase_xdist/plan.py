@@ -12,7 +12,7 @@ from .client_server import Server, connect
 from .errors import PlanError, Refused
 from .log import log
 from .retry import retrying
-from .settings import Settings
+from .settings.settings import Settings
 
 
 def load(settings: Settings, server: Server, say: Callable[[str], None]) -> frozenset[int]:

@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     config = pluginmanager.get_plugin("pytestconfig")
     if config is None or not _is_named(config):
         return
-    from . import sources
+    from .settings import sources
 
     sources.add_options(parser)
     if hasattr(config, "known_args_namespace"):
@@ -56,7 +56,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which variable may be a misspelled one of ours, also where nothing turns us on."""
     if not any(name.startswith("FAMACASE_") for name in os.environ):
         return []
-    from . import sources
+    from .settings import sources
 
     return [f"famacase: {line}" for line in sources.misspelled(os.environ)]
 
@@ -92,8 +92,8 @@ def _configure_controller(config: pytest.Config) -> None:
     from . import loading
 
     with loading.quick(config):
-        from . import sources
         from .errors import SettingsError
+        from .settings import sources
     try:
         found = sources.Sources(config, config.option)
         if found.mode() == "off":
@@ -112,8 +112,9 @@ def _configure_controller(config: pytest.Config) -> None:
 
 def _decide(config: pytest.Config, options: Namespace) -> None:
     """Keep upstream out if we are active; what is wrong with a setting is said later, in `pytest_configure`."""
-    from . import conflicts, sources
+    from . import conflicts
     from .errors import SettingsError
+    from .settings import sources
 
     try:
         is_active = sources.Sources(config, options).mode() != "off"

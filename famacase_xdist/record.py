@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import SharingError
-from .run_reference import RunId
+from .settings.run_reference import RunId
 
 VERSION = 1
 #: How a session stands: it runs (or died without a word), ended as it should, was interrupted, died and was resent.

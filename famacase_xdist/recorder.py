@@ -31,7 +31,7 @@ from .results.pytest_reports import subtest_name
 from .results.sinks import ResultSink
 from .results.status import FAILED, INVALID, SKIPPED
 from .results.text import text_of
-from .settings import Settings
+from .settings.settings import Settings
 from .steps import Steps
 from .verdict import Verdict, raised
 

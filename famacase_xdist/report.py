@@ -24,7 +24,7 @@ from .errors import ReportError
 from .report_form import RunForm, attachment_form, result_form
 from .results.body import noted, reference
 from .results.frames import AnyFrame, ContentHead, PieceHead, ResultHead
-from .settings import Settings
+from .settings.settings import Settings
 
 #: Part of the time that goes into states of the run's file, which only matter if the session never ends.
 RUN_SHARE = 0.05

@@ -19,7 +19,7 @@ from .results.frames import AnyFrame
 from .results.status import INVALID
 from .run import Home, Run
 from .sender import Sender
-from .settings import Settings
+from .settings.settings import Settings
 from .wording import resend_command
 
 #: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).

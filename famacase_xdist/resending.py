@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from . import resend
 from .directory import StateDirectory
-from .settings import Settings
-from .sources import Directory, Sources
+from .settings.settings import Settings
+from .settings.sources import Directory, Sources
 from .wording import completion
 
 

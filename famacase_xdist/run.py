@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from . import ci
 from .api import Api, RunRequest
 from .directory import OutboxFiles
 from .errors import DeliveryError, Refused, SharingError
 from .log import log
 from .record import DIED, INTERRUPTED, LEFT, Member
-from .run_reference import RunId, run_id_of
-from .settings import Settings
+from .settings import ci
+from .settings.run_reference import RunId, run_id_of
+from .settings.settings import Settings
 
 if TYPE_CHECKING:
     from .sharing import Sharing

@@ -11,9 +11,9 @@ import click
 from .errors import FamacaseError
 
 if TYPE_CHECKING:
-    from .run_reference import RunId
     from .runs import Runs
-    from .settings import Settings
+    from .settings.run_reference import RunId
+    from .settings.settings import Settings
 
 
 @click.group()
@@ -70,7 +70,7 @@ def show(run_id: RunId, form: str) -> None:
 @click.argument("run_id", metavar="ID", callback=_named)
 def complete(run_id: RunId) -> None:
     """Complete a run; where it is complete already, that is fine."""
-    from .run_reference import reference_of
+    from .settings.run_reference import reference_of
 
     with _connected() as (_, project):
         url = project.complete(run_id)

@@ -16,8 +16,8 @@ from .client_server import Server, connect
 from .errors import NoAnswer, Refused, SettingsError
 from .retry import retrying
 from .run import planned_request
-from .run_reference import RunId, parse_run, reference_of, run_id_of
-from .settings import Settings
+from .settings.run_reference import RunId, parse_run, reference_of, run_id_of
+from .settings.settings import Settings
 from .transport import TokenAuth
 
 T = TypeVar("T")

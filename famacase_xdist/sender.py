@@ -26,7 +26,7 @@ from .results.body import with_attachment_ids, with_notes
 from .results.frames import ResultFrame
 from .retry import MAX_WAIT, retrying
 from .run import Run
-from .settings import Settings
+from .settings.settings import Settings
 from .uploads import Uploads
 
 #: Seconds a result waits at most for others to share its request.

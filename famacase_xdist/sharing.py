@@ -24,7 +24,7 @@ from .errors import LockTimeout, OutboxError, Refused, SharingError
 from .locks import KeyLock, Lease
 from .outbox import Outbox
 from .record import COMPLETED_ELSEWHERE, LOCKED, RUNNING, Member, Record, why_open
-from .run_reference import RunId
+from .settings.run_reference import RunId
 
 #: Seconds after which nothing of a run key is kept.
 KEPT_SECONDS = 7 * 24 * 3600.0

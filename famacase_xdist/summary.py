@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sized
 
 from .destination import Outcome
 from .ledger import Ledger
-from .settings import Settings
-from .sources import idle_line
+from .settings.settings import Settings
+from .settings.sources import idle_line
 from .wording import resend_command
 
 #: Lines about marks that cannot be meant; a suite may have many of them.

@@ -13,7 +13,7 @@ import pytest
 from .results.pytest_reports import crash_line, is_assertion, skip_reason, xfail_reason
 from .results.status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED
 from .results.text import text_of
-from .settings import Settings
+from .settings.settings import Settings
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
 #: How pytest begins the messages of groups that it makes of what several finalizers, or several scopes' ends, raised.

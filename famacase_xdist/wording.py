@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .record import COMPLETED_ELSEWHERE
 from .run import Run
-from .settings import Settings
+from .settings.settings import Settings
 
 
 def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from . import installation, selection, testing
 from .results.sinks import WORKERINPUT, ChannelSink
-from .settings import Settings
+from .settings.settings import Settings
 
 
 class Worker:

@@ -19,12 +19,12 @@ from famacase_xdist.destination import Outcome
 from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.outbox import Outbox
-from famacase_xdist.projects import Projects
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead, digest_of
 from famacase_xdist.results.text import to_json
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.projects import Projects
+from famacase_xdist.settings.settings import Settings
 
 NODEID = "test_m.py::test_a"
 IGNORED = Frame(IgnoredHead(NODEID))

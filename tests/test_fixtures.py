@@ -14,7 +14,7 @@ import pytest
 from famacase_xdist import installation
 from famacase_xdist.results.frames import ResultHead
 from famacase_xdist.results.sinks import ListSink
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 ABSENT = ("famacase_xdist.plugin", "qase_pytest", "xdist", "rerunfailures", "cacheprovider", "faulthandler")
 OTHERS = ("asyncio", "randomly", "playwright", "pytest-bdd")

@@ -22,7 +22,7 @@ from famacase_xdist.ledger import Ledger
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.server.embedded import EmbeddedServer
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 
 class Place:

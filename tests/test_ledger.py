@@ -25,7 +25,7 @@ from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHea
 from famacase_xdist.results.sinks import ListSink
 from famacase_xdist.results.text import to_json
 from famacase_xdist.server import payloads
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 TEST = "t.py::test_a"
 

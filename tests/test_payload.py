@@ -25,7 +25,7 @@ from qase.commons.models.step import (
 from famacase_xdist.payload import result_payload
 from famacase_xdist.results.text import to_json
 from famacase_xdist.server import payloads
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 
 class Uploads:

@@ -19,7 +19,7 @@ from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, ContentHead, Frame, PieceHead, ResultHead, digest_of
 from famacase_xdist.results.text import to_json
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 Open = Callable[..., Report]
 

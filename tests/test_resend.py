@@ -30,7 +30,7 @@ from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Fram
 from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.server.store import Store
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 20.0

@@ -49,7 +49,7 @@ from famacase_xdist.results.frames import (
 from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 10.0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from famacase_xdist.results.status import STATUSES
-from famacase_xdist.settings import Settings
+from famacase_xdist.settings.settings import Settings
 from famacase_xdist.verdict import Verdict
 
 MODULE = """

@@ -97,7 +97,7 @@ def main(results: int) -> None:
     from famacase_xdist.intake import Intake
     from famacase_xdist.ledger import Ledger
     from famacase_xdist.results import synthetic
-    from famacase_xdist.sources import Directory, Sources
+    from famacase_xdist.settings.sources import Directory, Sources
 
     settings = Sources(Directory(Path.cwd()), SimpleNamespace()).settings()
     tell(ready=True)

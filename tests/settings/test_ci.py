@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import ci
-from famacase_xdist.ci import CI
-from famacase_xdist.run_reference import MOST_KEY, parse_run, run_id_of
+from famacase_xdist.settings import ci
+from famacase_xdist.settings.ci import CI
+from famacase_xdist.settings.run_reference import MOST_KEY, parse_run, run_id_of
 
 SHA = "ffac537e6cbbf934b08745a378932722df287a53"
 UUID = "4735ba57-80d0-46e2-8fa0-b28223a86586"

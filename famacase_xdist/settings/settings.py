@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .errors import SettingsError
+from famacase_xdist.errors import SettingsError
+
 from .projects import Projects
 from .run_reference import run_id_of
 from .table import BY_NAME, SETTINGS

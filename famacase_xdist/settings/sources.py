@@ -15,8 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from famacase_xdist.errors import SettingsError
+
 from . import ci
-from .errors import SettingsError
 from .projects import Projects
 from .settings import Settings
 from .table import BY_NAME, SETTINGS, Setting

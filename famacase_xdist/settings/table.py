@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .projects import parse_projects
-from .run_reference import parse_run
-from .values import (
+from .parsers import (
     choice,
     number,
     parse_bool,
@@ -30,6 +28,8 @@ from .values import (
     parse_statuses,
     parse_text,
 )
+from .projects import parse_projects
+from .run_reference import parse_run
 
 
 @dataclass(frozen=True, slots=True)

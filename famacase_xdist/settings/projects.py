@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .parsers import number, parse_bool, parse_list, parse_slug, parse_text
 from .run_reference import parse_run
-from .values import number, parse_bool, parse_list, parse_slug, parse_text
 
 
 @dataclass(frozen=True, slots=True)

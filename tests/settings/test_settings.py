@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import projects, values
-from famacase_xdist import settings as module
 from famacase_xdist.errors import SettingsError
-from famacase_xdist.projects import Projects
 from famacase_xdist.results.status import STATUSES
-from famacase_xdist.settings import Settings
-from famacase_xdist.table import BY_NAME, SETTINGS
-from famacase_xdist.values import number
+from famacase_xdist.settings import parsers, projects
+from famacase_xdist.settings import settings as module
+from famacase_xdist.settings.parsers import number
+from famacase_xdist.settings.projects import Projects
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.table import BY_NAME, SETTINGS
 
 COMPLETE = Settings(
     mode="testops",
@@ -38,27 +38,27 @@ COMPLETE = Settings(
 )
 
 GOOD: list[tuple[Callable[[object], Any], object, object]] = [
-    (values.parse_text, "  padded ", "padded"),
-    (values.parse_text, 7, "7"),
-    (values.parse_text, "", ""),
-    *((values.parse_bool, word, True) for word in ("true", "TRUE", "yes", "y", "on", "1", " True ", True, 1)),
-    *((values.parse_bool, word, False) for word in ("false", "False", "no", "n", "off", "0", False, 0)),
-    (values.parse_mode, "off", "off"),
-    (values.parse_mode, " TestOps ", "testops"),
-    (values.parse_mode, "embedded", "embedded"),
-    *((values.parse_status, status.upper(), status) for status in STATUSES),
+    (parsers.parse_text, "  padded ", "padded"),
+    (parsers.parse_text, 7, "7"),
+    (parsers.parse_text, "", ""),
+    *((parsers.parse_bool, word, True) for word in ("true", "TRUE", "yes", "y", "on", "1", " True ", True, 1)),
+    *((parsers.parse_bool, word, False) for word in ("false", "False", "no", "n", "off", "0", False, 0)),
+    (parsers.parse_mode, "off", "off"),
+    (parsers.parse_mode, " TestOps ", "testops"),
+    (parsers.parse_mode, "embedded", "embedded"),
+    *((parsers.parse_status, status.upper(), status) for status in STATUSES),
     (projects.parse_projects, {"projects": [{"code": "A"}]}, Projects("A", ({"testops_project": "A"},))),
-    (values.parse_list, "a, b,,c ,", ("a", "b", "c")),
-    (values.parse_list, ["a, b", "", 3], ("a, b", "3")),
-    (values.parse_list, "", ()),
-    (values.parse_list, [], ()),
-    (values.parse_mapping, "invalid=failed, Skipped = PASSED", {"invalid": "failed", "skipped": "passed"}),
-    (values.parse_mapping, {"Invalid": "failed"}, {"invalid": "failed"}),
-    (values.parse_mapping, ["invalid=failed"], {"invalid": "failed"}),
-    (values.parse_mapping, "", {}),
-    (values.parse_path, "/var/lib", Path("/var/lib")),
-    (values.parse_path, "~/state", Path.home() / "state"),
-    (values.parse_slug, " DEMO-1_a.b:c ", "DEMO-1_a.b:c"),
+    (parsers.parse_list, "a, b,,c ,", ("a", "b", "c")),
+    (parsers.parse_list, ["a, b", "", 3], ("a, b", "3")),
+    (parsers.parse_list, "", ()),
+    (parsers.parse_list, [], ()),
+    (parsers.parse_mapping, "invalid=failed, Skipped = PASSED", {"invalid": "failed", "skipped": "passed"}),
+    (parsers.parse_mapping, {"Invalid": "failed"}, {"invalid": "failed"}),
+    (parsers.parse_mapping, ["invalid=failed"], {"invalid": "failed"}),
+    (parsers.parse_mapping, "", {}),
+    (parsers.parse_path, "/var/lib", Path("/var/lib")),
+    (parsers.parse_path, "~/state", Path.home() / "state"),
+    (parsers.parse_slug, " DEMO-1_a.b:c ", "DEMO-1_a.b:c"),
     (number(int, 1), "1", 1),
     (number(int, 1), 12, 12),
     (number(int, 1, 200), "200", 200),
@@ -74,12 +74,12 @@ A_HOST = "the address of a Famacase server, such as https://famacase.example.com
 A_SLUG = "letters, digits and . _ : -"
 
 BAD: list[tuple[Callable[[object], Any], object, str]] = [
-    (values.parse_text, None, "a text"),
-    (values.parse_text, {"a": 1}, "a text"),
-    (values.parse_text, ["a"], "a text"),
-    *((values.parse_bool, word, A_BOOL) for word in ("", "tru", "2", None, [])),
-    *((values.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
-    *((values.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
+    (parsers.parse_text, None, "a text"),
+    (parsers.parse_text, {"a": 1}, "a text"),
+    (parsers.parse_text, ["a"], "a text"),
+    *((parsers.parse_bool, word, A_BOOL) for word in ("", "tru", "2", None, [])),
+    *((parsers.parse_mode, word, A_MODE) for word in ("", "on", "testop", None, {})),
+    *((parsers.parse_status, word, A_STATUS) for word in ("", "pass", "broken", None)),
     *(
         (projects.parse_projects, raw, projects._A_PROJECT)
         for raw in (
@@ -105,16 +105,16 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
         {"projects": [{"code": "A", "plan": {"id": "x"}}]},
         "for plan.id of a project a number of 1 or more",
     ),
-    (values.parse_list, [["a"]], "a text"),
-    (values.parse_list, [None], "a text"),
+    (parsers.parse_list, [["a"]], "a text"),
+    (parsers.parse_list, [None], "a text"),
     *(
-        (values.parse_mapping, raw, A_MAPPING)
+        (parsers.parse_mapping, raw, A_MAPPING)
         for raw in ("invalid", "invalid=", "=failed", "invalid=red", "red=failed", "invalid=failed=passed", 5, None)
     ),
-    (values.parse_mapping, {"invalid": None}, A_MAPPING),
-    (values.parse_mapping, {"invalid": ["failed"]}, A_MAPPING),
+    (parsers.parse_mapping, {"invalid": None}, A_MAPPING),
+    (parsers.parse_mapping, {"invalid": ["failed"]}, A_MAPPING),
     *(
-        (values.parse_slug, raw, A_SLUG)
+        (parsers.parse_slug, raw, A_SLUG)
         for raw in ("", "a/b", "a b", "..", ".", "a?b", "\N{LATIN SMALL LETTER E WITH ACUTE}")
     ),
     *((number(int, 1), raw, "a number of 1 or more") for raw in ("0", "-1", "1.5", "ten", "", None, True, "9" * 5000)),
@@ -165,7 +165,7 @@ def test_a_bad_value_is_refused_with_what_is_allowed(parse: Callable[[object], A
     ],
 )
 def test_a_host_is_normalized(raw: str, host: str) -> None:
-    assert values.parse_host(raw) == host
+    assert parsers.parse_host(raw) == host
 
 
 @pytest.mark.parametrize(
@@ -191,19 +191,19 @@ def test_a_host_is_normalized(raw: str, host: str) -> None:
 )
 def test_what_is_no_address_of_a_server_is_refused(raw: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011
-        values.parse_host(raw)
+        parsers.parse_host(raw)
     assert str(caught.value) == A_HOST
 
 
 @pytest.mark.parametrize("raw", ["https://user:word@example.com", "user@example.com", "https://:word@example.com"])
 def test_credentials_in_an_address_are_refused(raw: str) -> None:
     with pytest.raises(ValueError, match="the address of a Famacase server"):
-        values.parse_host(raw)
+        parsers.parse_host(raw)
 
 
 def test_a_home_that_nobody_has_is_refused_and_not_a_traceback() -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        values.parse_path("~no-such-user-anywhere/state")
+        parsers.parse_path("~no-such-user-anywhere/state")
 
 
 JSON = st.recursive(

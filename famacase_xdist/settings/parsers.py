@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from .results.status import STATUSES
+from famacase_xdist.results.status import STATUSES
 
 MODES = ("off", "report", "testops", "testops_multi", "embedded")
 PROFILERS = ("network", "db", "sleep")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NewType
 
-from .values import parse_text
+from .parsers import parse_text
 
 #: The server's id of a run: an opaque JSON value. What is in it, only the server knows.
 RunId = NewType("RunId", object)

@@ -1,0 +1,1 @@
+"""What was asked for: one table of settings, their sources, their parsers, and what CI systems say."""
