@@ -23,7 +23,8 @@ from typing import Any
 from frames import result_frame, size_on_disk
 from stub_server import Stub, running
 
-from famacase_xdist.api import Api
+from famacase_xdist.client.api import Api
+from famacase_xdist.client.transport import HttpTransport, Transport
 from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import NoAnswer
 from famacase_xdist.outbox import Outbox
@@ -31,7 +32,6 @@ from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.transport import HttpTransport, Transport
 
 PUT = 500
 #: Results made beforehand, so that their making is not measured; each is put again with another id.

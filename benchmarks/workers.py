@@ -28,7 +28,7 @@ import execnet
 from frames import begun_frame, nodeid_of, passed, resident, result_frame, size_on_disk
 from stub_server import running
 
-from famacase_xdist.client_server import Server
+from famacase_xdist.client.server import Server
 from famacase_xdist.delivery import Delivery
 from famacase_xdist.events import Began, Received
 from famacase_xdist.intake import Intake

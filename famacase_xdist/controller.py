@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from . import conflicts, loading, plan, resend, selection, summary, testing
-from .client_server import Server
+from .client.server import Server
 from .deliveries import Deliveries
 from .delivery import Delivery
 from .destination import Destination, Outcome

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from . import clock
-from .client_server import Server
+from .client.server import Server
 from .delivery import START_PATIENCE, Delivery
 from .destination import Outcome, Say
 from .errors import FamacaseError

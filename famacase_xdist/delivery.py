@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import clock, fallback, wording
-from .client_server import Server, connect
+from .client.server import Server, connect
 from .destination import Outcome, Say
 from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError

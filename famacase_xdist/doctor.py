@@ -18,8 +18,8 @@ from types import SimpleNamespace
 import pytest
 
 from . import conflicts, file_system, resend
-from .api import Api
-from .client_server import Server, connect
+from .client.api import Api
+from .client.server import Server, connect
 from .directory import StateDirectory
 from .errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from .findings import OK, PROBLEM, WARNING, Report

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState
 
-from .api import Api
-from .client_server import Server, connect
+from .client.api import Api
+from .client.retry import retrying
+from .client.server import Server, connect
 from .errors import PlanError, Refused
 from .log import log
-from .retry import retrying
 from .settings.settings import Settings
 
 

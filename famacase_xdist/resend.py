@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .client_server import Server, connect
+from .client.server import Server, connect
 from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError, SettingsError
 from .file_system import is_lease

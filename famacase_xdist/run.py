@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .api import Api, RunRequest
+from .client.api import Api, RunRequest
 from .directory import OutboxFiles
 from .errors import DeliveryError, Refused, SharingError
 from .log import log

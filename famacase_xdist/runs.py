@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .api import Api, RunRequest
-from .client_server import Server, connect
+from .client.api import Api, RunRequest
+from .client.retry import retrying
+from .client.server import Server, connect
+from .client.transport import TokenAuth
 from .errors import NoAnswer, Refused, SettingsError
-from .retry import retrying
 from .run import planned_request
 from .settings.run_reference import RunId, parse_run, reference_of, run_id_of
 from .settings.settings import Settings
-from .transport import TokenAuth
 
 T = TypeVar("T")
 

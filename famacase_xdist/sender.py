@@ -17,14 +17,14 @@ from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
 from . import clock
-from .api import Api
+from .client.api import Api
+from .client.retry import MAX_WAIT, retrying
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
 from .log import log
 from .outbox import Outbox
 from .pool import Pool
 from .results.body import with_attachment_ids, with_notes
 from .results.frames import ResultFrame
-from .retry import MAX_WAIT, retrying
 from .run import Run
 from .settings.settings import Settings
 from .uploads import Uploads

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import file_system
-from .api import Api, RunRequest
+from .client.api import Api, RunRequest
 from .directory import PRIVATE, RunKeyFiles, StateDirectory
 from .errors import LockTimeout, OutboxError, Refused, SharingError
 from .locks import KeyLock, Lease

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .api import MOST_FILES, Api
+from .client.api import MOST_FILES, Api
+from .client.transport import File
 from .errors import Refused
 from .outbox import Outbox
 from .pool import Pool
 from .results.frames import ContentHead
-from .transport import File
 
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
 GROUP_BYTES = 8 * 1024 * 1024

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist.client_server import Server
+from famacase_xdist.client.server import Server
 from famacase_xdist.deliveries import Deliveries
 from famacase_xdist.delivery import Delivery
 from famacase_xdist.destination import Outcome

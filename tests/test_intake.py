@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness.server import TOKEN
 
-from famacase_xdist.client_server import Server
+from famacase_xdist.client.server import Server
 from famacase_xdist.delivery import Delivery
 from famacase_xdist.destination import Outcome, Say
 from famacase_xdist.errors import OutboxError

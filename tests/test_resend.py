@@ -20,7 +20,8 @@ from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
 from famacase_xdist import resend
 from famacase_xdist import sender as sender_module
-from famacase_xdist.api import Api
+from famacase_xdist.client.api import Api
+from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.directory import StateDirectory
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.resend import Leftover, Resent
@@ -31,7 +32,6 @@ from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 20.0
 FOREVER = float("inf")

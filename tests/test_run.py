@@ -12,11 +12,11 @@ import pytest
 from harness.outboxes import files_at
 from harness.server import COMPLETE, RUNS, TOKEN, Action, Backend, answer, cut_off, lost, running
 
-from famacase_xdist.api import Api, RunRequest
+from famacase_xdist.client.api import Api, RunRequest
+from famacase_xdist.client.transport import File, HttpTransport
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
 from famacase_xdist.run import Home, Run, planned_request
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.transport import File, HttpTransport
 
 DEADLINE = 10.0
 HOST = "https://famacase.example.com"

@@ -33,7 +33,8 @@ from harness.server import (
 )
 
 from famacase_xdist import sender as module
-from famacase_xdist.api import Api
+from famacase_xdist.client.api import Api
+from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.outbox import Outbox
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
@@ -50,7 +51,6 @@ from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.transport import HttpTransport
 
 DEADLINE = 10.0
 PROJECT = r"GET .*/projects/DEMO"

@@ -15,7 +15,8 @@ import pytest
 from harness.outboxes import files_at
 from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
-from famacase_xdist.api import Api, RunRequest
+from famacase_xdist.client.api import Api, RunRequest
+from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
 from famacase_xdist.file_system import FLOCK, LEASE, lock_kind
@@ -24,7 +25,6 @@ from famacase_xdist.outbox import Outbox
 from famacase_xdist.record import DIED, INTERRUPTED, LEFT, Member
 from famacase_xdist.results import synthetic
 from famacase_xdist.sharing import KEPT_SECONDS, Sharing
-from famacase_xdist.transport import HttpTransport
 
 Join = Callable[..., tuple[Sharing, object]]
 

@@ -6,9 +6,10 @@ import platform
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import __version__
+from famacase_xdist import __version__
+from famacase_xdist.settings.settings import Settings
+
 from .api import Api
-from .settings.settings import Settings
 from .transport import HttpTransport
 
 

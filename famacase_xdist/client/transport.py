@@ -16,9 +16,9 @@ from typing import Any, Protocol
 import requests
 from requests.auth import AuthBase
 
-from . import clock
-from .errors import NoAnswer, Refused
-from .log import log
+from famacase_xdist import clock
+from famacase_xdist.errors import NoAnswer, Refused
+from famacase_xdist.log import log
 
 
 class Readable(Protocol):

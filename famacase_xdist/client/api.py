@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from .errors import NoAnswer, Refused
-from .results.text import to_json
-from .settings.parsers import REPORTER_PATH
-from .settings.run_reference import RunId
+from famacase_xdist.errors import NoAnswer, Refused
+from famacase_xdist.results.text import to_json
+from famacase_xdist.settings.parsers import REPORTER_PATH
+from famacase_xdist.settings.run_reference import RunId
+
 from .transport import File, Transport
 
 #: Limits of the server.

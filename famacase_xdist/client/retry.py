@@ -8,8 +8,8 @@ from tenacity import RetryCallState, Retrying, nap, retry_if_exception, stop_aft
 from tenacity.stop import stop_base
 from tenacity.wait import wait_random_exponential
 
-from .errors import DeliveryError
-from .log import log
+from famacase_xdist.errors import DeliveryError
+from famacase_xdist.log import log
 
 #: Longest wait between two tries in seconds; a server that asks for more gets six times as much at most.
 MAX_WAIT = 10.0

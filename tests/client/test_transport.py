@@ -20,9 +20,9 @@ import pytest
 import requests
 from harness.server import TOKEN, Action, Backend, answer, cut_off, hang
 
-from famacase_xdist.client_server import Server
+from famacase_xdist.client.server import Server
+from famacase_xdist.client.transport import HttpTransport, TokenAuth
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
-from famacase_xdist.transport import HttpTransport, TokenAuth
 
 DEADLINE = 10.0
 ANY = ".*"
