@@ -25,13 +25,13 @@ from stub_server import Stub, running
 
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport, Transport
-from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import NoAnswer
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.outbox import Outbox
 
 PUT = 500
 #: Results made beforehand, so that their making is not measured; each is put again with another id.

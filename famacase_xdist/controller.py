@@ -19,7 +19,6 @@ from .client.server import Server
 from .deliveries import Deliveries
 from .delivery import Delivery
 from .destination import Destination, Outcome
-from .directory import StateDirectory
 from .errors import FamacaseError
 from .events import Began, Crashed, NotCollected, Received, Recorded
 from .intake import Intake
@@ -31,6 +30,7 @@ from .results.redaction import Mask
 from .results.sinks import WORKERINPUT, DirectSink
 from .settings.settings import Settings
 from .settings.sources import described
+from .state.directory import StateDirectory
 from .termination import Termination
 from .worker_exit import exit_of
 

@@ -11,15 +11,15 @@ from pathlib import Path
 from . import clock, fallback, wording
 from .client.server import Server, connect
 from .destination import Outcome, Say
-from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError
-from .outbox import Outbox
 from .report import Report
 from .results.body import with_ids
 from .results.frames import AnyFrame, is_result
 from .run import Home, Run
 from .sender import Sender
 from .settings.settings import Settings
+from .state.directory import OutboxFiles, StateDirectory
+from .state.outbox import Outbox
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0

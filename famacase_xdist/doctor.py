@@ -17,15 +17,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from . import conflicts, file_system, resend
+from . import conflicts, resend
 from .client.api import Api
 from .client.server import Server, connect
-from .directory import StateDirectory
 from .errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from .findings import OK, PROBLEM, WARNING, Report
 from .settings.run_reference import RunId, run_id_of
 from .settings.settings import Settings
 from .settings.sources import Directory, Sources, described, idle_line, misspelled
+from .state import file_system
+from .state.directory import StateDirectory
 from .wording import resend_command
 
 PACKAGES = (

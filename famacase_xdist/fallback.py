@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .errors import ReportError
-from .outbox import Outbox
 from .report import Report
 from .results.frames import AnyFrame, Frame, PieceHead
+from .state.outbox import Outbox
 
 #: Results that are read at once, and about how many bytes.
 BATCH, BATCH_BYTES = 200, 16 * 1024 * 1024

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from .client.server import Server, connect
-from .directory import OutboxFiles, StateDirectory
 from .errors import FamacaseError, OutboxError, SettingsError
-from .file_system import is_lease
-from .outbox import Outbox
 from .results import synthetic
 from .results.frames import AnyFrame
 from .results.status import INVALID
 from .run import Home, Run
 from .sender import Sender
 from .settings.settings import Settings
+from .state.directory import OutboxFiles, StateDirectory
+from .state.file_system import is_lease
+from .state.outbox import Outbox
 from .wording import resend_command
 
 #: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).

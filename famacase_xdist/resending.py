@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from . import resend
-from .directory import StateDirectory
 from .settings.settings import Settings
 from .settings.sources import Directory, Sources
+from .state.directory import StateDirectory
 from .wording import completion
 
 

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .client.api import Api, RunRequest
-from .directory import OutboxFiles
 from .errors import DeliveryError, Refused, SharingError
 from .log import log
 from .record import DIED, INTERRUPTED, LEFT, Member
 from .settings import ci
 from .settings.run_reference import RunId, run_id_of
 from .settings.settings import Settings
+from .state.directory import OutboxFiles
 
 if TYPE_CHECKING:
     from .sharing import Sharing

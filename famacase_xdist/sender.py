@@ -21,12 +21,12 @@ from .client.api import Api
 from .client.retry import MAX_WAIT, retrying
 from .errors import DeliveryError, FamacaseError, OutboxError, Refused
 from .log import log
-from .outbox import Outbox
 from .pool import Pool
 from .results.body import with_attachment_ids, with_notes
 from .results.frames import ResultFrame
 from .run import Run
 from .settings.settings import Settings
+from .state.outbox import Outbox
 from .uploads import Uploads
 
 #: Seconds a result waits at most for others to share its request.

@@ -9,9 +9,9 @@ from typing import Any
 from .client.api import MOST_FILES, Api
 from .client.transport import File
 from .errors import Refused
-from .outbox import Outbox
 from .pool import Pool
 from .results.frames import ContentHead
+from .state.outbox import Outbox
 
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
 GROUP_BYTES = 8 * 1024 * 1024

@@ -16,15 +16,15 @@ from famacase_xdist.client.server import Server
 from famacase_xdist.deliveries import Deliveries
 from famacase_xdist.delivery import Delivery
 from famacase_xdist.destination import Outcome
-from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead, digest_of
 from famacase_xdist.results.text import to_json
 from famacase_xdist.settings.projects import Projects
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.outbox import Outbox
 
 NODEID = "test_m.py::test_a"
 IGNORED = Frame(IgnoredHead(NODEID))

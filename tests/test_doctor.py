@@ -17,8 +17,8 @@ from harness.suites import Suite
 
 from famacase_xdist import doctor
 from famacase_xdist.findings import OK, PROBLEM, WARNING
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results import synthetic
+from famacase_xdist.state.outbox import Outbox
 
 PROJECT = r"GET .*/projects/DEMO"
 

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from famacase_xdist import clock, installation
 from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Recorded, Reported
 from famacase_xdist.ledger import Ledger
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultHead, decode, encode
 from famacase_xdist.results.sinks import ListSink
 from famacase_xdist.results.text import to_json
 from famacase_xdist.server import payloads
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.outbox import Outbox
 
 TEST = "t.py::test_a"
 

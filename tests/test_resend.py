@@ -22,8 +22,6 @@ from famacase_xdist import resend
 from famacase_xdist import sender as sender_module
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
-from famacase_xdist.directory import StateDirectory
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.resend import Leftover, Resent
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
@@ -32,6 +30,8 @@ from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.outbox import Outbox
 
 DEADLINE = 20.0
 FOREVER = float("inf")
@@ -150,8 +150,8 @@ def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
 HOLDING = """
 import sys
 from pathlib import Path
-from famacase_xdist.directory import StateDirectory
-from famacase_xdist.outbox import Outbox
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.outbox import Outbox
 path = Path(sys.argv[1])
 outbox = Outbox(StateDirectory(path.parent.parent).outbox(path.stem))
 print("ready", flush=True)

@@ -35,7 +35,6 @@ from harness.server import (
 from famacase_xdist import sender as module
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import (
@@ -51,6 +50,7 @@ from famacase_xdist.results.text import to_json
 from famacase_xdist.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.outbox import Outbox
 
 DEADLINE = 10.0
 PROJECT = r"GET .*/projects/DEMO"

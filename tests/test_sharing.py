@@ -17,14 +17,14 @@ from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import HttpTransport
-from famacase_xdist.directory import StateDirectory
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
-from famacase_xdist.file_system import FLOCK, LEASE, lock_kind
-from famacase_xdist.locks import KeyLock
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.record import DIED, INTERRUPTED, LEFT, Member
 from famacase_xdist.results import synthetic
 from famacase_xdist.sharing import KEPT_SECONDS, Sharing
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.file_system import FLOCK, LEASE, lock_kind
+from famacase_xdist.state.locks import KeyLock
+from famacase_xdist.state.outbox import Outbox
 
 Join = Callable[..., tuple[Sharing, object]]
 
@@ -524,7 +524,7 @@ def test_what_a_killed_sweeper_left_is_swept_too(state: Path, api: Api) -> None:
 
 def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another machine's lease only that nobody refreshes it tells, and only to who has looked before."""
-    monkeypatch.setattr("famacase_xdist.locks.LEASE_SECONDS", 0.5)
+    monkeypatch.setattr("famacase_xdist.state.locks.LEASE_SECONDS", 0.5)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "locks").write_text(LEASE)
     code = (

@@ -58,7 +58,7 @@ def pytest_sessionstart() -> None:
     """Wrap what is loaded by now; who starts later wraps nothing."""
     for module, owner, name in (
         ("famacase_xdist.results.sinks", "ChannelSink", "send"),
-        ("famacase_xdist.outbox", "Outbox", "_transact"),
+        ("famacase_xdist.state.outbox", "Outbox", "_transact"),
     ):
         if module in sys.modules:
             count = _count_frame if name == "send" else lambda *args: _counts.update(transactions=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from famacase_xdist.directory import OutboxFiles, StateDirectory
+from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 
 
 def files_at(database: Path) -> OutboxFiles:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results.frames import (
     AnyFrame,
     BegunHead,
@@ -23,6 +22,7 @@ from famacase_xdist.results.frames import (
 )
 from famacase_xdist.results.redaction import Mask
 from famacase_xdist.results.text import to_json
+from famacase_xdist.state.outbox import Outbox
 
 SECRET = "rep_s3cret"
 STARS = b"*" * len(SECRET)

@@ -12,10 +12,10 @@ from harness.outboxes import files_at
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
-from famacase_xdist.outbox_tail import MOST_BYTES, Tail
 from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, PieceHead, ResultHead
 from famacase_xdist.results.text import encodable
+from famacase_xdist.state.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
+from famacase_xdist.state.outbox_journal import MOST_BYTES, Tail
 
 
 def result(number: int, body: bytes = b"{}") -> AnyFrame:

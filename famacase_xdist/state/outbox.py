@@ -20,12 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from famacase_xdist.errors import OutboxError
+from famacase_xdist.results.frames import AnyFrame, ContentHead, ResultFrame, is_result
+from famacase_xdist.results.text import encodable
+
 from .directory import OutboxFiles
-from .errors import OutboxError
-from .outbox_file import claim, in_memory, insert, open_database, queued, remove, shrink
-from .outbox_tail import Tail
-from .results.frames import AnyFrame, ContentHead, ResultFrame, is_result
-from .results.text import encodable
+from .outbox_database import claim, in_memory, insert, open_database, queued, remove, shrink
+from .outbox_journal import Tail
 
 #: Frames, and bytes of them, that are moved from the tail to the database at the latest.
 MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024

@@ -17,11 +17,12 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLease, Timeout
 
-from . import clock
+from famacase_xdist import clock
+from famacase_xdist.errors import LockTimeout
+from famacase_xdist.log import log
+
 from .directory import RunKeyFiles
-from .errors import LockTimeout
 from .file_system import LEASE
-from .log import log
 
 #: Seconds without a refresh after which a lease may be taken.
 LEASE_SECONDS = 30.0

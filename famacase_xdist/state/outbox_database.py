@@ -11,11 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from famacase_xdist.errors import OutboxError
+from famacase_xdist.results.frames import (
+    AnyFrame,
+    BegunHead,
+    ContentHead,
+    Frame,
+    IgnoredHead,
+    PieceHead,
+    ResultFrame,
+    ResultHead,
+)
+from famacase_xdist.results.text import encodable
+
 from .directory import PRIVATE, OutboxFiles
-from .errors import OutboxError
 from .file_system import LEASE, is_lease
-from .results.frames import AnyFrame, BegunHead, ContentHead, Frame, IgnoredHead, PieceHead, ResultFrame, ResultHead
-from .results.text import encodable
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-from .results.frames import AnyFrame, decode
+from famacase_xdist.results.frames import AnyFrame, decode
 
 #: Frames of more bytes than this, attachments, are not written twice.
 MOST_BYTES = 64 * 1024

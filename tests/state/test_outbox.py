@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.outbox import Outbox
 from famacase_xdist.results.frames import (
     AnyFrame,
     BegunHead,
@@ -37,6 +36,7 @@ from famacase_xdist.results.frames import (
     ResultHead,
     digest_of,
 )
+from famacase_xdist.state.outbox import Outbox
 
 ONE = "1" * 64
 HUGE = b"x" * 400_000
@@ -97,8 +97,8 @@ class Child:
         prelude = (
             "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist.results.frames import Frame, ResultHead\n"
         )
-        prelude += "from famacase_xdist.errors import OutboxError\nfrom famacase_xdist.outbox import Outbox\n"
-        prelude += "from famacase_xdist.directory import StateDirectory\n"
+        prelude += "from famacase_xdist.errors import OutboxError\nfrom famacase_xdist.state.outbox import Outbox\n"
+        prelude += "from famacase_xdist.state.directory import StateDirectory\n"
         prelude += "def files_at(path):\n    return StateDirectory(path.parent.parent).outbox(path.stem)\n"
         prelude += "def result(number):\n    return Frame(ResultHead(f'id-{number}', 't', 'passed'), b'{}')\n"
         prelude += "def ready():\n    print('ready', flush=True)\n    sys.stdin.readline()\n"

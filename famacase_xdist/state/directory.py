@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .settings.settings import Settings
+from famacase_xdist.settings.settings import Settings
 
 #: For the owner only: results may be confidential.
 PRIVATE = 0o700

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from famacase_xdist import file_system, locks
-from famacase_xdist.directory import RunKeyFiles, StateDirectory
 from famacase_xdist.errors import LockTimeout, SharingError
-from famacase_xdist.file_system import FLOCK, LEASE, fitting_kind, is_lease, lock_kind
-from famacase_xdist.locks import KeyLock, Lease
+from famacase_xdist.state import file_system, locks
+from famacase_xdist.state.directory import RunKeyFiles, StateDirectory
+from famacase_xdist.state.file_system import FLOCK, LEASE, fitting_kind, is_lease, lock_kind
+from famacase_xdist.state.locks import KeyLock, Lease
 
 KINDS = [FLOCK, LEASE]
 HOLDER = """
 import sys, pathlib
-from famacase_xdist.directory import RunKeyFiles
-from famacase_xdist.locks import KeyLock, Lease
+from famacase_xdist.state.directory import RunKeyFiles
+from famacase_xdist.state.locks import KeyLock, Lease
 what, path, kind = sys.argv[1:]
 if what == "lock":
     context = KeyLock(RunKeyFiles(pathlib.Path(path)), kind).hold(10)
@@ -204,7 +204,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
     path = tmp_path / "lease"
     code = (
         "import os, pathlib, sys, time\n"
-        "from famacase_xdist.locks import Lease\n"
+        "from famacase_xdist.state.locks import Lease\n"
         f"lease = Lease(pathlib.Path({str(path)!r}), 'flock')\n"
         "lease.hold()\n"
         "child = os.fork()\n"

@@ -12,8 +12,9 @@ import contextlib
 import re
 from pathlib import Path
 
+from famacase_xdist.errors import SharingError
+
 from .directory import StateDirectory
-from .errors import SharingError
 
 FLOCK, LEASE = "flock", "lease"
 #: File systems that several machines may mount and whose flock the others do not see; fuse.* are too.
