@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import conflicts, loading, plan, resend, selection, summary, testing
+from . import conflicts, loading, plan, resend, summary
 from .client.server import Server
 from .deliveries import Deliveries
 from .delivery import Delivery
@@ -25,6 +25,7 @@ from .intake import Intake
 from .ledger import Ledger
 from .log import Recording, log
 from .phases import Phases
+from .recording import selection, user_fixtures
 from .report import Report
 from .results.redaction import Mask
 from .results.sinks import WORKERINPUT, DirectSink
@@ -83,7 +84,7 @@ class Controller:
         self._channels: list[Any] = []
         self._is_said = False
         config.add_cleanup(self._termination.end)
-        config.stash[testing.RUN] = self._run
+        config.stash[user_fixtures.RUN] = self._run
 
     @property
     def _is_in_child(self) -> bool:
@@ -122,9 +123,9 @@ class Controller:
             sink = DirectSink(lambda frame: self._enter(Recorded(MAIN, frame)))
             # Not where workers run the tests: this process then handles bytes only, and need not import upstream.
             with loading.quick(self._config):
-                from . import installation
-            installation.install(self._config, self._settings, sink, MAIN)
-            self._config.add_cleanup(partial(installation.uninstall, self._config))
+                from .recording import install
+            install.install(self._config, self._settings, sink, MAIN)
+            self._config.add_cleanup(partial(install.uninstall, self._config))
 
     def _run(self) -> tuple[Any, str]:
         """Give id and address of the run; empty before it is open, and where it is none or several."""

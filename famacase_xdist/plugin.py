@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from argparse import Namespace
 
-    from .testing import Famacase, FamacaseRun
+    from .recording.user_fixtures import Famacase, FamacaseRun
 
 #: One of our settings in the text of an ini file; the package's own name is not one.
 _IN_FILE = re.compile(rb"famacase_(?!xdist|pytest\b)[a-z]|--famacase-")
@@ -64,7 +64,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 @pytest.fixture(scope="session")
 def famacase(pytestconfig: pytest.Config) -> Famacase:
     """Add to the running test's result: attach(*files), step(title, expected=None), param(name, value)."""
-    from .testing import Famacase
+    from .recording.user_fixtures import Famacase
 
     return Famacase(pytestconfig)
 
@@ -72,7 +72,7 @@ def famacase(pytestconfig: pytest.Config) -> Famacase:
 @pytest.fixture(scope="session")
 def famacase_run(pytestconfig: pytest.Config) -> FamacaseRun:
     """Know the run that is reported to: id, url; each None where there is none."""
-    from .testing import FamacaseRun
+    from .recording.user_fixtures import FamacaseRun
 
     return FamacaseRun(pytestconfig)
 
@@ -82,9 +82,10 @@ def _configure_worker(config: pytest.Config) -> None:
         from . import loading
 
         with loading.quick(config):
-            from . import conflicts, markers, worker
+            from . import conflicts
+            from .recording import marks, worker
         conflicts.evict(config)
-        markers.add(config)
+        marks.add(config)
         worker.configure(config)
 
 
@@ -103,9 +104,10 @@ def _configure_controller(config: pytest.Config) -> None:
     except SettingsError as error:
         raise pytest.UsageError(f"famacase: {error}") from None
     with loading.quick(config):
-        from . import conflicts, controller, markers
+        from . import conflicts, controller
+        from .recording import marks
     conflicts.evict(config)
-    markers.add(config)
+    marks.add(config)
     if not config.option.collectonly:
         controller.configure(config, settings)
 

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist import clock, installation
+from famacase_xdist import clock
 from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Recorded, Reported
 from famacase_xdist.ledger import Ledger
+from famacase_xdist.recording import install
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultHead, decode, encode
 from famacase_xdist.results.sinks import ListSink
@@ -560,10 +561,10 @@ class Heard:
         self.sink = ListSink()
 
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        installation.install(session.config, Settings(mode="testops"), self.sink, "main")
+        install.install(session.config, Settings(mode="testops"), self.sink, "main")
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        installation.uninstall(config)
+        install.uninstall(config)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = report.nodeid.rpartition("::")[2]

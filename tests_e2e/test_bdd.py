@@ -413,9 +413,9 @@ NAMES_MODULES = """
     import sys
 
     def test_plain():
-        assert "famacase_xdist.recorder" in sys.modules
+        assert "famacase_xdist.recording.recorder" in sys.modules
         unused = {"pytest_bdd", "qase.pytest.bdd", "qase.commons.profilers", "sqlite3", "playwright"}
-        unused |= {"famacase_xdist.bdd", "famacase_xdist.profilers", "famacase_xdist.queries"}
+        unused |= {"famacase_xdist.recording.integrations.pytest_bdd", "famacase_xdist.recording.integrations.profilers", "famacase_xdist.recording.integrations.database"}
         assert unused & set(sys.modules) == set()
 """
 UPSTREAM = ("-pno:famacase_xdist.plugin",)

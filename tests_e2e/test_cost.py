@@ -103,5 +103,5 @@ def test_steps_of_fixtures_that_are_not_wanted_have_no_hook(counted: Suite) -> N
 
     main = run(counted, "-pno:xdist")["main"]
 
-    assert "famacase_xdist.recorder" in main["modules"]
-    assert "famacase_xdist.fixture_steps" not in main["modules"]
+    assert "famacase_xdist.recording.recorder" in main["modules"]
+    assert "famacase_xdist.recording.fixture_steps" not in main["modules"]

@@ -7,7 +7,7 @@ from harness.suites import Suite
 
 SUITE = """
     import pytest
-    from famacase_xdist.testing import Famacase, FamacaseRun
+    from famacase_xdist.recording.user_fixtures import Famacase, FamacaseRun
 
     @pytest.mark.parametrize("number", range(4))
     def test_adds(number: int, famacase: Famacase, famacase_run: FamacaseRun) -> None:
@@ -47,7 +47,7 @@ def test_where_nothing_is_reported_they_do_nothing(suite: Suite) -> None:
         def test_inactive(famacase, famacase_run):
             assert (famacase_run.id, famacase_run.url) == (None, None)
             famacase.attach("no such file")
-            assert "qase" not in sys.modules or "famacase_xdist.recorder" not in sys.modules
+            assert "qase" not in sys.modules or "famacase_xdist.recording.recorder" not in sys.modules
         """,
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import installation
+from famacase_xdist.recording import install
 from famacase_xdist.results.frames import ResultHead
 from famacase_xdist.results.sinks import ListSink
 from famacase_xdist.settings.settings import Settings
@@ -31,11 +31,11 @@ class _Installed:
         if self._worker:
             session.config.workerinput = {}  # type: ignore[attr-defined]
         thread = self._worker or "main"
-        self.recorder = installation.install(session.config, self._settings, self.sink, thread)
+        self.recorder = install.install(session.config, self._settings, self.sink, thread)
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         self.failures = self.recorder.failures
-        installation.uninstall(config)
+        install.uninstall(config)
 
 
 def results(directory: Path, *args: str, steps: str = "all", worker: str = "", **files: str) -> dict[str, Any]:

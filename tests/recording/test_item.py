@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from qase.commons.utils import QaseUtils
 from xdist.remote import WorkerInteractor
 
-from famacase_xdist.item import _is_id_of, nodeid_of, params_of, title_of
-from famacase_xdist.markers import Marks
+from famacase_xdist.recording.item import _is_id_of, nodeid_of, params_of, title_of
+from famacase_xdist.recording.marks import Marks
 from famacase_xdist.results.node_ids import signature_of
 
 MODULE = r'''

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from qase.commons.models.attachment import Attachment
 
-from famacase_xdist import attachments as module
-from famacase_xdist.attachments import Attachable, Attached, AttachmentSender, attached, clean_name
+from famacase_xdist.recording import attachments as module
+from famacase_xdist.recording.attachments import Attachable, Attached, AttachmentSender, attached, clean_name
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import ContentHead
 from famacase_xdist.results.sinks import ListSink

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from .results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
-from .results.text import text_of
-from .settings.settings import Settings
+from famacase_xdist.results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from famacase_xdist.results.text import text_of
+from famacase_xdist.settings.settings import Settings
 
 #: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
 Attach = Callable[[Any], AttachmentEntry | None]

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from famacase_xdist.recording.verdict import Verdict
 from famacase_xdist.results.status import STATUSES
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.verdict import Verdict
 
 MODULE = """
 import unittest

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from harness.collecting import collected
 
-from famacase_xdist.markers import Marks
+from famacase_xdist.recording.marks import Marks
 
 MODULE = r'''
 import unittest

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .results.pytest_reports import crash_line, is_assertion, skip_reason, xfail_reason
-from .results.status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED
-from .results.text import text_of
-from .settings.settings import Settings
+from famacase_xdist.results.pytest_reports import crash_line, is_assertion, skip_reason, xfail_reason
+from famacase_xdist.results.status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED
+from famacase_xdist.results.text import text_of
+from famacase_xdist.settings.settings import Settings
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
 #: How pytest begins the messages of groups that it makes of what several finalizers, or several scopes' ends, raised.

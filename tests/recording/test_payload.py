@@ -22,7 +22,7 @@ from qase.commons.models.step import (
     StepType,
 )
 
-from famacase_xdist.payload import result_payload
+from famacase_xdist.recording.payload import result_payload
 from famacase_xdist.results.text import to_json
 from famacase_xdist.server import payloads
 from famacase_xdist.settings.settings import Settings

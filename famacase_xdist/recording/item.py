@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .markers import Marks
-from .results.node_ids import path_of
-from .results.text import text_of
+from famacase_xdist.results.node_ids import path_of
+from famacase_xdist.results.text import text_of
+
+from .marks import Marks
 
 _PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
 _ParameterSet = type(pytest.param())

@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from . import fixtures
+from . import fixture_faults
 from .decorators import status_of
-from .fixtures import Fixture
-from .steps import Span, Steps
+from .fixture_faults import Fixture
+from .runtime import Span, Steps
 
 FAILED, PASSED = "failed", "passed"
 _FINISH = getattr(pytest.FixtureDef, "finish", None)
@@ -97,7 +97,7 @@ class FixtureSteps:
         __tracebackhide__ = True
         is_shown = self._is_shown.get(fixturedef)
         if is_shown is None:
-            is_shown = self._is_shown[fixturedef] = fixtures.is_of_suite(fixturedef)
+            is_shown = self._is_shown[fixturedef] = fixture_faults.is_of_suite(fixturedef)
         if not is_shown:
             return (yield)
         tracked = _Tracked(self, fixturedef, request)
@@ -186,7 +186,7 @@ class FixtureSteps:
             if span is None or not self._runtime.holds(span):
                 return
             self._runtime.end_span(span, PASSED)
-            is_wide = fixtures.scope_of(tracked.fixture, tracked.request) != "function"
+            is_wide = fixture_faults.scope_of(tracked.fixture, tracked.request) != "function"
             if span.step is None and is_wide and span.last > span.first:
                 self._runtime.wrap(span, self._action("teardown", tracked), PASSED)
             self._torn[tracked.fixture] = (tracked, span)
@@ -195,8 +195,8 @@ class FixtureSteps:
         if not tracked.described:
             place = self._places.get(tracked.fixture)
             if place is None:
-                place = self._places[tracked.fixture] = fixtures.place_of(tracked.fixture, tracked.request)
-            tracked.described = fixtures.described(tracked.fixture, tracked.request, place, self._worker)
+                place = self._places[tracked.fixture] = fixture_faults.place_of(tracked.fixture, tracked.request)
+            tracked.described = fixture_faults.described(tracked.fixture, tracked.request, place, self._worker)
         return f"{phase}: {tracked.described}"
 
 

@@ -17,27 +17,28 @@ from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin
 
+from famacase_xdist.results.body import AttachmentEntry, begun, framed, noted
+from famacase_xdist.results.frames import Frame, IgnoredHead, NoteHead, ResultFrame
+from famacase_xdist.results.node_ids import signature_of
+from famacase_xdist.results.pytest_reports import subtest_name
+from famacase_xdist.results.sinks import ResultSink
+from famacase_xdist.results.status import FAILED, INVALID, SKIPPED
+from famacase_xdist.results.text import text_of
+from famacase_xdist.settings.settings import Settings
+
 from . import payload
 from .attachments import Attachable, AttachmentSender, attached
-from .fixtures import Faults, fault_of
+from .fixture_faults import Faults, fault_of
 from .guard import Guard
+from .integrations.qase_status import UpstreamPolicy
 from .item import nodeid_of, params_of, suites_of, title_of
-from .markers import Marks, ids_in
-from .policy import UpstreamPolicy
-from .results.body import AttachmentEntry, begun, framed, noted
-from .results.frames import Frame, IgnoredHead, NoteHead, ResultFrame
-from .results.node_ids import signature_of
-from .results.pytest_reports import subtest_name
-from .results.sinks import ResultSink
-from .results.status import FAILED, INVALID, SKIPPED
-from .results.text import text_of
-from .settings.settings import Settings
-from .steps import Steps
+from .marks import Marks, ids_in
+from .runtime import Steps
 from .verdict import Verdict, raised
 
 if TYPE_CHECKING:
-    from .bdd import Scenarios
     from .fixture_steps import FixtureSteps
+    from .integrations.pytest_bdd import Scenarios
 
 
 class _Reporter:

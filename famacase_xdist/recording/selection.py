@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from .markers import Marks
+from .marks import Marks
 
 NAME = "famacase-selection"
 

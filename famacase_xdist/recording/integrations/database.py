@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
 
-from . import clock
-from .results.text import text_of
+from famacase_xdist import clock
+from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
     from .profilers import Steps

@@ -19,8 +19,9 @@ from typing import Any, Protocol
 import pytest
 from qase.commons.models.step import Step, StepRequestData, StepSleepData, StepType
 
-from .queries import Database
-from .results.text import text_of
+from famacase_xdist.results.text import text_of
+
+from .database import Database
 
 FAILED_STATUS = 400
 Function = Callable[..., Any]

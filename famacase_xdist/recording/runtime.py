@@ -16,7 +16,7 @@ from typing import Any
 from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
-from .clock import now
+from famacase_xdist.clock import now
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
 _RUNNING = "untested"  # upstream's status of a step that has not ended

@@ -10,10 +10,10 @@ import stat
 from pathlib import PurePath
 from typing import Any
 
-from .results.body import AttachmentEntry, reference
-from .results.frames import ContentHead, content_frames, digest_of
-from .results.sinks import ResultSink
-from .results.text import text_of
+from famacase_xdist.results.body import AttachmentEntry, reference
+from famacase_xdist.results.frames import ContentHead, content_frames, digest_of
+from famacase_xdist.results.sinks import ResultSink
+from famacase_xdist.results.text import text_of
 
 #: The server's limit for one file, in bytes.
 MOST_BYTES = 32 * 1024 * 1024

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from . import installation, selection, testing
-from .results.sinks import WORKERINPUT, ChannelSink
-from .settings.settings import Settings
+from famacase_xdist.results.sinks import WORKERINPUT, ChannelSink
+from famacase_xdist.settings.settings import Settings
+
+from . import install, selection, user_fixtures
 
 
 class Worker:
@@ -20,15 +21,15 @@ class Worker:
         self._sink = ChannelSink(given["channel"])
         settings = Settings.from_controller(json.loads(given["settings"]))
         run_id, run_url = json.loads(given.get("run", '[null, ""]'))
-        config.stash[testing.RUN] = lambda: (run_id, run_url)
+        config.stash[user_fixtures.RUN] = lambda: (run_id, run_url)
         if given.get("selection") is not None:
             selection.install(config, given["selection"])
-        installation.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]
+        install.install(config, settings, self._sink, config.workerinput["workerid"])  # type: ignore[attr-defined]
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Close the channel when the last fixture is torn down."""
-        installation.uninstall(self._config)
+        install.uninstall(self._config)
         self._sink.close()
 
 

@@ -8,11 +8,13 @@ import pytest
 from qase.commons.utils import QaseUtils
 from qase.pytest.plugin import QasePytestPluginSingleton
 
-from . import artifacts, clock
+from famacase_xdist import clock
+from famacase_xdist.results.sinks import ResultSink
+from famacase_xdist.settings.settings import Settings
+
+from .integrations import playwright
 from .recorder import Recorder
-from .results.sinks import ResultSink
-from .settings.settings import Settings
-from .testing import RECORDER as NAME
+from .user_fixtures import RECORDER as NAME
 
 #: Upstream's clock, a static method of its `QaseUtils`.
 _CLOCK = "get_real_time"
@@ -40,17 +42,17 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
         )
         config.pluginmanager.register(installed.fixture_steps, f"{NAME}-fixture-steps")
     if settings.profilers:
-        from .profilers import Profilers
+        from .integrations.profilers import Profilers
 
         hosts = settings.profiler_network_exclude_hosts
         profilers = Profilers(installed.runtime, settings.profilers, hosts, installed.guarded)
         config.pluginmanager.register(profilers, f"{NAME}-profilers")
-    if artifacts.are_made(config):
-        kept = artifacts.Artifacts(config, installed.runtime, installed.add_attachments, installed.guarded)
+    if playwright.are_made(config):
+        kept = playwright.Artifacts(config, installed.runtime, installed.add_attachments, installed.guarded)
         config.pluginmanager.register(kept, f"{NAME}-artifacts")
     # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
-        from .bdd import Scenarios
+        from .integrations.pytest_bdd import Scenarios
 
         installed.scenarios = Scenarios(config, installed.runtime, installed.guarded, installed.drop)
         config.pluginmanager.register(installed.scenarios, f"{NAME}-bdd")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .results.text import text_of
+from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
     from .attachments import Attachable

@@ -18,9 +18,9 @@ from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.bdd import build_step, parse_scenario_tags
 
-from .item import nodeid_of
-from .results.node_ids import signature_of
-from .results.text import text_of
+from famacase_xdist.recording.item import nodeid_of
+from famacase_xdist.results.node_ids import signature_of
+from famacase_xdist.results.text import text_of
 
 #: The param that holds a row of a scenario outline's examples, column by column.
 _ROW = "_pytest_bdd_example"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .results.text import text_of
+from famacase_xdist.results.text import text_of
 
 #: Name and meaning of each marker that upstream's decorators set.
 MARKERS = {

@@ -22,7 +22,7 @@ from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
 import famacase_xdist
 from famacase_xdist import qase
-from famacase_xdist.steps import Steps
+from famacase_xdist.recording.runtime import Steps
 
 
 class _Plugin(QasePytestPlugin):  # type: ignore[misc]
