@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from famacase_xdist import cli, summary, wording
+from famacase_xdist import summary, wording
+from famacase_xdist.cli import main
 from famacase_xdist.destination import Outcome
 from famacase_xdist.events import Received
 from famacase_xdist.ledger import Ledger
@@ -178,7 +179,7 @@ def test_the_command_to_resend_is_one_that_the_command_line_understands(director
 
     program, *arguments = shlex.split(command)
     assert program == "famacase-xdist"
-    ran = CliRunner().invoke(cli.main, [*arguments, "--list"])
+    ran = CliRunner().invoke(main.main, [*arguments, "--list"])
     assert str(tmp_path / directory.lstrip("/")) in ran.output
 
 

@@ -157,6 +157,6 @@ def test_version() -> None:
 
 def test_cli_imports_nothing_of_the_server() -> None:
     names = ("fastapi", "uvicorn", "sqlite3")
-    code = f"import sys, famacase_xdist.cli; print([name for name in {names} if name in sys.modules])"
+    code = f"import sys, famacase_xdist.cli.main; print([name for name in {names} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SECONDS, check=True)
     assert done.stdout == "[]\n"

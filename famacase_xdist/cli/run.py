@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .errors import FamacaseError
+from famacase_xdist.errors import FamacaseError
 
 if TYPE_CHECKING:
-    from .runs import Runs
-    from .settings.run_reference import RunId
-    from .settings.settings import Settings
+    from famacase_xdist.settings.run_reference import RunId
+    from famacase_xdist.settings.settings import Settings
+
+    from .project_runs import Runs
 
 
 @click.group()
@@ -35,10 +36,10 @@ def run() -> None:
 @click.option("--format", "form", type=click.Choice(["plain", "env", "json"]), default="plain", show_default=True)
 def create(title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str, form: str) -> None:
     """Create a run and print what FAMACASE_TESTOPS_RUN_ID takes to join it, and nothing else."""
-    from . import runs
+    from . import project_runs
 
     with _connected() as (settings, project):
-        request = runs.request(
+        request = project_runs.request(
             settings, title=title, description=description, tags=tags, plan=plan, environment=environment
         )
         created = project.create(request)
@@ -48,10 +49,10 @@ def create(title: str, description: str, tags: tuple[str, ...], plan: int | None
 
 def _named(_: click.Context, __: click.Parameter, text: str) -> RunId:
     """Give the id as the server has it."""
-    from . import runs
+    from . import project_runs
 
     try:
-        return runs.run_id(text)
+        return project_runs.run_id(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -70,7 +71,7 @@ def show(run_id: RunId, form: str) -> None:
 @click.argument("run_id", metavar="ID", callback=_named)
 def complete(run_id: RunId) -> None:
     """Complete a run; where it is complete already, that is fine."""
-    from .settings.run_reference import reference_of
+    from famacase_xdist.settings.run_reference import reference_of
 
     with _connected() as (_, project):
         url = project.complete(run_id)
@@ -81,11 +82,11 @@ def complete(run_id: RunId) -> None:
 def _connected() -> Iterator[tuple[Settings, Runs]]:
     """Give the settings of this directory and the runs of their project; errors are for people."""
     # Here, not above: --help need not wait for requests.
-    from . import resending, runs
+    from . import project_runs, resend
 
     try:
-        settings = resending.settings_here(None)
-        with runs.connected(settings) as project:
+        settings = resend.settings_here(None)
+        with project_runs.connected(settings) as project:
             yield settings, project
     except FamacaseError as error:
         raise click.ClickException(str(error)) from error

@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .client.api import Api, RunRequest
-from .client.retry import retrying
-from .client.server import Server, connect
-from .client.transport import TokenAuth
-from .errors import NoAnswer, Refused, SettingsError
-from .run import planned_request
-from .settings.run_reference import RunId, parse_run, reference_of, run_id_of
-from .settings.settings import Settings
+from famacase_xdist.client.api import Api, RunRequest
+from famacase_xdist.client.retry import retrying
+from famacase_xdist.client.server import Server, connect
+from famacase_xdist.client.transport import TokenAuth
+from famacase_xdist.errors import NoAnswer, Refused, SettingsError
+from famacase_xdist.run import planned_request
+from famacase_xdist.settings.run_reference import RunId, parse_run, reference_of, run_id_of
+from famacase_xdist.settings.settings import Settings
 
 T = TypeVar("T")
 

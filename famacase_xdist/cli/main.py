@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import __version__, run_commands
-from .errors import FamacaseError
-from .server.embedded import NO_SERVER_EXTRA, new_token, prepare_database_directory
-from .server.records import PROJECT_CODE
+from famacase_xdist import __version__
+from famacase_xdist.errors import FamacaseError
+from famacase_xdist.server.embedded import NO_SERVER_EXTRA, new_token, prepare_database_directory
+from famacase_xdist.server.records import PROJECT_CODE
+
+from . import run
 
 if TYPE_CHECKING:
     import socket
@@ -65,7 +67,7 @@ def serve(host: str, port: int, database: Path, token: str | None, projects: tup
 
 def _serve(host: str, port: int, database: Path, token: str, projects: tuple[str, ...]) -> None:
     # Here, not above: the other commands must work without the extra.
-    from .server import app, http, store
+    from famacase_xdist.server import app, http, store
 
     with http.listen(host, port) as listener:
         prepare_database_directory(database)
@@ -130,11 +132,11 @@ def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
     Reads FAMACASE_TESTOPS_API_TOKEN and the other settings from the environment and from famacase.config.json and
     qase.config.json in this directory. Exits with 1 if anything is left.
     """
-    from . import resending
+    from . import resend
 
     try:
-        settings = resending.settings_here(state_dir)
-        is_clean = resending.show(settings) if only_list or dry_run else resending.send_all(settings)
+        settings = resend.settings_here(state_dir)
+        is_clean = resend.show(settings) if only_list or dry_run else resend.send_all(settings)
     except FamacaseError as error:
         raise click.ClickException(str(error)) from error
     raise SystemExit(0 if is_clean else 1)
@@ -154,7 +156,7 @@ def examine(form: str) -> None:
     raise SystemExit(0 if report.is_ok else 1)
 
 
-main.add_command(run_commands.run)
+main.add_command(run.run)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from harness.server import COMPLETE, RUNS, TOKEN, Action, App, Backend, Send, answer, cut_off, lost, running
 from harness.suites import NOT_INHERITED
 
-from famacase_xdist.cli import main
+from famacase_xdist.cli.main import main
 
 PROJECT = "GET .*/projects/DEMO"
 ENVIRONMENTS = "GET .*/environments"

@@ -17,17 +17,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from . import conflicts, resend
-from .client.api import Api
-from .client.server import Server, connect
-from .errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
-from .findings import OK, PROBLEM, WARNING, Report
-from .settings.run_reference import RunId, run_id_of
-from .settings.settings import Settings
-from .settings.sources import Directory, Sources, described, idle_line, misspelled
-from .state import file_system
-from .state.directory import StateDirectory
-from .wording import resend_command
+from famacase_xdist import conflicts, resend
+from famacase_xdist.client.api import Api
+from famacase_xdist.client.server import Server, connect
+from famacase_xdist.errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
+from famacase_xdist.settings.run_reference import RunId, run_id_of
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.sources import Directory, Sources, described, idle_line, misspelled
+from famacase_xdist.state import file_system
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.wording import resend_command
+
+from .diagnosis import OK, PROBLEM, WARNING, Report
 
 PACKAGES = (
     *("famacase-xdist", "pytest", "pytest-xdist", "execnet"),

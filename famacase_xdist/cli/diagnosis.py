@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 
-from .results.text import encodable
+from famacase_xdist.results.text import encodable
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 

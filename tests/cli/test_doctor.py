@@ -15,8 +15,8 @@ from harness.outboxes import files_at
 from harness.server import Backend, answer, hang, running
 from harness.suites import Suite
 
-from famacase_xdist import doctor
-from famacase_xdist.findings import OK, PROBLEM, WARNING
+from famacase_xdist.cli import doctor
+from famacase_xdist.cli.diagnosis import OK, PROBLEM, WARNING
 from famacase_xdist.results import synthetic
 from famacase_xdist.state.outbox import Outbox
 

@@ -1,0 +1,1 @@
+"""The command ``famacase-xdist``: one file for each subcommand."""
