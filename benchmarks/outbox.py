@@ -27,7 +27,7 @@ from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport, Transport
 from famacase_xdist.errors import NoAnswer
 from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, decode
-from famacase_xdist.run import Run
+from famacase_xdist.runs.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import StateDirectory

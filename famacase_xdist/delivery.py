@@ -15,7 +15,7 @@ from .errors import FamacaseError, OutboxError
 from .report import Report
 from .results.body import with_ids
 from .results.frames import AnyFrame, is_result
-from .run import Home, Run
+from .runs.run import Home, Run
 from .sender import Sender
 from .settings.settings import Settings
 from .state.directory import OutboxFiles, StateDirectory

@@ -14,7 +14,7 @@ from .errors import FamacaseError, OutboxError, SettingsError
 from .results import synthetic
 from .results.frames import AnyFrame
 from .results.status import INVALID
-from .run import Home, Run
+from .runs.run import Home, Run
 from .sender import Sender
 from .settings.settings import Settings
 from .state.directory import OutboxFiles, StateDirectory

@@ -24,7 +24,7 @@ from .log import log
 from .pool import Pool
 from .results.body import with_attachment_ids, with_notes
 from .results.frames import ResultFrame
-from .run import Run
+from .runs.run import Run
 from .settings.settings import Settings
 from .state.outbox import Outbox
 from .uploads import Uploads

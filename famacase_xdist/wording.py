@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from .record import COMPLETED_ELSEWHERE
-from .run import Run
+from .runs.record import COMPLETED_ELSEWHERE
+from .runs.run import Run
 from .settings.settings import Settings
 
 

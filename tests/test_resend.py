@@ -27,7 +27,7 @@ from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.results.text import to_json
-from famacase_xdist.run import Run
+from famacase_xdist.runs.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import StateDirectory

@@ -47,7 +47,7 @@ from famacase_xdist.results.frames import (
     digest_of,
 )
 from famacase_xdist.results.text import to_json
-from famacase_xdist.run import Run
+from famacase_xdist.runs.run import Run
 from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox

@@ -22,7 +22,7 @@ from famacase_xdist.destination import Outcome
 from famacase_xdist.events import Received
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.results import synthetic
-from famacase_xdist.run import Run
+from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.termination import Termination
 

@@ -16,7 +16,7 @@ from famacase_xdist.client.retry import retrying
 from famacase_xdist.client.server import Server, connect
 from famacase_xdist.client.transport import TokenAuth
 from famacase_xdist.errors import NoAnswer, Refused, SettingsError
-from famacase_xdist.run import planned_request
+from famacase_xdist.runs.run import planned_request
 from famacase_xdist.settings.run_reference import RunId, parse_run, reference_of, run_id_of
 from famacase_xdist.settings.settings import Settings
 

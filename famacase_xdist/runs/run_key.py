@@ -17,14 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .client.api import Api, RunRequest
-from .errors import LockTimeout, OutboxError, Refused, SharingError
+from famacase_xdist.client.api import Api, RunRequest
+from famacase_xdist.errors import LockTimeout, OutboxError, Refused, SharingError
+from famacase_xdist.settings.run_reference import RunId
+from famacase_xdist.state import file_system
+from famacase_xdist.state.directory import PRIVATE, RunKeyFiles, StateDirectory
+from famacase_xdist.state.locks import KeyLock, Lease
+from famacase_xdist.state.outbox import Outbox
+
 from .record import COMPLETED_ELSEWHERE, LOCKED, RUNNING, Member, Record, why_open
-from .settings.run_reference import RunId
-from .state import file_system
-from .state.directory import PRIVATE, RunKeyFiles, StateDirectory
-from .state.locks import KeyLock, Lease
-from .state.outbox import Outbox
 
 #: Seconds after which nothing of a run key is kept.
 KEPT_SECONDS = 7 * 24 * 3600.0

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from famacase_xdist.errors import SharingError
-from famacase_xdist.record import DIED, INTERRUPTED, LEFT, LOCKED, RUNNING, Member, Record, why_open
+from famacase_xdist.runs.record import DIED, INTERRUPTED, LEFT, LOCKED, RUNNING, Member, Record, why_open
 
 
 def member(name: str, state: str = LEFT, shard: tuple[int, int] | None = None, **values: object) -> Member:

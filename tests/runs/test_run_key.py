@@ -18,9 +18,9 @@ from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
-from famacase_xdist.record import DIED, INTERRUPTED, LEFT, Member
 from famacase_xdist.results import synthetic
-from famacase_xdist.sharing import KEPT_SECONDS, Sharing
+from famacase_xdist.runs.record import DIED, INTERRUPTED, LEFT, Member
+from famacase_xdist.runs.run_key import KEPT_SECONDS, Sharing
 from famacase_xdist.state.directory import StateDirectory
 from famacase_xdist.state.file_system import FLOCK, LEASE, lock_kind
 from famacase_xdist.state.locks import KeyLock

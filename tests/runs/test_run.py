@@ -15,7 +15,7 @@ from harness.server import COMPLETE, RUNS, TOKEN, Action, Backend, answer, cut_o
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import File, HttpTransport
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
-from famacase_xdist.run import Home, Run, planned_request
+from famacase_xdist.runs.run import Home, Run, planned_request
 from famacase_xdist.settings.settings import Settings
 
 DEADLINE = 10.0

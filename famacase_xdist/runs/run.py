@@ -12,17 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .client.api import Api, RunRequest
-from .errors import DeliveryError, Refused, SharingError
-from .log import log
+from famacase_xdist.client.api import Api, RunRequest
+from famacase_xdist.errors import DeliveryError, Refused, SharingError
+from famacase_xdist.log import log
+from famacase_xdist.settings import ci
+from famacase_xdist.settings.run_reference import RunId, run_id_of
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import OutboxFiles
+
 from .record import DIED, INTERRUPTED, LEFT, Member
-from .settings import ci
-from .settings.run_reference import RunId, run_id_of
-from .settings.settings import Settings
-from .state.directory import OutboxFiles
 
 if TYPE_CHECKING:
-    from .sharing import Sharing
+    from .run_key import Sharing
 
 JOINED_BY_NUMBER = "it was joined by its number (famacase-xdist run complete {})"
 NOT_ASKED_FOR = "FAMACASE_TESTOPS_RUN_COMPLETE=false"
@@ -48,7 +49,7 @@ class Home:
     def shared(self, key: str, member: Member, run_id: RunId | None, lock_timeout: float) -> Sharing:
         """Plan this session's part in a run key."""
         # Only here: filelock's import is for those who share a run.
-        from .sharing import Sharing
+        from .run_key import Sharing
 
         return Sharing(self.outbox.state, self.scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
 

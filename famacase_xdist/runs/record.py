@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import SharingError
-from .settings.run_reference import RunId
+from famacase_xdist.errors import SharingError
+from famacase_xdist.settings.run_reference import RunId
 
 VERSION = 1
 #: How a session stands: it runs (or died without a word), ended as it should, was interrupted, died and was resent.

@@ -1,0 +1,1 @@
+"""A run: created, joined, shared under a run key, completed."""
