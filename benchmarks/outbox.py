@@ -25,10 +25,10 @@ from stub_server import Stub, running
 
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport, Transport
+from famacase_xdist.delivery.sender import Sender
 from famacase_xdist.errors import NoAnswer
 from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, decode
 from famacase_xdist.runs.run import Run
-from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import StateDirectory
 from famacase_xdist.state.outbox import Outbox

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import conflicts, loading, plan, resend, summary
+from . import conflicts, loading, plan, summary
 from .client.server import Server
-from .deliveries import Deliveries
-from .delivery import Delivery
-from .destination import Destination, Outcome
+from .delivery import resend
+from .delivery.destination import Destination, Outcome
+from .delivery.file_report import Report
+from .delivery.project import Delivery
+from .delivery.projects import Deliveries
 from .errors import FamacaseError
 from .events import Began, Crashed, NotCollected, Received, Recorded
 from .intake import Intake
@@ -26,7 +28,6 @@ from .ledger import Ledger
 from .log import Recording, log
 from .phases import Phases
 from .recording import selection, user_fixtures
-from .report import Report
 from .results.redaction import Mask
 from .results.sinks import WORKERINPUT, DirectSink
 from .settings.settings import Settings

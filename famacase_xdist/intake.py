@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from . import clock
-from .destination import Destination, Outcome
+from .delivery.destination import Destination, Outcome
 from .errors import FamacaseError
 from .events import Event, Received, Recorded, size_of
 from .inbox import Inbox

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sized
 
-from .destination import Outcome
+from .delivery.destination import Outcome
+from .delivery.wording import resend_command
 from .ledger import Ledger
 from .settings.settings import Settings
 from .settings.sources import idle_line
-from .wording import resend_command
 
 #: Lines about marks that cannot be meant; a suite may have many of them.
 MOST_NOTES = 20

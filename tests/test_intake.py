@@ -13,8 +13,8 @@ import pytest
 from harness.server import TOKEN
 
 from famacase_xdist.client.server import Server
-from famacase_xdist.delivery import Delivery
-from famacase_xdist.destination import Outcome, Say
+from famacase_xdist.delivery.destination import Outcome, Say
+from famacase_xdist.delivery.project import Delivery
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.events import Began, Event, Received, Recorded, Reported
 from famacase_xdist.intake import Intake

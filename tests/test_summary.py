@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from famacase_xdist import summary, wording
+from famacase_xdist import summary
 from famacase_xdist.cli import main
-from famacase_xdist.destination import Outcome
+from famacase_xdist.delivery import wording
+from famacase_xdist.delivery.destination import Outcome
 from famacase_xdist.events import Received
 from famacase_xdist.ledger import Ledger
 from famacase_xdist.results import synthetic

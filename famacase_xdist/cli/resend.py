@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from famacase_xdist import resend
+from famacase_xdist.delivery import resend
+from famacase_xdist.delivery.wording import completion
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.settings.sources import Directory, Sources
 from famacase_xdist.state.directory import StateDirectory
-from famacase_xdist.wording import completion
 
 
 def settings_here(state_dir: Path | None) -> Settings:

@@ -92,7 +92,7 @@ class Session:
 def main(results: int) -> None:
     """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
     from famacase_xdist.client.server import Server
-    from famacase_xdist.delivery import Delivery
+    from famacase_xdist.delivery.project import Delivery
     from famacase_xdist.events import Received
     from famacase_xdist.intake import Intake
     from famacase_xdist.ledger import Ledger

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from .results.frames import AnyFrame
+from famacase_xdist.results.frames import AnyFrame
 
 #: Says a line to the person who waits.
 Say = Callable[[str], None]

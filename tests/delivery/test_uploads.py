@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer
 
-from famacase_xdist import uploads as module
 from famacase_xdist.client.api import MOST_FILES, Api
 from famacase_xdist.client.transport import HttpTransport
+from famacase_xdist.delivery import uploads as module
+from famacase_xdist.delivery.uploads import ContentReader, Uploads
 from famacase_xdist.errors import FamacaseError, NoAnswer, Refused
 from famacase_xdist.results.frames import PIECE_BYTES, ContentHead, Frame, PieceHead, digest_of
 from famacase_xdist.state.outbox import Outbox
-from famacase_xdist.uploads import ContentReader, Uploads
 
 DEADLINE = 10.0
 FOREVER = float("inf")

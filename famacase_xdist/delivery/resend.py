@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .client.server import Server, connect
-from .errors import FamacaseError, OutboxError, SettingsError
-from .results import synthetic
-from .results.frames import AnyFrame
-from .results.status import INVALID
-from .runs.run import Home, Run
+from famacase_xdist.client.server import Server, connect
+from famacase_xdist.errors import FamacaseError, OutboxError, SettingsError
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.frames import AnyFrame
+from famacase_xdist.results.status import INVALID
+from famacase_xdist.runs.run import Home, Run
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import OutboxFiles, StateDirectory
+from famacase_xdist.state.file_system import is_lease
+from famacase_xdist.state.outbox import Outbox
+
 from .sender import Sender
-from .settings.settings import Settings
-from .state.directory import OutboxFiles, StateDirectory
-from .state.file_system import is_lease
-from .state.outbox import Outbox
 from .wording import resend_command
 
 #: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).
@@ -142,7 +143,7 @@ def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
             raise SettingsError("FAMACASE_TESTOPS_API_TOKEN is not set")
         yield Server(facts["host"], settings.token)
         return
-    from .server.embedded import EmbeddedServer
+    from famacase_xdist.server.embedded import EmbeddedServer
 
     embedded = EmbeddedServer(Path(facts["database"]), facts["project"])
     embedded.start()

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from .client.api import MOST_FILES, Api
-from .client.transport import File
-from .errors import Refused
+from famacase_xdist.client.api import MOST_FILES, Api
+from famacase_xdist.client.transport import File
+from famacase_xdist.errors import Refused
+from famacase_xdist.results.frames import ContentHead
+from famacase_xdist.state.outbox import Outbox
+
 from .pool import Pool
-from .results.frames import ContentHead
-from .state.outbox import Outbox
 
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
 GROUP_BYTES = 8 * 1024 * 1024

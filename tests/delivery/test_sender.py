@@ -32,9 +32,10 @@ from harness.server import (
     running,
 )
 
-from famacase_xdist import sender as module
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
+from famacase_xdist.delivery import sender as module
+from famacase_xdist.delivery.sender import Sender
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import (
@@ -48,7 +49,6 @@ from famacase_xdist.results.frames import (
 )
 from famacase_xdist.results.text import to_json
 from famacase_xdist.runs.run import Run
-from famacase_xdist.sender import Sender
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox
 

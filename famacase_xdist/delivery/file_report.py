@@ -18,13 +18,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import clock
+from famacase_xdist import clock
+from famacase_xdist.errors import ReportError
+from famacase_xdist.results.body import noted, reference
+from famacase_xdist.results.frames import AnyFrame, ContentHead, PieceHead, ResultHead
+from famacase_xdist.settings.settings import Settings
+
 from .destination import Outcome, Say
-from .errors import ReportError
-from .report_form import RunForm, attachment_form, result_form
-from .results.body import noted, reference
-from .results.frames import AnyFrame, ContentHead, PieceHead, ResultHead
-from .settings.settings import Settings
+from .file_report_format import RunForm, attachment_form, result_form
 
 #: Part of the time that goes into states of the run's file, which only matter if the session never ends.
 RUN_SHARE = 0.05

@@ -8,18 +8,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from . import clock, fallback, wording
-from .client.server import Server, connect
+from famacase_xdist import clock
+from famacase_xdist.client.server import Server, connect
+from famacase_xdist.errors import FamacaseError, OutboxError
+from famacase_xdist.results.body import with_ids
+from famacase_xdist.results.frames import AnyFrame, is_result
+from famacase_xdist.runs.run import Home, Run
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import OutboxFiles, StateDirectory
+from famacase_xdist.state.outbox import Outbox
+
+from . import fallback, wording
 from .destination import Outcome, Say
-from .errors import FamacaseError, OutboxError
-from .report import Report
-from .results.body import with_ids
-from .results.frames import AnyFrame, is_result
-from .runs.run import Home, Run
+from .file_report import Report
 from .sender import Sender
-from .settings.settings import Settings
-from .state.directory import OutboxFiles, StateDirectory
-from .state.outbox import Outbox
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
 START_PATIENCE = 5.0

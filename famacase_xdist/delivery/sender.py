@@ -16,17 +16,18 @@ from typing import Any
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
-from . import clock
-from .client.api import Api
-from .client.retry import MAX_WAIT, retrying
-from .errors import DeliveryError, FamacaseError, OutboxError, Refused
-from .log import log
+from famacase_xdist import clock
+from famacase_xdist.client.api import Api
+from famacase_xdist.client.retry import MAX_WAIT, retrying
+from famacase_xdist.errors import DeliveryError, FamacaseError, OutboxError, Refused
+from famacase_xdist.log import log
+from famacase_xdist.results.body import with_attachment_ids, with_notes
+from famacase_xdist.results.frames import ResultFrame
+from famacase_xdist.runs.run import Run
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.outbox import Outbox
+
 from .pool import Pool
-from .results.body import with_attachment_ids, with_notes
-from .results.frames import ResultFrame
-from .runs.run import Run
-from .settings.settings import Settings
-from .state.outbox import Outbox
 from .uploads import Uploads
 
 #: Seconds a result waits at most for others to share its request.

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-from .errors import DeliveryError
+from famacase_xdist.errors import DeliveryError
 
 Job = Callable[[], None]
 

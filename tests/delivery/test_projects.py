@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from famacase_xdist.client.server import Server
-from famacase_xdist.deliveries import Deliveries
-from famacase_xdist.delivery import Delivery
-from famacase_xdist.destination import Outcome
+from famacase_xdist.delivery.destination import Outcome
+from famacase_xdist.delivery.project import Delivery
+from famacase_xdist.delivery.projects import Deliveries
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist.destination import Outcome
+from famacase_xdist.delivery.destination import Outcome
+from famacase_xdist.delivery.file_report import Report
 from famacase_xdist.errors import ReportError
-from famacase_xdist.report import Report
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, ContentHead, Frame, PieceHead, ResultHead, digest_of

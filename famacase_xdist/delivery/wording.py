@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from .runs.record import COMPLETED_ELSEWHERE
-from .runs.run import Run
-from .settings.settings import Settings
+from famacase_xdist.runs.record import COMPLETED_ELSEWHERE
+from famacase_xdist.runs.run import Run
+from famacase_xdist.settings.settings import Settings
 
 
 def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:

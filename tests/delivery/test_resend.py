@@ -18,11 +18,11 @@ import pytest
 from harness.outboxes import files_at
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
-from famacase_xdist import resend
-from famacase_xdist import sender as sender_module
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
-from famacase_xdist.resend import Leftover, Resent
+from famacase_xdist.delivery import resend
+from famacase_xdist.delivery import sender as sender_module
+from famacase_xdist.delivery.resend import Leftover, Resent
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .errors import ReportError
-from .report import Report
-from .results.frames import AnyFrame, Frame, PieceHead
-from .state.outbox import Outbox
+from famacase_xdist.errors import ReportError
+from famacase_xdist.results.frames import AnyFrame, Frame, PieceHead
+from famacase_xdist.state.outbox import Outbox
+
+from .file_report import Report
 
 #: Results that are read at once, and about how many bytes.
 BATCH, BATCH_BYTES = 200, 16 * 1024 * 1024

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import clock
-from .client.server import Server
-from .delivery import START_PATIENCE, Delivery
+from famacase_xdist import clock
+from famacase_xdist.client.server import Server
+from famacase_xdist.errors import FamacaseError
+from famacase_xdist.results.body import begun, description_in, description_of, in_project
+from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, is_result
+from famacase_xdist.settings.settings import Settings
+
 from .destination import Outcome, Say
-from .errors import FamacaseError
-from .results.body import begun, description_in, description_of, in_project
-from .results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, is_result
-from .settings.settings import Settings
+from .project import START_PATIENCE, Delivery
 
 #: Test case ids by project; None for those that a result has already.
 Targets = Mapping[str, Sequence[int] | None]
