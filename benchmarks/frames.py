@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist.events import Reported
+from famacase_xdist.controller.events import Reported
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.results.text import to_json

@@ -22,10 +22,10 @@ from frames import begun_frame, nodeid_of, passed, resident, result_frame
 from stub_server import running
 
 from famacase_xdist.client.server import Server
+from famacase_xdist.controller.events import Began, Event, Received
+from famacase_xdist.controller.ledger import Ledger
+from famacase_xdist.controller.pipeline import Intake
 from famacase_xdist.delivery.project import Delivery
-from famacase_xdist.events import Began, Event, Received
-from famacase_xdist.intake import Intake
-from famacase_xdist.ledger import Ledger
 from famacase_xdist.settings.settings import Settings
 
 #: A port where nobody listens.

@@ -104,12 +104,13 @@ def _configure_controller(config: pytest.Config) -> None:
     except SettingsError as error:
         raise pytest.UsageError(f"famacase: {error}") from None
     with loading.quick(config):
-        from . import conflicts, controller
+        from . import conflicts
+        from .controller import hooks
         from .recording import marks
     conflicts.evict(config)
     marks.add(config)
     if not config.option.collectonly:
-        controller.configure(config, settings)
+        hooks.configure(config, settings)
 
 
 def _decide(config: pytest.Config, options: Namespace) -> None:

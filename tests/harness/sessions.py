@@ -92,10 +92,10 @@ class Session:
 def main(results: int) -> None:
     """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
     from famacase_xdist.client.server import Server
+    from famacase_xdist.controller.events import Received
+    from famacase_xdist.controller.ledger import Ledger
+    from famacase_xdist.controller.pipeline import Intake
     from famacase_xdist.delivery.project import Delivery
-    from famacase_xdist.events import Received
-    from famacase_xdist.intake import Intake
-    from famacase_xdist.ledger import Ledger
     from famacase_xdist.results import synthetic
     from famacase_xdist.settings.sources import Directory, Sources
 

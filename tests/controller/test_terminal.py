@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from famacase_xdist import summary
 from famacase_xdist.cli import main
+from famacase_xdist.controller import terminal
+from famacase_xdist.controller.events import Received
+from famacase_xdist.controller.ledger import Ledger
+from famacase_xdist.controller.sigterm import Termination
 from famacase_xdist.delivery import wording
 from famacase_xdist.delivery.destination import Outcome
-from famacase_xdist.events import Received
-from famacase_xdist.ledger import Ledger
 from famacase_xdist.results import synthetic
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.termination import Termination
 
 OUTBOX = Path("/state/outbox/session.sqlite3")
 
@@ -64,7 +64,7 @@ def section(
     where = tuple(wording.run_lines(run or run_with()))
     outboxes = () if outbox is None else (outbox,)
     outcome = Outcome(Counter(delivered or {}), found.total(), found, problems, outboxes, where, notes=notes)
-    return list(summary.section(ledger or Ledger(), outcome, Settings(**settings)))
+    return list(terminal.section(ledger or Ledger(), outcome, Settings(**settings)))
 
 
 # The header
@@ -214,7 +214,7 @@ def terminated(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, with a termination that watches."""
     prelude = (
         "import os, signal, sys\n"
-        "from famacase_xdist.termination import Termination\n"
+        "from famacase_xdist.controller.sigterm import Termination\n"
         "termination = Termination()\n"
         "termination.watch()\n"
     )

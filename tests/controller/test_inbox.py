@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from famacase_xdist import inbox as module
-from famacase_xdist.inbox import BATCH, Inbox
+from famacase_xdist.controller import inbox as module
+from famacase_xdist.controller.inbox import BATCH, Inbox
 
 #: Longer than any test; whoever waits for it would be seen.
 NEVER = 3600.0

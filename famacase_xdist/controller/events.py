@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from . import clock
-from .results.frames import AnyFrame
+from famacase_xdist import clock
+from famacase_xdist.results.frames import AnyFrame
 
 
 @dataclass(slots=True)

@@ -13,13 +13,23 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from . import clock
+from famacase_xdist import clock
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.body import with_attempt
+from famacase_xdist.results.frames import (
+    AnyFrame,
+    BegunHead,
+    Frame,
+    IgnoredHead,
+    NoteHead,
+    ResultFrame,
+    decode,
+    is_result,
+)
+from famacase_xdist.results.pytest_reports import phase_after
+from famacase_xdist.results.status import INVALID
+
 from .events import Began, Crashed, Event, Received, Recorded, Reported
-from .results import synthetic
-from .results.body import with_attempt
-from .results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultFrame, decode, is_result
-from .results.pytest_reports import phase_after
-from .results.status import INVALID
 
 
 @dataclass(slots=True)

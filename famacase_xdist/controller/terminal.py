@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sized
 
-from .delivery.destination import Outcome
-from .delivery.wording import resend_command
+from famacase_xdist.delivery.destination import Outcome
+from famacase_xdist.delivery.wording import resend_command
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.sources import idle_line
+
 from .ledger import Ledger
-from .settings.settings import Settings
-from .settings.sources import idle_line
 
 #: Lines about marks that cannot be meant; a suite may have many of them.
 MOST_NOTES = 20

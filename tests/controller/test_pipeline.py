@@ -13,12 +13,12 @@ import pytest
 from harness.server import TOKEN
 
 from famacase_xdist.client.server import Server
+from famacase_xdist.controller.events import Began, Event, Received, Recorded, Reported
+from famacase_xdist.controller.ledger import Ledger
+from famacase_xdist.controller.pipeline import Intake
 from famacase_xdist.delivery.destination import Outcome, Say
 from famacase_xdist.delivery.project import Delivery
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.events import Began, Event, Received, Recorded, Reported
-from famacase_xdist.intake import Intake
-from famacase_xdist.ledger import Ledger
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
 from famacase_xdist.server.embedded import EmbeddedServer

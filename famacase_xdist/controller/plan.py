@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 from tenacity import RetryCallState
 
-from .client.api import Api
-from .client.retry import retrying
-from .client.server import Server, connect
-from .errors import PlanError, Refused
-from .log import log
-from .settings.settings import Settings
+from famacase_xdist.client.api import Api
+from famacase_xdist.client.retry import retrying
+from famacase_xdist.client.server import Server, connect
+from famacase_xdist.errors import PlanError, Refused
+from famacase_xdist.log import log
+from famacase_xdist.settings.settings import Settings
 
 
 def load(settings: Settings, server: Server, say: Callable[[str], None]) -> frozenset[int]:

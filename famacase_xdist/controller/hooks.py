@@ -14,30 +14,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import conflicts, loading, plan, summary
-from .client.server import Server
-from .delivery import resend
-from .delivery.destination import Destination, Outcome
-from .delivery.file_report import Report
-from .delivery.project import Delivery
-from .delivery.projects import Deliveries
-from .errors import FamacaseError
+from famacase_xdist import conflicts, loading
+from famacase_xdist.client.server import Server
+from famacase_xdist.delivery import resend
+from famacase_xdist.delivery.destination import Destination, Outcome
+from famacase_xdist.delivery.file_report import Report
+from famacase_xdist.delivery.project import Delivery
+from famacase_xdist.delivery.projects import Deliveries
+from famacase_xdist.errors import FamacaseError
+from famacase_xdist.log import Recording, log
+from famacase_xdist.recording import selection, user_fixtures
+from famacase_xdist.results.redaction import Mask
+from famacase_xdist.results.sinks import WORKERINPUT, DirectSink
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.sources import described
+from famacase_xdist.state.directory import StateDirectory
+
+from . import plan, terminal
 from .events import Began, Crashed, NotCollected, Received, Recorded
-from .intake import Intake
 from .ledger import Ledger
-from .log import Recording, log
-from .phases import Phases
-from .recording import selection, user_fixtures
-from .results.redaction import Mask
-from .results.sinks import WORKERINPUT, DirectSink
-from .settings.settings import Settings
-from .settings.sources import described
-from .state.directory import StateDirectory
-from .termination import Termination
+from .pipeline import Intake
+from .report_buffer import Phases
+from .sigterm import Termination
 from .worker_exit import exit_of
 
 if TYPE_CHECKING:
-    from .server.embedded import EmbeddedServer
+    from famacase_xdist.server.embedded import EmbeddedServer
 
 NAME = "famacase-controller"
 #: Seconds that an interrupted session (Ctrl-C, SIGTERM) may still take to deliver.
@@ -124,7 +126,7 @@ class Controller:
             sink = DirectSink(lambda frame: self._enter(Recorded(MAIN, frame)))
             # Not where workers run the tests: this process then handles bytes only, and need not import upstream.
             with loading.quick(self._config):
-                from .recording import install
+                from famacase_xdist.recording import install
             install.install(self._config, self._settings, sink, MAIN)
             self._config.add_cleanup(partial(install.uninstall, self._config))
 
@@ -157,7 +159,7 @@ class Controller:
 
     def _served(self) -> Server:
         """Start a server of our own."""
-        from .server.embedded import EmbeddedServer
+        from famacase_xdist.server.embedded import EmbeddedServer
 
         database = self._config.rootpath / ".famacase" / "famacase.sqlite3"
         self._server = EmbeddedServer(database, self._settings.project)
@@ -193,7 +195,7 @@ class Controller:
     def pytest_report_header(self) -> list[str]:
         """Say where the results go, and what else the settings give reason to say."""
         where = self._intake.header() if self._intake else [f"famacase: nothing is reported: {self._problem}"]
-        notes = summary.notes(self._settings, self._cases)
+        notes = terminal.notes(self._settings, self._cases)
         return [*where, *notes, *filter(None, [conflicts.header_line(self._config), self._leftovers])]
 
     @pytest.hookimpl(optionalhook=True)
@@ -296,7 +298,7 @@ class Controller:
         self._is_said = True
         if self._intake is None or self._outcome is None:
             return [f"nothing was reported: {self._problem}"]
-        lines = list(summary.section(self._ledger, self._outcome, self._settings))
+        lines = list(terminal.section(self._ledger, self._outcome, self._settings))
         if self._recording is not None and self._recording.trouble:
             lines.append(f"problem: no log file: {self._recording.trouble}")
         return lines

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from . import clock
-from .delivery.destination import Destination, Outcome
-from .errors import FamacaseError
+from famacase_xdist import clock
+from famacase_xdist.delivery.destination import Destination, Outcome
+from famacase_xdist.errors import FamacaseError
+from famacase_xdist.results.frames import AnyFrame, is_result
+from famacase_xdist.results.redaction import Mask
+from famacase_xdist.settings.settings import Settings
+
 from .events import Event, Received, Recorded, size_of
 from .inbox import Inbox
 from .ledger import Ledger
-from .results.frames import AnyFrame, is_result
-from .results.redaction import Mask
-from .settings.settings import Settings
 
 
 class Intake:

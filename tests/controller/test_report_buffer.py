@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from famacase_xdist import clock
-from famacase_xdist.events import Event, Reported
-from famacase_xdist.phases import Phases
+from famacase_xdist.controller.events import Event, Reported
+from famacase_xdist.controller.report_buffer import Phases
 
 A, B = "t.py::test_a", "t.py::test_b"
 

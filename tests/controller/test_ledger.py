@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from famacase_xdist import clock
-from famacase_xdist.events import Began, Crashed, Event, NotCollected, Received, Recorded, Reported
-from famacase_xdist.ledger import Ledger
+from famacase_xdist.controller.events import Began, Crashed, Event, NotCollected, Received, Recorded, Reported
+from famacase_xdist.controller.ledger import Ledger
 from famacase_xdist.recording import install
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, NoteHead, ResultHead, decode, encode
