@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .recording.decorators import qase
+    from .recording.user_fixtures import Famacase, FamacaseRun
 
     famacase = qase
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "famacase", "qase"]
+__all__ = ["Famacase", "FamacaseRun", "__version__", "famacase", "qase"]
+
+#: Where a public name is, and under which name there.
+_DOORS = {
+    "qase": ("decorators", "qase"),
+    "famacase": ("decorators", "qase"),
+    "Famacase": ("user_fixtures", "Famacase"),
+    "FamacaseRun": ("user_fixtures", "FamacaseRun"),
+}
 
 
-def __getattr__(name: str) -> Any:
-    """Load the decorators on first use: importing them costs a second that an inactive plugin must not."""
-    if name in ("qase", "famacase"):
-        from .recording.decorators import qase
-
-        return qase
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def __getattr__(name: str) -> object:
+    """Load a public name on first use: to import the decorators costs a second, which an inactive plugin must not."""
+    if name not in _DOORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _DOORS[name]
+    return getattr(importlib.import_module(f"{__name__}.recording.{module}"), attribute)

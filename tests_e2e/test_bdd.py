@@ -415,7 +415,7 @@ NAMES_MODULES = """
     def test_plain():
         assert "famacase_xdist.recording.recorder" in sys.modules
         unused = {"pytest_bdd", "qase.pytest.bdd", "qase.commons.profilers", "sqlite3", "playwright"}
-        unused |= {"famacase_xdist.recording.integrations.pytest_bdd", "famacase_xdist.recording.integrations.profilers", "famacase_xdist.recording.integrations.database"}
+        unused |= {f"famacase_xdist.recording.integrations.{name}" for name in ("pytest_bdd", "profilers", "database")}
         assert unused & set(sys.modules) == set()
 """
 UPSTREAM = ("-pno:famacase_xdist.plugin",)

@@ -7,7 +7,7 @@ from harness.suites import Suite
 
 SUITE = """
     import pytest
-    from famacase_xdist.recording.user_fixtures import Famacase, FamacaseRun
+    from famacase_xdist import Famacase, FamacaseRun
 
     @pytest.mark.parametrize("number", range(4))
     def test_adds(number: int, famacase: Famacase, famacase_run: FamacaseRun) -> None:

@@ -440,7 +440,7 @@ def test_help_loads_nothing_heavy() -> None:
     heavy = ("requests", "tenacity", "sqlite3", "rich", "platformdirs", "pytest", "execnet")
     code = f"""
 import sys
-from famacase_xdist.cli import main
+from famacase_xdist.cli.main import main
 main(["run", "create", "--help"], standalone_mode=False)
 print([name for name in {heavy} if name in sys.modules])
 """

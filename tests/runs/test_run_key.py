@@ -529,7 +529,7 @@ def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch
     (tmp_path / "runs" / "locks").write_text(LEASE)
     code = (
         "import os, pathlib, socket, sys\nsocket.gethostname = lambda: 'other'\n"
-        "from famacase_xdist import locks\nlocks.LEASE_SECONDS = 0.5\n"
+        "from famacase_xdist.state import locks\nlocks.LEASE_SECONDS = 0.5\n"
         "lease = locks.Lease(pathlib.Path(sys.argv[1]), 'lease')\nlease.hold()\nos._exit(0)\n"
     )
     dead, last = session(tmp_path, "dead"), session(tmp_path, "last")

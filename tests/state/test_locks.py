@@ -230,7 +230,7 @@ def test_a_lease_of_another_host_counts_as_alive_until_it_was_watched(
     other = "other-host"
     code = (
         f"import pathlib, time, socket\nsocket.gethostname = lambda: {other!r}\n"
-        "from famacase_xdist import locks\nlocks.LEASE_SECONDS = 0.5\n"
+        "from famacase_xdist.state import locks\nlocks.LEASE_SECONDS = 0.5\n"
         f"lease = locks.Lease(pathlib.Path({str(path)!r}), 'lease')\nlease.hold()\nprint('held', flush=True)\n"
         "time.sleep(60)\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from famacase_xdist.recording.user_fixtures import Famacase, FamacaseRun
+from famacase_xdist import Famacase, FamacaseRun
 
 
 @pytest.fixture
