@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from famacase_xdist.results.status import STATUSES
+
+Number = TypeVar("Number", int, float)
 
 MODES = ("off", "report", "testops", "testops_multi", "embedded")
 PROFILERS = ("network", "db", "sleep")
@@ -121,11 +123,11 @@ def parse_host(raw: object) -> str:
     return url
 
 
-def number(kind: type[int] | type[float], least: float, most: float | None = None) -> Callable[[object], Any]:
+def number(kind: type[Number], least: float, most: float | None = None) -> Callable[[object], Number]:
     """Make a parser for a number between `least` and `most`, both included."""
     allowed = f"a number from {least} to {most}" if most is not None else f"a number of {least} or more"
 
-    def parse(raw: object) -> int | float:
+    def parse(raw: object) -> Number:
         try:
             value = kind(str(raw).strip())
         except ValueError:

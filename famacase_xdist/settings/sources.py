@@ -19,8 +19,8 @@ from famacase_xdist.errors import SettingsError
 
 from . import ci
 from .projects import Projects
-from .settings import Settings
-from .table import BY_NAME, SETTINGS, Setting
+from .settings import BY_NAME, SETTINGS, Settings
+from .table import Setting
 
 if TYPE_CHECKING:
     import pytest
@@ -29,8 +29,6 @@ OWN_FILE = "famacase.config.json"
 UPSTREAM_FILE = "qase.config.json"
 #: How like a setting a variable's name must be to be called a misspelled one; 1 is the same.
 LIKENESS = 0.75
-#: Settings whose value is never repeated in a message.
-SECRETS = frozenset({"reporter_token", "testops_api_token"})
 
 
 class Found(NamedTuple):
@@ -192,7 +190,7 @@ def misspelled(environ: Mapping[str, str]) -> Iterator[str]:
 def described(settings: Settings) -> dict[str, tuple[str, str]]:
     """Give the text and the source of each value that is set; tokens are masked."""
     return {
-        name: ("***" if name in SECRETS else str(_shown(getattr(settings, name))), source)
+        name: ("***" if BY_NAME[name].secret else str(_shown(getattr(settings, name))), source)
         for name, source in settings.sources.items()
     }
 
@@ -225,7 +223,7 @@ def _parse(row: Setting, found: Found) -> Any:
         return row.parse(found.value)
     except ValueError as error:
         # What stands before an @ in an address may be a password.
-        shown = "the value" if row.name in SECRETS else re.sub(r"^(['\"]?(\w+://)?).*@", r"\1***@", repr(found.value))
+        shown = "the value" if row.secret else re.sub(r"^(['\"]?(\w+://)?).*@", r"\1***@", repr(found.value))
         raise SettingsError(f"{found.source}: {shown} is not allowed; allowed is {error}") from None
 
 

@@ -19,8 +19,7 @@ from famacase_xdist.settings import parsers, projects
 from famacase_xdist.settings import settings as module
 from famacase_xdist.settings.parsers import number
 from famacase_xdist.settings.projects import Projects
-from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.table import BY_NAME, SETTINGS
+from famacase_xdist.settings.settings import BY_NAME, SETTINGS, Settings
 
 COMPLETE = Settings(
     mode="testops",

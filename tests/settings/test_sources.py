@@ -14,9 +14,8 @@ from harness.suites import Suite
 from famacase_xdist.errors import SettingsError
 from famacase_xdist.settings.projects import Projects
 from famacase_xdist.settings.run_reference import parse_run, reference_of, run_id_of
-from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.settings import BY_NAME, SETTINGS, Settings
 from famacase_xdist.settings.sources import Sources
-from famacase_xdist.settings.table import BY_NAME, SETTINGS
 
 #: For each setting a text for the source under test, a text for the weaker ones, and what the first one means.
 SAMPLES: dict[str, tuple[str, str, object]] = {

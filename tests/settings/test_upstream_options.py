@@ -13,7 +13,7 @@ from qase.commons import config as upstream_config
 from qase.pytest.options import QasePytestOptions
 
 from famacase_xdist.settings import sources
-from famacase_xdist.settings.table import BY_NAME, SETTINGS
+from famacase_xdist.settings.settings import BY_NAME, SETTINGS
 
 #: Upstream's variables for which features.md has no row: how its own HTTP client behaves.
 NOT_OURS = {
