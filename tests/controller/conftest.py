@@ -1,0 +1,17 @@
+"""A ledger, and a module that cannot be collected."""
+
+from __future__ import annotations
+
+import pytest
+from harness.books import Books, heard
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books()
+
+
+@pytest.fixture(scope="module")
+def broken_module(tmp_path_factory: pytest.TempPathFactory) -> pytest.CollectReport:
+    (found,) = heard(tmp_path_factory.mktemp("broken"), test_broken="import no_such_module").not_collected
+    return found

@@ -1,0 +1,39 @@
+"""A sender that waits for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.senders import DEADLINE, Connect, Line
+from harness.server import Backend
+
+from famacase_xdist.delivery import sender as module
+
+
+@pytest.fixture
+def connect(tmp_path: Path, backend: Backend, waits: list[float]) -> Iterator[Connect]:
+    """Make lines to the backend, or to another address."""
+    lines: list[Line] = []
+
+    def connect(url: str = backend.url, **settings: Any) -> Line:
+        lines.append(Line(url, tmp_path / "outbox" / f"{len(lines)}.sqlite3", **settings))
+        return lines[-1]
+
+    yield connect
+    backend.released.set()
+    for line in lines:
+        if line.sender._thread.ident is not None:
+            line.sender.flush(DEADLINE)
+        line.outbox.close()
+        line.transport.close()
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Do not wait between two tries; keep how long it would have been."""
+    waits: list[float] = []
+    monkeypatch.setattr(module, "sleep_using_event", lambda event: waits.append)
+    return waits

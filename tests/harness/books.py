@@ -1,0 +1,160 @@
+"""Events as the controller hears of them, the ledger they are entered into, and suites that pytest is heard on."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from famacase_xdist.controller.events import Crashed, Event, Received, Reported
+from famacase_xdist.controller.ledger import Ledger
+from famacase_xdist.recording import install
+from famacase_xdist.results import synthetic
+from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead
+from famacase_xdist.results.sinks import ListSink
+from famacase_xdist.results.text import to_json
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.outbox import Outbox
+
+TEST = "t.py::test_a"
+
+
+def report(when: str, outcome: str = "passed", nodeid: str = TEST) -> pytest.TestReport:
+    """Make pytest's report of a phase."""
+    longrepr = None if outcome == "passed" else "E   ValueError: boom"
+    return pytest.TestReport(nodeid, ("t.py", 0, "test_a"), {}, outcome, longrepr, when, duration=0.25)  # type: ignore[arg-type]
+
+
+def received(frame: AnyFrame, worker: str = "gw0") -> Received:
+    """Make the event of a frame that arrives."""
+    return Received(worker, frame.encoded)
+
+
+def recorded(nodeid: str = TEST, status: str = "passed", attempt: int = 1, worker: str = "gw0") -> Received:
+    """Make the event of a result that a recorder sent."""
+    return received(synthetic.result(nodeid, status, "", thread=worker, attempt=attempt), worker)
+
+
+def described(nodeid: str = TEST, worker: str = "gw0", **more: object) -> Received:
+    """Make the event of a test that its recorder describes when it begins."""
+    content = {**synthetic.described_by(nodeid), "id": str(uuid.uuid4()), **more}
+    return received(Frame(BegunHead(nodeid), to_json(content)), worker)
+
+
+def ignored(nodeid: str = TEST, worker: str = "gw0") -> Received:
+    """Make the event of a test that is not to be reported."""
+    return received(Frame(IgnoredHead(nodeid)), worker)
+
+
+def reported(*phases: str, nodeid: str = TEST, worker: str = "gw0") -> list[Event]:
+    """Make the events of phases that passed."""
+    return [Reported(worker, nodeid, [report(when, nodeid=nodeid)]) for when in phases]
+
+
+def crashed(nodeid: str = TEST, worker: str = "gw0", exit: str = "signal SIGSEGV") -> Crashed:
+    """Make the event of a worker that died in a test."""
+    return Crashed(worker, nodeid, exit, "worker 'gw0' crashed while running 't.py::test_a'")
+
+
+SETUP, CALL, TEARDOWN = reported("setup", "call", "teardown")
+
+
+@dataclass
+class Books:
+    """A ledger, and all the frames that it gave to keep."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    frames: list[AnyFrame] = field(default_factory=list)
+
+    def enter(self, *events: Event) -> Books:
+        """Enter events one by one."""
+        for event in events:
+            self.frames += self.ledger.enter(event)
+        return self
+
+    def close(self, *, report_not_run: bool = False) -> Books:
+        """Close the books."""
+        self.frames += self.ledger.close(report_not_run=report_not_run)
+        return self
+
+    @property
+    def results(self) -> list[tuple[str, str, int]]:
+        """Node id, status and attempt of each result."""
+        heads = [frame.head for frame in self.frames if isinstance(frame.head, ResultHead)]
+        return [(head.nodeid, head.status, head.attempt) for head in heads]
+
+    @property
+    def contents(self) -> list[dict[str, Any]]:
+        """What goes to the server, of each result."""
+        return [json.loads(frame.body) for frame in self.frames if isinstance(frame.head, ResultHead)]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What goes to the server, of the only result."""
+        (content,) = self.contents
+        return content
+
+    @property
+    def running(self) -> list[str]:
+        """What an outbox that was given all these frames takes for running still."""
+        outbox = Outbox(None)
+        for frame in self.frames:
+            outbox.put([frame])
+        running = [nodeid for nodeid, _ in outbox.running()]
+        outbox.close()
+        return running
+
+
+class Heard:
+    """Keeps what pytest says of a session, as it comes over xdist's wire."""
+
+    def __init__(self) -> None:
+        self.reports: dict[str, list[pytest.TestReport]] = {}
+        self.not_collected: list[pytest.CollectReport] = []
+        self.sink = ListSink()
+
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
+        install.install(session.config, Settings(mode="testops"), self.sink, "main")
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        install.uninstall(config)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid.rpartition("::")[2]
+        self.reports.setdefault(name, []).append(pytest.TestReport._from_json(report._to_json()))
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self.not_collected.append(pytest.CollectReport._from_json(report._to_json()))
+
+
+def heard(directory: Path, **files: str) -> Heard:
+    """Run a suite in this process, and give what pytest said."""
+    for name, text in files.items():
+        file = directory / f"{name.replace('__', '/')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text), encoding="utf-8")
+    plugin = Heard()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(directory)
+        arguments = ["-p", "no:cacheprovider", "-p", "no:qase_pytest", "-p", "no:famacase_xdist.plugin"]
+        pytest.main(
+            [
+                *arguments,
+                "-pno:asyncio",
+                "-pno:randomly",
+                "-pno:playwright",
+                "--import-mode=importlib",
+                "-c",
+                "/dev/null",
+                "--rootdir=.",
+                ".",
+            ],
+            plugins=[plugin],
+        )
+    return plugin
