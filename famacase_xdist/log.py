@@ -25,7 +25,7 @@ KEPT_SECONDS = 7 * 24 * 3600.0
 log = logging.Logger("famacase_xdist", SILENT)
 
 
-class Recording(logging.Handler):
+class LogCollector(logging.Handler):
     """Takes the lines of one session from `start` to `stop`; called by any thread, never raises.
 
     Args:

@@ -16,7 +16,7 @@ from famacase_xdist.client.retry import retrying
 from famacase_xdist.client.server import Server, connect
 from famacase_xdist.client.transport import TokenAuth
 from famacase_xdist.errors import NoAnswer, Refused, SettingsError
-from famacase_xdist.runs.run import planned_request
+from famacase_xdist.runs.run import run_request
 from famacase_xdist.settings.run_reference import RunId, parse_run, reference_of, run_id_of
 from famacase_xdist.settings.settings import Settings
 
@@ -69,7 +69,7 @@ def request(
         "environment": environment.strip(),
     }
     settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value})
-    planned = planned_request(settings)
+    planned = run_request(settings)
     return planned if plan is None else dataclasses.replace(planned, plan=plan)
 
 

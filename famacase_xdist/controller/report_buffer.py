@@ -9,7 +9,7 @@ import pytest
 from .events import Event, Reported
 
 
-class Phases:
+class ReportBuffer:
     """Gathers the reports of the test that each worker runs.
 
     Args:

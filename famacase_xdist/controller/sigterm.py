@@ -12,7 +12,7 @@ import threading
 from types import FrameType
 
 
-class Termination:
+class SigtermHandler:
     """Turns the first SIGTERM into a KeyboardInterrupt of the main thread; the second one kills."""
 
     def __init__(self) -> None:

@@ -27,6 +27,7 @@ class Outcome:
         where: Where the results are to be seen, a line each.
         words: What to call the results that are there and those that are not.
         notes: What the tests' own marks give reason to say, a line each.
+        nothing_because: Why nothing was reported at all; None where the session reports.
     """
 
     delivered: Counter[str]
@@ -37,6 +38,17 @@ class Outcome:
     where: tuple[str, ...] = ()
     words: tuple[str, str] = ("delivered", "undelivered")
     notes: tuple[str, ...] = ()
+    nothing_because: str | None = None
+
+    @classmethod
+    def nothing(cls, reason: str) -> Outcome:
+        """Return the outcome of a session that reported nothing."""
+        return cls(Counter(), 0, Counter(), nothing_because=reason)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether results did not reach their place."""
+        return bool(self.undelivered) or self.nothing_because is not None
 
 
 class Destination(Protocol):
@@ -69,4 +81,4 @@ class Destination(Protocol):
         """Make what was kept last; called about once a second, on another thread than `keep`."""
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        """Bring the rest to its place and close everything; see `Intake.finish`."""
+        """Bring the rest to its place and close everything; see `Pipeline.finish`."""

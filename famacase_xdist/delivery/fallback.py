@@ -11,13 +11,13 @@ from famacase_xdist.errors import ReportError
 from famacase_xdist.results.frames import AnyFrame, Frame, PieceHead
 from famacase_xdist.state.outbox import Outbox
 
-from .file_report import Report
+from .file_report import FileReport
 
 #: Results that are read at once, and about how many bytes.
 BATCH, BATCH_BYTES = 200, 16 * 1024 * 1024
 
 
-def write(report: Report, outbox: Outbox) -> Iterator[str]:
+def write(report: FileReport, outbox: Outbox) -> Iterator[str]:
     """Write all that waits in an outbox as a report, and say where."""
     notes: list[str] = []
     try:
@@ -35,9 +35,9 @@ def write(report: Report, outbox: Outbox) -> Iterator[str]:
 
 
 def _frames(outbox: Outbox) -> Iterator[AnyFrame]:
-    """Give the results that nobody has leased, and leave them leased; contents come ahead of them."""
+    """Yield the results that wait, and keep them taken; contents come ahead of them."""
     sent: set[str] = set()
-    while batch := outbox.lease(BATCH, BATCH_BYTES):
+    while batch := outbox.take(BATCH, BATCH_BYTES):
         for queued in batch:
             for digest in queued.head.contents:
                 if digest not in sent:

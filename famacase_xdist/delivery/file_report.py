@@ -37,7 +37,7 @@ MOST_SUFFIX = 10
 _OF_A_REPORT = re.compile(r"[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}[-.].+", re.DOTALL)
 
 
-class Report:
+class FileReport:
     """Writes a report.
 
     Args:

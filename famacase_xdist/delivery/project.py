@@ -13,6 +13,7 @@ from famacase_xdist.client.server import Server, connect
 from famacase_xdist.errors import FamacaseError, OutboxError
 from famacase_xdist.results.body import with_ids
 from famacase_xdist.results.frames import AnyFrame, is_result
+from famacase_xdist.runs.record import Ending
 from famacase_xdist.runs.run import Home, Run
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import OutboxFiles, StateDirectory
@@ -20,7 +21,7 @@ from famacase_xdist.state.outbox import Outbox
 
 from . import fallback, wording
 from .destination import Outcome, Say
-from .file_report import Report
+from .file_report import FileReport
 from .sender import Sender
 
 #: Seconds that the start of a session waits for the server at most, so that the header can name the run.
@@ -33,7 +34,7 @@ LAST_WORD = 1.0
 LOOK_PATIENCE = 5.0
 
 
-class Delivery:
+class ProjectDestination:
     """The destination that is a project on a server."""
 
     def __init__(self, settings: Settings, server: Server) -> None:
@@ -42,7 +43,7 @@ class Delivery:
         self._server = server
         self._directory = Path.cwd()
         # Now, because a report says when its session began.
-        self._fallback = Report(settings, self._directory) if settings.fallback == "report" else None
+        self._fallback = FileReport(settings, self._directory) if settings.fallback == "report" else None
         files = StateDirectory.of(settings).new_outbox()
         self.run = Run.from_settings(settings, Home(files, server.scope(settings.project)))
         self._api = connect(server, settings.project, settings.timeout)
@@ -55,7 +56,6 @@ class Delivery:
             **self.run.facts(),
         )
         self._sender = Sender(self._api, self._outbox, self.run, settings)
-        self.sync = self._outbox.sync
 
     @property
     def is_on_disk(self) -> bool:
@@ -95,19 +95,20 @@ class Delivery:
             timeout: In seconds.
             is_finished: Whether all tests ran that were to run.
         """
-        self.close(is_finished=is_finished)
-        self._sender.flush(timeout, is_finished=is_finished)
+        ending = Ending.FINISHED if is_finished else Ending.INTERRUPTED
+        self.request_stop(is_finished=is_finished)
+        self._sender.shutdown(timeout, ending)
         undelivered = self._outbox.undelivered()
         if undelivered and self.run.is_owed:
             # Our own thread had no time for it. What stays behind keeps the run open, so no request is made here.
             with contextlib.suppress(FamacaseError):
-                self.run.leave(self._api, undelivered=undelivered, is_finished=is_finished, patience=LAST_WORD)
+                self.run.leave(self._api, undelivered=undelivered, ending=ending, patience=LAST_WORD)
         return self._close(undelivered)
 
-    def close(self, *, is_finished: bool) -> None:
+    def request_stop(self, *, is_finished: bool) -> None:
         """Let the sender deliver what is left and leave the run; returns at once."""
         self._outbox.remember(is_finished=is_finished)
-        self._sender.close(is_finished=is_finished)
+        self._sender.request_stop(Ending.FINISHED if is_finished else Ending.INTERRUPTED)
 
     def _close(self, undelivered: int) -> Outcome:
         causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())
@@ -148,6 +149,10 @@ class Delivery:
         """Put frames into the outbox, and let the sender know."""
         self._outbox.put([self._own(frame) for frame in frames])
         self._sender.notify(sum(map(is_result, frames)))
+
+    def sync(self) -> None:
+        """Make what was kept survive a power failure."""
+        self._outbox.sync()
 
     def _own(self, frame: AnyFrame) -> AnyFrame:
         """Return a frame, a result with the ids that @qase.project_id has for this project."""

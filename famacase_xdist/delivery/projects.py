@@ -17,26 +17,26 @@ from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHea
 from famacase_xdist.settings.settings import Settings
 
 from .destination import Outcome, Say
-from .project import START_PATIENCE, Delivery
+from .project import START_PATIENCE, ProjectDestination
 
 #: Test case ids by project; None for those that a result has already.
 Targets = Mapping[str, Sequence[int] | None]
 
 
-class Deliveries:
+class ProjectsDestination:
     """Delivers each result to the projects that it belongs to."""
 
     def __init__(self, settings: Settings, server: Server) -> None:
         self.secret = server.token
         projects = settings.of_each_project()
         self._default = settings.testops_multi.default if settings.testops_multi else ""
-        self._deliveries = {code: Delivery(own, server) for code, own in projects.items()}
+        self._deliveries = {code: ProjectDestination(own, server) for code, own in projects.items()}
         self._running: dict[str, set[str]] = {}
         self._unknown: Counter[str] = Counter()
         self._outcomes: dict[str, Outcome] = {}
 
     def start(self, say: Say) -> None:
-        """Open all runs side by side; see `Delivery.start`."""
+        """Open all runs side by side; see `ProjectDestination.start`."""
         deadline = clock.monotonic() + START_PATIENCE
         for delivery in self._deliveries.values():
             delivery.begin()
@@ -76,7 +76,7 @@ class Deliveries:
         deadline = clock.monotonic() + timeout
         left = {code: each for code, each in self._deliveries.items() if code not in self._outcomes}
         for delivery in left.values():
-            delivery.close(is_finished=is_finished)
+            delivery.request_stop(is_finished=is_finished)
         for code, delivery in left.items():
             seconds = max(0.0, deadline - clock.monotonic())
             self._outcomes[code] = delivery.finish(seconds, is_finished=is_finished)

@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from famacase_xdist.client.server import Server, connect
 from famacase_xdist.errors import FamacaseError, OutboxError, SettingsError
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.results.status import INVALID
+from famacase_xdist.runs.record import Ending
 from famacase_xdist.runs.run import Home, Run
+from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import OutboxFiles, StateDirectory
+from famacase_xdist.state.facts import SessionFacts
 from famacase_xdist.state.file_system import is_lease
 from famacase_xdist.state.outbox import Outbox
 
+from .embedded import serving
 from .sender import Sender
 from .wording import resend_command
 
@@ -42,7 +45,7 @@ class Leftover:
     files: OutboxFiles
     host: str = ""
     project: str = ""
-    run_id: object = None
+    run_id: RunId | None = None
     results: int = 0
     problem: str = ""
 
@@ -132,7 +135,7 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
 
 
 @contextmanager
-def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
+def _server(facts: SessionFacts, settings: Settings) -> Iterator[Server]:
     """Give the server of an outbox; an embedded one is started for its database."""
     if facts["database"] is None:
         if settings.host and settings.host != facts["host"]:
@@ -143,21 +146,15 @@ def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
             raise SettingsError("FAMACASE_TESTOPS_API_TOKEN is not set")
         yield Server(facts["host"], settings.token)
         return
-    from famacase_xdist.server.embedded import EmbeddedServer
-
-    embedded = EmbeddedServer(Path(facts["database"]), facts["project"])
-    embedded.start()
-    try:
-        yield Server(embedded.url, embedded.token, Path(facts["database"]))
-    finally:
-        embedded.stop()
+    with serving(Path(facts["database"]), facts["project"]) as server:
+        yield server
 
 
 class _Resend:
     """Delivers one open outbox."""
 
     def __init__(
-        self, leftover: Leftover, outbox: Outbox, facts: dict[str, Any], server: Server, settings: Settings
+        self, leftover: Leftover, outbox: Outbox, facts: SessionFacts, server: Server, settings: Settings
     ) -> None:
         self._leftover = leftover
         self._outbox = outbox
@@ -175,7 +172,7 @@ class _Resend:
         total = self._outbox.undelivered()
         self._sender.notify(total)
         self._sender.start()
-        self._sender.close(is_finished=self._facts.get("is_finished"))
+        self._sender.request_stop(self._ending)
         while not self._sender.is_idle:
             progress(self._sent, total)
             self._sender.join(0.1)
@@ -200,6 +197,13 @@ class _Resend:
         if not described:
             frame = synthetic.rooted(frame, self._settings.root_suite)
         return synthetic.filtered(frame, self._settings.testops_status_filter)
+
+    @property
+    def _ending(self) -> Ending:
+        is_finished = self._facts.get("is_finished")
+        if is_finished is None:
+            return Ending.DIED
+        return Ending.FINISHED if is_finished else Ending.INTERRUPTED
 
     @property
     def _sent(self) -> int:

@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
@@ -23,12 +23,15 @@ from famacase_xdist.errors import DeliveryError, FamacaseError, OutboxError, Ref
 from famacase_xdist.log import log
 from famacase_xdist.results.body import with_attachment_ids, with_notes
 from famacase_xdist.results.frames import ResultFrame
+from famacase_xdist.runs.record import Ending
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox
 
 from .pool import Pool
 from .uploads import Uploads
+
+T = TypeVar("T")
 
 #: Seconds a result waits at most for others to share its request.
 MAX_AGE = 5.0
@@ -62,8 +65,8 @@ class Sender:
         self._since = 0.0
         self._rest_until = 0.0
         self._is_server_well = False
-        self._closing = False
-        self._is_finished: bool | None = None
+        self._is_stopping = False
+        self._ending = Ending.NONE
         self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
         self._pool = Pool("famacase-sender", LANES)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
@@ -93,12 +96,17 @@ class Sender:
             if is_first or self._waiting >= self._settings.testops_batch_size:
                 self._changed.notify()
 
-    def flush(self, timeout: float, *, is_finished: bool | None = True) -> bool:
-        """Deliver all that is there and leave the run, then stop; give up after `timeout` seconds.
+    def shutdown(self, timeout: float, ending: Ending = Ending.FINISHED) -> bool:
+        """Deliver all that is there, leave the run, and stop; give up after `timeout` seconds.
 
-        True if the thread has ended. What `is_finished` says is for who shares the run, see `Run.leave`.
+        Args:
+            timeout: In seconds.
+            ending: How the session ends, see `Run.leave`.
+
+        Returns:
+            Whether the thread has ended.
         """
-        self.close(is_finished=is_finished)
+        self.request_stop(ending)
         self._thread.join(timeout)
         self._abandoned.set()
         # The thread may sit in a request. It is a daemon and cannot hold up the exit.
@@ -109,11 +117,11 @@ class Sender:
         """Wait until the thread has ended, at most `timeout` seconds."""
         self._thread.join(timeout)
 
-    def close(self, *, is_finished: bool | None = True) -> None:
+    def request_stop(self, ending: Ending = Ending.FINISHED) -> None:
         """Let the thread deliver all that is there, leave the run and then end; returns at once."""
         with self._changed:
-            self._closing = True
-            self._is_finished = is_finished
+            self._is_stopping = True
+            self._ending = ending
             self._changed.notify()
 
     def _work(self) -> None:
@@ -121,7 +129,7 @@ class Sender:
             is_last = False
             while not (is_last or self._abandoned.is_set() or self.halted):
                 # What is there when the session closes is seen by the cycle that begins after that.
-                is_last = self._closing
+                is_last = self._is_stopping
                 self._cycle()
                 self._wait()
             # Not behind the back of a summary that has been printed.
@@ -157,7 +165,7 @@ class Sender:
     def _wait(self) -> None:
         """Wait until a cycle is due, or the session ends."""
         with self._changed:
-            while not self._closing and not self.halted and (pause := self._seconds_to_next()) != 0:
+            while not self._is_stopping and not self.halted and (pause := self._seconds_to_next()) != 0:
                 self._changed.wait(pause)
 
     def _seconds_to_next(self) -> float | None:
@@ -175,7 +183,7 @@ class Sender:
         """Leave the run, and complete it if nothing is missing."""
         undelivered = self._outbox.undelivered()
         try:
-            self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, is_finished=self._is_finished))
+            self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, ending=self._ending))
         except FamacaseError as error:
             self.trouble = self.trouble or f"the run could not be completed: {error}"
         else:
@@ -197,32 +205,32 @@ class Sender:
         while not self._abandoned.is_set():
             with self._changed:
                 known = self._waiting
-            batches = self._lease(known)
+            batches = self._take(known)
             try:
                 self._send_side_by_side(batches)
             finally:
                 for batch in batches:
-                    self._outbox.release(batch)
+                    self._outbox.give_back(batch)
             # What was announced and is not there, has been sent already; what came meanwhile still counts.
             if not self._is_more_due(sum(map(len, batches)) or known) or not batches:
                 return
 
-    def _lease(self, waiting: int) -> list[list[ResultFrame]]:
+    def _take(self, waiting: int) -> list[list[ResultFrame]]:
         """Take a batch; a few where more than one waits, if the server took the last one."""
         size = self._settings.testops_batch_size
         batches: list[list[ResultFrame]] = []
         tests: set[str] = set()
         for number in range(LANES if self._is_server_well else 1):
             # Before the end only full ones: what is there of the next may have company in a moment.
-            if number and waiting - number * size < (1 if self._closing else size):
+            if number and waiting - number * size < (1 if self._is_stopping else size):
                 break
-            batch = self._outbox.lease(size, BATCH_BYTES)
+            batch = self._outbox.take(size, BATCH_BYTES)
             if not batch:
                 break
             nodeids = {each.head.nodeid for each in batch}
             if nodeids & tests:
                 # A second attempt must not arrive before the first.
-                self._outbox.release(batch)
+                self._outbox.give_back(batch)
                 break
             tests |= nodeids
             batches.append(batch)
@@ -240,7 +248,7 @@ class Sender:
         with self._changed:
             self._waiting = max(0, self._waiting - done)
             self._since = clock.monotonic()
-            return self._closing or self._waiting >= self._settings.testops_batch_size
+            return self._is_stopping or self._waiting >= self._settings.testops_batch_size
 
     def _send(self, batch: Sequence[ResultFrame]) -> None:
         """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
@@ -273,7 +281,7 @@ class Sender:
             resolved = with_notes(resolved, self._outbox.content_refusals(missing))
         return resolved.body
 
-    def _retry(self, call: Callable[[], Any]) -> Any:
+    def _retry(self, call: Callable[[], T]) -> T:
         """Make a call, again where that may help, until the deadline interrupts it."""
         patiently = retrying(
             self._settings.retry_attempts,

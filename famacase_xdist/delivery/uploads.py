@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Protocol, TypeVar
 
 from famacase_xdist.client.api import MOST_FILES, Api
 from famacase_xdist.client.transport import File
@@ -14,11 +14,17 @@ from famacase_xdist.state.outbox import Outbox
 
 from .pool import Pool
 
+T = TypeVar("T")
+
 #: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
 GROUP_BYTES = 8 * 1024 * 1024
 
-#: Makes a call, again where that helps.
-Retry = Callable[[Callable[[], Any]], Any]
+
+class Retry(Protocol):
+    """Makes a call, again where that may help."""
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """Return what the call returns; raise the error of its last try."""
 
 
 class ContentReader:
@@ -60,9 +66,8 @@ class Uploads:
         self._outbox = outbox
         self._retry = retry
         self._pool = Pool("famacase-upload", workers)
-        self.close = self._pool.close
 
-    def upload(self, digests: Sequence[str]) -> dict[str, Any]:
+    def upload(self, digests: Sequence[str]) -> dict[str, object]:
         """Upload what is not there yet, and give the server's ids by digest.
 
         What the server refuses has no id. Called by the sender's thread; waits for all uploads.
@@ -77,6 +82,10 @@ class Uploads:
             self._pool.run([partial(self._send, group) for group in self._groups(missing)])
             known = self._outbox.remote_ids(wanted)
         return known
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.close()
 
     def _groups(self, digests: Iterable[str]) -> Iterator[list[ContentHead]]:
         """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from famacase_xdist.errors import SharingError
 from famacase_xdist.settings.run_reference import RunId
 
 VERSION = 1
-#: How a session stands: it runs (or died without a word), ended as it should, was interrupted, died and was resent.
-RUNNING, LEFT, INTERRUPTED, DIED = "running", "left", "interrupted", "died"
+
+
+class Ending(enum.StrEnum):
+    """How a session stands; the values are kept in records."""
+
+    #: It has not ended, or died without a word.
+    NONE = "running"
+    #: All tests ran that were to run.
+    FINISHED = "left"
+    #: It left tests undone.
+    INTERRUPTED = "interrupted"
+    #: It died, and its outbox was resent.
+    DIED = "died"
+
+
+class LeftBehind(enum.Enum):
+    """Why the results that a session left in its outbox cannot be counted."""
+
+    NO_OUTBOX = enum.auto()
+    #: A process has it open: the results are being sent.
+    LOCKED = enum.auto()
+
+
 #: Whether a session that has not left still lives.
-IsAlive = Callable[["Member"], bool]
-#: How many results a session left in its outbox; `LOCKED` while somebody sends them, None where there is no outbox.
-LeftBehind = Callable[["Member"], int | None]
-LOCKED = -1
+IsAlive: TypeAlias = "Callable[[Member], bool]"
+#: How many results a session left in its outbox.
+CountLeft: TypeAlias = "Callable[[Member], int | LeftBehind]"
 #: How many of those that still run are named; who more there are is not asked.
 MOST_ALIVE = 5
 #: What is said where another session was faster.
@@ -36,7 +57,7 @@ class Member:
         host, pid, since: For people; no proof of life.
         shard: Its index, from 1, and how many shards it expects; None where the suite is not divided.
         completes: False if it wants the run to stay open.
-        state: One of `RUNNING`, `LEFT`, `INTERRUPTED`, `DIED`.
+        state: How it ended, if it did.
         undelivered: Results that the server has not got, as far as the session itself said.
     """
 
@@ -46,13 +67,14 @@ class Member:
     since: str = ""
     shard: tuple[int, int] | None = None
     completes: bool = True
-    state: str = RUNNING
+    state: Ending = Ending.NONE
     undelivered: int = 0
 
     def __post_init__(self) -> None:
-        # Ids are names of files, and JSON has no tuples.
+        # Ids are names of files; JSON has neither tuples nor enums.
         if not _ID.fullmatch(self.id):
             raise ValueError(f"{self.id!r} is no id")
+        self.state = Ending(self.state)
         if self.shard is not None:
             index, total = self.shard
             self.shard = (int(index), int(total))
@@ -111,7 +133,7 @@ class Record:
         return Record(self.key, previous=self.run_id)
 
 
-def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list[str]:
+def why_open(record: Record, is_alive: IsAlive, left_behind: CountLeft) -> list[str]:
     """Say why a run must not be completed now, a few words for each reason; none: whoever asks completes it."""
     latest: dict[object, Member] = {each.shard[0] if each.shard else each.id: each for each in record.members}
     replaced = {each.id for each in record.members if latest[each.shard[0] if each.shard else each.id] is not each}
@@ -124,13 +146,13 @@ def why_open(record: Record, is_alive: IsAlive, left_behind: LeftBehind) -> list
 
 
 def _of_members(
-    members: Iterable[Member], replaced: set[str], is_alive: IsAlive, left_behind: LeftBehind
+    members: Iterable[Member], replaced: set[str], is_alive: IsAlive, left_behind: CountLeft
 ) -> Iterator[str]:
     """Say what of each session keeps the run open; nothing is the empty text."""
     alive = unasked = 0
     for member in members:
         is_replaced = member.id in replaced
-        if member.state != RUNNING:
+        if member.state is not Ending.NONE:
             yield _why_left(member, is_replaced, left_behind)
         elif alive == MOST_ALIVE:
             # To ask is to lock a file. Whoever leaves last finds none that lives, and asks for all.
@@ -144,19 +166,19 @@ def _of_members(
         yield f"{unasked} more have not left"
 
 
-def _why_left(member: Member, is_replaced: bool, left_behind: LeftBehind) -> str:
+def _why_left(member: Member, is_replaced: bool, left_behind: CountLeft) -> str:
     """Say what of a session that has left keeps the run open; a shard that was run again need not have ended well."""
-    if member.undelivered and not (is_replaced and left_behind(member) is None):
+    if member.undelivered and not (is_replaced and left_behind(member) is LeftBehind.NO_OUTBOX):
         return _undelivered(member.undelivered, member)
-    if member.shard and member.state != LEFT and not is_replaced:
-        return f"{member.name} {'did not run all of its tests' if member.state == INTERRUPTED else 'died'}"
+    if member.shard and member.state is not Ending.FINISHED and not is_replaced:
+        return f"{member.name} {'did not run all of its tests' if member.state is Ending.INTERRUPTED else 'died'}"
     return ""
 
 
-def _why_dead(member: Member, is_replaced: bool, left: int | None) -> str:
-    if left == LOCKED:
+def _why_dead(member: Member, is_replaced: bool, left: int | LeftBehind) -> str:
+    if left is LeftBehind.LOCKED:
         return f"{member.name} died, and its results are being sent"
-    if left:
+    if isinstance(left, int) and left:
         return f"{member.name} died; {_undelivered(left, member)}"
     if left == 0 and not member.shard:
         return ""  # no test of it had begun, or all of them have been delivered

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.errors import DeliveryError, Refused, SharingError
@@ -19,8 +19,9 @@ from famacase_xdist.settings import ci
 from famacase_xdist.settings.run_reference import RunId, run_id_of
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import OutboxFiles
+from famacase_xdist.state.facts import MemberFacts, RunFacts, SharedFacts
 
-from .record import DIED, INTERRUPTED, LEFT, Member
+from .record import Ending, Member
 
 if TYPE_CHECKING:
     from .run_key import Sharing
@@ -91,7 +92,7 @@ class Run:
     @classmethod
     def from_settings(cls, settings: Settings, home: Home | None = None) -> Run:
         """Plan the run that the settings ask for; nothing is sent, and without a home nothing is shared."""
-        run = cls(planned_request(settings))
+        run = cls(run_request(settings))
         reference = settings.testops_run_id or ""
         run.join_id = run_id_of(reference)
         if not settings.testops_run_complete:
@@ -105,12 +106,12 @@ class Run:
         return run
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], home: Home, lock_timeout: float) -> Run:
+    def from_facts(cls, facts: RunFacts, home: Home, lock_timeout: float) -> Run:
         """Plan to go on with the run of an earlier session, the opposite of `facts`; nothing is sent."""
         run = cls(RunRequest.from_json(facts["request"]), join_id=facts["join_id"], id=facts["run_id"])
         run.stays_open = facts["stays_open"]
         if (shared := facts.get("shared")) is not None:
-            member = Member(home.session, **{**shared["member"], "completes": not run.stays_open})
+            member = Member(home.session, **shared["member"], completes=not run.stays_open)
             run.sharing = home.shared(shared["key"], member, run.join_id, lock_timeout)
         return run
 
@@ -188,21 +189,20 @@ class Run:
         text = f"there is no run {self.join_id} in project {api.project} (FAMACASE_TESTOPS_RUN_ID)"
         return Refused(text, status=404)
 
-    def leave(self, api: Api, *, undelivered: int, is_finished: bool | None, patience: float | None = None) -> None:
+    def leave(self, api: Api, *, undelivered: int, ending: Ending, patience: float | None = None) -> None:
         """Complete the run if it is this session's to complete and nothing is missing; else say why not.
 
         Args:
             api: For the call that completes it.
             undelivered: Results that the server has not got.
-            is_finished: Whether all tests ran that were to run; None where the session died.
+            ending: How the session ends, for those that share the run.
             patience: Seconds to wait for others who share the run; None for the setting's.
 
         Raises:
             FamacaseError: It could not be completed, or the others not be told; this session still owes it.
         """
         if self.sharing is not None and (self.is_open or self.sharing.is_member):
-            state = DIED if is_finished is None else LEFT if is_finished else INTERRUPTED
-            reasons = self.sharing.leave(self.id, api, state=state, undelivered=undelivered, patience=patience)
+            reasons = self.sharing.leave(self.id, api, state=ending, undelivered=undelivered, patience=patience)
         else:
             reasons = self._reasons(undelivered)
             if not reasons:
@@ -220,12 +220,17 @@ class Run:
             reasons.append(self.trouble or "it was never opened")
         return [*reasons, *filter(None, [self.stays_open])]
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> RunFacts:
         """Give what a later `resend` needs to go on with this run."""
-        shared = None
+        shared: SharedFacts | None = None
         if self.sharing is not None:
             member = self.sharing.member
-            told = {"host": member.host, "pid": member.pid, "since": member.since, "shard": member.shard}
+            told: MemberFacts = {
+                "host": member.host,
+                "pid": member.pid,
+                "since": member.since,
+                "shard": member.shard,
+            }
             shared = {"key": self.sharing.key, "member": told}
         return {
             "run_id": self.id,
@@ -236,7 +241,7 @@ class Run:
         }
 
 
-def planned_request(settings: Settings, environ: Mapping[str, str] = os.environ) -> RunRequest:
+def run_request(settings: Settings, environ: Mapping[str, str] = os.environ) -> RunRequest:
     """Give what a new run is made from: the settings, and what a CI system says of branch, commit and job."""
     found = ci.detect(environ)
     title = settings.testops_run_title or (found and ci.titled(found)) or f"Automated run {_now()}"

@@ -25,7 +25,7 @@ from famacase_xdist.state.directory import PRIVATE, RunKeyFiles, StateDirectory
 from famacase_xdist.state.locks import KeyLock, Lease
 from famacase_xdist.state.outbox import Outbox
 
-from .record import COMPLETED_ELSEWHERE, LOCKED, RUNNING, Member, Record, why_open
+from .record import COMPLETED_ELSEWHERE, Ending, LeftBehind, Member, Record, why_open
 
 #: Seconds after which nothing of a run key is kept.
 KEPT_SECONDS = 7 * 24 * 3600.0
@@ -77,8 +77,8 @@ class Sharing:
         """Who holds the lock that this session waits for; empty where it does not wait."""
         return self._lock.waits_for if self._lock else ""
 
-    def join(self, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> RunId:
-        """Join the key's run, or create it from `plan` if nobody has; gives its id.
+    def join(self, request: RunRequest, api: Api, give_up: Callable[[], bool]) -> RunId:
+        """Join the key's run, or create it from `request` if no session has; return its id.
 
         A run that the server does not know any more is made anew.
 
@@ -87,13 +87,13 @@ class Sharing:
             SharingError: The state directory cannot be used.
             DeliveryError: The run could not be created, or looked for; this session is on record all the same.
         """
-        run_id, is_new = self._joined(plan, api, give_up)
+        run_id, is_new = self._joined(request, api, give_up)
         if not is_new:
-            run_id = self._looked_at(run_id, plan, api, give_up)
+            run_id = self._looked_at(run_id, request, api, give_up)
         self._sweep()
         return run_id
 
-    def _looked_at(self, run_id: RunId, plan: RunRequest, api: Api, give_up: Callable[[], bool]) -> RunId:
+    def _looked_at(self, run_id: RunId, request: RunRequest, api: Api, give_up: Callable[[], bool]) -> RunId:
         """Give the run that results can go to: the key's, or the next one where the server has no use for that."""
         try:
             is_gone, is_over = False, api.run(run_id).get("status") == "completed"
@@ -107,12 +107,12 @@ class Sharing:
             return run_id
         if is_gone or is_over:
             # Somebody deleted it, or completed it by hand.
-            run_id, _ = self._joined(plan, api, give_up, gone=run_id if is_gone else None, over=run_id)
+            run_id, _ = self._joined(request, api, give_up, gone=run_id if is_gone else None, over=run_id)
         return run_id
 
     def _joined(
         self,
-        plan: RunRequest,
+        request: RunRequest,
         api: Api,
         give_up: Callable[[], bool],
         *,
@@ -132,7 +132,7 @@ class Sharing:
             if record.run_id is not None:
                 return record.run_id, False
             # What a session asked for that died of it is asked for again, with its Idempotency-Key.
-            record.request = record.request or dataclasses.asdict(_continuing(plan, record.previous, api))
+            record.request = record.request or dataclasses.asdict(_continuing(request, record.previous, api))
             self._write(record)
             record.run_id = self._created(record, api)
             # Who cannot read it asks for the same again, so a disk that is full now costs nothing but that.
@@ -169,7 +169,7 @@ class Sharing:
         self.is_member = True
 
     def leave(
-        self, run_id: RunId | None, api: Api, *, state: str, undelivered: int, patience: float | None = None
+        self, run_id: RunId | None, api: Api, *, state: Ending, undelivered: int, patience: float | None = None
     ) -> list[str]:
         """Say goodbye, and complete the run if that is all that is missing; gives the reasons where it is not.
 
@@ -217,18 +217,18 @@ class Sharing:
         return self._leases[member_id]
 
     def _is_alive(self, member: Member) -> bool:
-        return member.state == RUNNING and (member.id == self.member.id or self._lease(member.id).is_alive())
+        return member.state is Ending.NONE and (member.id == self.member.id or self._lease(member.id).is_alive())
 
-    def _left_behind(self, member: Member) -> int | None:
-        """Count what a session that died has in its outbox; see `LeftBehind`."""
+    def _left_behind(self, member: Member) -> int | LeftBehind:
+        """Return how many results a session that died has in its outbox."""
         files = self._state.outbox(member.id)
         if not files.database.is_file():
-            return None
+            return LeftBehind.NO_OUTBOX
         try:
             with contextlib.closing(Outbox(files, patience=LOOK_PATIENCE)) as outbox:
                 return outbox.left()
         except OutboxError:
-            return LOCKED
+            return LeftBehind.LOCKED
 
     def _read(self) -> Record | None:
         path = self._files.record
@@ -286,8 +286,8 @@ def _used(key: RunKeyFiles) -> float:
     return (key.record if key.record.exists() else key.path).stat().st_mtime
 
 
-def _continuing(plan: RunRequest, previous: RunId | None, api: Api) -> RunRequest:
+def _continuing(request: RunRequest, previous: RunId | None, api: Api) -> RunRequest:
     if previous is None:
-        return plan
+        return request
     link = f"Continues run {previous}, which is completed: {api.run_url(previous)}"
-    return dataclasses.replace(plan, description=f"{plan.description}\n{link}")
+    return dataclasses.replace(request, description=f"{request.description}\n{link}")

@@ -1,9 +1,9 @@
 """The only queue: a SQLite file, one for each session, from which only the server's acknowledgement deletes.
 
-A result is *accepted* when it is in the file's tail, from where it moves to the database with many others, or when the
-transaction that holds it is committed. Leases are kept in memory: whoever opens
-the file after a crash starts with none. The file is locked for as long as a process has it open; the system drops
-that lock with the process, so a file that can be opened belongs to nobody.
+A result is *accepted* when it is in the journal, from where it moves to the database together with others, or when
+the transaction that holds it is committed. Which batches are taken is kept in memory, so that a process that opens the
+file after a crash finds all of them waiting. The file is locked for as long as a process has it open; the system drops
+that lock together with the process, so a file that can be opened belongs to no other process.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack, cast
 
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results.frames import AnyFrame, ContentHead, ResultFrame, is_result
 from famacase_xdist.results.text import encodable
 
 from .directory import OutboxFiles
+from .facts import SessionFacts
 from .outbox_database import claim, in_memory, insert, open_database, queued, remove, shrink
-from .outbox_journal import Tail
+from .outbox_journal import Journal
 
-#: Frames, and bytes of them, that are moved from the tail to the database at the latest.
+#: Frames, and bytes of them, at which the journal is moved to the database.
 MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024
 
 
@@ -52,16 +53,16 @@ class Outbox:
         self.trouble = ""
         self.lost: Counter[str] = Counter()
         self._lock = threading.RLock()
-        self._leased: set[str] = set()
-        # All before it are refused: where a server refuses everything, each lease would read them all again.
+        self._taken: set[str] = set()
+        # All before it are refused: where a server refuses everything, each batch would read them all again.
         self._first_waiting = 0
         self._wal: int | None = None
         self._is_dirty = False
         with self._reported():
-            self._lease = claim(files, patience) if files is not None else None
+            self._claim = claim(files, patience) if files is not None else None
             self._db = open_database(self.path, patience)
-            self._tail = None if files is None else Tail(files.journal)
-            self._pending = [] if self._tail is None else self._tail.frames()
+            self._journal = None if files is None else Journal(files.journal)
+            self._pending = [] if self._journal is None else self._journal.frames()
             if files is not None:
                 self._wal = os.open(files.write_ahead_log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -80,7 +81,7 @@ class Outbox:
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
         with self._lock, self._reported():
-            self._flush()
+            self._move_pending()
             yield self._db
 
     def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
@@ -98,7 +99,7 @@ class Outbox:
     def _change(self, work: Callable[[sqlite3.Connection], object]) -> None:
         """Do some work on all that was accepted."""
         with self._lock:
-            self._flush()
+            self._move_pending()
             self._write(work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
@@ -115,16 +116,16 @@ class Outbox:
     def put(self, frames: Sequence[AnyFrame]) -> None:
         """Accept frames, all or none; one that is there already changes nothing."""
         with self._lock:
-            if self._tail is not None and self._tail.append(frames):
+            if self._journal is not None and self._journal.append(frames):
                 self._pending += frames
                 self._is_dirty = True
-                if len(self._pending) >= MOST_PENDING or self._tail.size >= MOST_PENDING_BYTES:
-                    self._flush()
+                if len(self._pending) >= MOST_PENDING or self._journal.size >= MOST_PENDING_BYTES:
+                    self._move_pending()
             else:
-                self._flush()
+                self._move_pending()
                 self._write(partial(insert, frames))
 
-    def _flush(self) -> None:
+    def _move_pending(self) -> None:
         """Move what is pending to the database."""
         frames, self._pending = self._pending, []
         if not frames:
@@ -134,8 +135,8 @@ class Outbox:
         except Exception:
             for frame in frames:
                 self._rescue(frame)
-        if self._tail is not None:
-            self._tail.clear()
+        if self._journal is not None:
+            self._journal.clear()
 
     def _rescue(self, frame: AnyFrame) -> None:
         """Move one frame to the database; one that it refuses must not hold up all others for ever."""
@@ -147,10 +148,10 @@ class Outbox:
     def _move_to_memory(self, reason: str) -> None:
         """Go on in memory with all that can still be read."""
         self._db = in_memory(self._db)
-        if self._tail is not None:
-            # What it holds is not in the file: whoever only looks into one, on a full disk, must not take it away.
-            self._tail.close()
-            self._tail = None
+        if self._journal is not None:
+            # What memory holds is not in the journal: a process that only looks into the outbox must not empty that.
+            self._journal.close()
+            self._journal = None
         # Positions start again where no result was left.
         self._first_waiting = 0
         self.trouble = reason
@@ -158,14 +159,14 @@ class Outbox:
     def sync(self) -> None:
         """Make what was accepted survive a power failure; any thread, waits for the disk."""
         with self._lock:
-            self._flush()
+            self._move_pending()
             wal, is_dirty, self._is_dirty = self._wal, self._is_dirty, False
         if wal is not None and is_dirty:
             with contextlib.suppress(OSError):
                 os.fsync(wal)
 
-    def lease(self, most: int, most_bytes: int) -> list[ResultFrame]:
-        """Take the oldest results that nobody has leased: at most `most`, and `most_bytes` beyond the first."""
+    def take(self, most: int, most_bytes: int) -> list[ResultFrame]:
+        """Take a batch of the oldest results: at most `most`, and `most_bytes` beyond the first; see `give_back`."""
         chosen: list[int] = []
         size = 0
         first = 0
@@ -176,7 +177,7 @@ class Outbox:
                 (self._first_waiting,),
             ):
                 first = first or position
-                if result_id in self._leased:
+                if result_id in self._taken:
                     continue
                 size += length
                 if len(chosen) == most or (chosen and size > most_bytes):
@@ -185,25 +186,25 @@ class Outbox:
             self._first_waiting = first or self._first_waiting
             # Only now: the body of a row that is passed over may be large.
             batch = queued(db, chosen)
-            self._leased.update(each.head.id for each in batch)
+            self._taken.update(each.head.id for each in batch)
         return batch
 
-    def release(self, batch: Iterable[ResultFrame]) -> None:
-        """Give a lease back: the results wait again."""
+    def give_back(self, batch: Iterable[ResultFrame]) -> None:
+        """Give a batch back: its results wait again."""
         with self._lock:
-            self._leased.difference_update(each.head.id for each in batch)
+            self._taken.difference_update(each.head.id for each in batch)
 
     def acknowledge(self, batch: Sequence[ResultFrame]) -> None:
         """Delete results that the server has taken."""
         ids = [(each.head.id,) for each in batch]
         self._change(lambda db: db.executemany("DELETE FROM results WHERE id = ?", ids))
-        self.release(batch)
+        self.give_back(batch)
 
     def refuse(self, queued: ResultFrame, words: str) -> None:
         """Keep a result that the server will not take, with the server's words."""
         values = (encodable(words), queued.head.id)
         self._change(lambda db: db.execute("UPDATE results SET refusal = ? WHERE id = ?", values))
-        self.release([queued])
+        self.give_back([queued])
 
     def forgive(self) -> None:
         """Let refused results and attachments be tried again; for whoever resends."""
@@ -275,7 +276,7 @@ class Outbox:
         values = (encodable(words), digest)
         self._change(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
 
-    def remote_ids(self, digests: Iterable[str]) -> dict[str, Any]:
+    def remote_ids(self, digests: Iterable[str]) -> dict[str, object]:
         """Give the server's ids of those attachments that have one."""
         return {digest: json.loads(value) for digest, value in self._column("remote_id", digests)}
 
@@ -294,23 +295,24 @@ class Outbox:
         with self._reading() as db:
             return [(nodeid, bytes(body)) for nodeid, body in db.execute("SELECT nodeid, body FROM running")]
 
-    def remember(self, **values: object) -> None:
-        """Keep facts of the session, JSON values, for whoever resends: host, project, run."""
-        rows = [(key, json.dumps(value)) for key, value in values.items()]
+    def remember(self, **facts: Unpack[SessionFacts]) -> None:
+        """Keep facts of the session for a later resend; those of earlier calls stay."""
+        rows = [(key, json.dumps(value)) for key, value in facts.items()]
         self._change(lambda db: db.executemany("INSERT OR REPLACE INTO session VALUES (?, ?)", rows))
 
-    def session(self) -> dict[str, Any]:
-        """Give all that `remember` kept."""
+    def session(self) -> SessionFacts:
+        """Return all that `remember` kept."""
         with self._reading() as db:
-            return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM session")}
+            facts = {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM session")}
+        return cast("SessionFacts", facts)
 
     def close(self, *, delete: bool = False) -> None:
         """Close the file, and delete it where asked to. May be called twice."""
         with self._lock:
-            self._flush()
-            tail, self._tail = self._tail, None
-            if tail is not None:
-                tail.close()
+            self._move_pending()
+            journal, self._journal = self._journal, None
+            if journal is not None:
+                journal.close()
             with contextlib.suppress(sqlite3.Error):
                 if not delete:
                     shrink(self._db)
@@ -319,7 +321,7 @@ class Outbox:
             if self._wal is not None:
                 os.close(self._wal)
                 self._wal = None
-            if self._lease is not None:
-                self._lease.release()
+            if self._claim is not None:
+                self._claim.release()
         if delete and self.files is not None:
             remove(self.files)

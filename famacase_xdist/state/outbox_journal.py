@@ -1,4 +1,4 @@
-"""The tail of an outbox: frames that are accepted and not yet in the database, in a plain file beside it.
+"""The journal of an outbox: frames that are accepted and not yet in the database, in a plain file beside it.
 
 To append to a file costs a hundredth of a transaction, and both outlive the process. In a session of one process the
 test's own thread accepts what came before each attempt, so there the difference is the test's.
@@ -20,7 +20,7 @@ MOST_BYTES = 64 * 1024
 _LENGTH = struct.Struct(">I")
 
 
-class Tail:
+class Journal:
     """A file of frames, each after its length. Its user has the outbox's lock.
 
     Args:

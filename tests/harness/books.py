@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 import uuid
 from dataclasses import dataclass, field
@@ -157,4 +158,7 @@ def heard(directory: Path, **files: str) -> Heard:
             ],
             plugins=[plugin],
         )
+    # pytest leaves even a module that failed to import in there; a later suite's module of that name would be that one.
+    for name in files:
+        sys.modules.pop(name, None)
     return plugin

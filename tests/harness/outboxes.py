@@ -48,9 +48,9 @@ def ids(batch: list[ResultFrame]) -> list[str]:
     return [each.head.id for each in batch]
 
 
-def lease_all(outbox: Outbox) -> list[ResultFrame]:
+def take_all(outbox: Outbox) -> list[ResultFrame]:
     """Lease all that nobody has leased."""
-    return outbox.lease(1_000_000, 1_000_000_000)
+    return outbox.take(1_000_000, 1_000_000_000)
 
 
 def content_of(outbox: Outbox, digest: str) -> bytes:

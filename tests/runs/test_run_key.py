@@ -19,7 +19,7 @@ from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
 from famacase_xdist.results import synthetic
-from famacase_xdist.runs.record import DIED, INTERRUPTED, LEFT, Member
+from famacase_xdist.runs.record import Ending, Member
 from famacase_xdist.runs.run_key import KEPT_SECONDS, Sharing
 from famacase_xdist.state.directory import StateDirectory
 from famacase_xdist.state.file_system import FLOCK, LEASE, lock_kind
@@ -67,7 +67,9 @@ def join(sharing: Sharing, api: Api) -> object:
     return sharing.join(request(), api, lambda: False)
 
 
-def leave(sharing: Sharing, run_id: object, api: Api, *, state: str = LEFT, undelivered: int = 0) -> list[str]:
+def leave(
+    sharing: Sharing, run_id: object, api: Api, *, state: Ending = Ending.FINISHED, undelivered: int = 0
+) -> list[str]:
     return sharing.leave(run_id, api, state=state, undelivered=undelivered)
 
 
@@ -366,7 +368,7 @@ def test_to_look_for_a_dead_sessions_outbox_makes_none(tmp_path: Path, api: Api)
 def test_a_shard_that_was_interrupted_is_waited_for(tmp_path: Path, api: Api, backend: Backend) -> None:
     first = session(tmp_path, "first", shard=(1, 1))
     run_id = join(first, api)
-    assert leave(first, run_id, api, state=INTERRUPTED) == ["shard 1/1 did not run all of its tests"]
+    assert leave(first, run_id, api, state=Ending.INTERRUPTED) == ["shard 1/1 did not run all of its tests"]
 
     again = session(tmp_path, "again", shard=(1, 1))
     assert join(again, api) == run_id
@@ -381,7 +383,7 @@ def test_a_dead_session_that_was_resent_lets_the_run_be_completed(tmp_path: Path
     die(dead)
     leave(last, run_id, api)
 
-    assert leave(session(tmp_path, "dead"), run_id, api, state=DIED) == []
+    assert leave(session(tmp_path, "dead"), run_id, api, state=Ending.DIED) == []
     assert len(backend.requests(COMPLETE)) == 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.outboxes import content, content_of, files_at, ids, lease_all, result
+from harness.outboxes import content, content_of, files_at, ids, result, take_all
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -83,7 +83,7 @@ class Model(RuleBasedStateMachine):
 
     @rule(most=st.integers(1, 4))
     def lease(self, most: int) -> None:
-        batch = self.outbox.lease(most, 1000)
+        batch = self.outbox.take(most, 1000)
         free = [each for each in self.waiting if each not in self.held and each not in self.refused]
         assert ids(batch) == free[:most]
         assert all(self.waiting[each.head.id] == each.body for each in batch)
@@ -101,7 +101,7 @@ class Model(RuleBasedStateMachine):
     @precondition(lambda self: self.leased)
     @rule(data=st.data())
     def release(self, data: st.DataObject) -> None:
-        self.outbox.release(self._ended(data))
+        self.outbox.give_back(self._ended(data))
 
     @precondition(lambda self: any(self.leased))
     @rule(data=st.data(), words=st.sampled_from(["no", "bad"]))
@@ -178,4 +178,4 @@ def test_a_result_that_is_there_already_is_kept_as_it_was(outbox: Outbox) -> Non
 
     outbox.put([result(1, b"second")])
 
-    assert [each.body for each in lease_all(outbox)] == [b'{"first": true}']
+    assert [each.body for each in take_all(outbox)] == [b'{"first": true}']

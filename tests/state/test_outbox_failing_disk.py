@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.outboxes import HUGE, ONE, begun, content, content_of, full_disk, ids, lease_all, result
+from harness.outboxes import HUGE, ONE, begun, content, content_of, full_disk, ids, result, take_all
 
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.state.outbox import Outbox
@@ -35,18 +35,18 @@ def test_where_the_disk_fails_earlier_and_later_results_are_in_memory(outbox: Ou
     outbox.put([result(2, HUGE)])
     outbox.put([result(3)])
 
-    assert ids(lease_all(outbox)) == ["id-1", "id-2", "id-3"]
+    assert ids(take_all(outbox)) == ["id-1", "id-2", "id-3"]
 
 
 def test_where_the_disk_fails_with_nothing_left_later_results_are_leased(outbox: Outbox) -> None:
     outbox.put([result(1), result(2)])
-    outbox.acknowledge(outbox.lease(1, 1000))
-    outbox.acknowledge(outbox.lease(1, 1000))
+    outbox.acknowledge(outbox.take(1, 1000))
+    outbox.acknowledge(outbox.take(1, 1000))
     fill(outbox)
 
     outbox.put([result(3, HUGE)])
 
-    assert ids(lease_all(outbox)) == ["id-3"]
+    assert ids(take_all(outbox)) == ["id-3"]
 
 
 def test_where_the_disk_fails_the_reason_is_said(outbox: Outbox) -> None:
@@ -67,7 +67,7 @@ def test_where_the_disk_fails_all_else_moves_along(outbox: Outbox) -> None:
     outbox.put([*content(ONE, b"abcd"), *content("2" * 64, b"efgh"), begun("a", b"{}"), result(0), result(1)])
     outbox.remember(run_id=7)
     outbox.uploaded("2" * 64, 9)
-    outbox.refuse(outbox.lease(1, 1)[0], "no")
+    outbox.refuse(outbox.take(1, 1)[0], "no")
     fill(outbox)
 
     outbox.put([result(2, HUGE)])
@@ -79,12 +79,12 @@ def test_where_the_disk_fails_all_else_moves_along(outbox: Outbox) -> None:
 
 def test_a_lease_holds_where_the_disk_fails(outbox: Outbox) -> None:
     outbox.put([result(1)])
-    batch = lease_all(outbox)
+    batch = take_all(outbox)
     fill(outbox)
 
     outbox.put([result(2, HUGE)])
 
-    assert ids(lease_all(outbox)) == ["id-2"]
+    assert ids(take_all(outbox)) == ["id-2"]
     outbox.acknowledge(batch)
     assert outbox.undelivered() == 1
 
@@ -95,14 +95,14 @@ def test_a_disk_that_is_really_full_loses_nothing(path: Path, outbox: Outbox) ->
     with full_disk(path):
         outbox.put([result(2, HUGE)])
 
-    assert ids(lease_all(outbox)) == ["id-1", "id-2"]
+    assert ids(take_all(outbox)) == ["id-1", "id-2"]
     assert outbox.trouble
 
 
 @pytest.mark.parametrize("change", ["acknowledge", "refuse", "uploaded", "remember"])
 def test_a_full_disk_does_not_keep_the_sender_from_its_notes(change: str, path: Path, outbox: Outbox) -> None:
     outbox.put([result(1), *content(ONE, b"abcd")])
-    batch = lease_all(outbox)
+    batch = take_all(outbox)
     changes: dict[str, Callable[[], None]] = {
         "acknowledge": lambda: outbox.acknowledge(batch),
         "refuse": lambda: outbox.refuse(batch[0], "no"),

@@ -1,0 +1,31 @@
+"""The life of the embedded server: as long as the session, or the resend, that needs it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from famacase_xdist.client.server import Server
+
+
+@contextmanager
+def serving(database: Path, project: str) -> Iterator[Server]:
+    """Start a server on a free port, and stop it at the end of the block.
+
+    Args:
+        database: The SQLite file; made where it is not there.
+        project: The project that the server has at least.
+
+    Raises:
+        FamacaseError: It cannot be started.
+    """
+    # Only where a session has a server of its own.
+    from famacase_xdist.server.embedded import EmbeddedServer
+
+    embedded = EmbeddedServer(database, project)
+    embedded.start()
+    try:
+        yield Server(embedded.url, embedded.token, database)
+    finally:
+        embedded.stop()
