@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from harness.outboxes import files_at
+from harness.results import result
 from harness.server import Backend, answer, hang, running
 from harness.suites import Suite
 
 from famacase_xdist.cli import doctor
 from famacase_xdist.cli.diagnosis import OK, PROBLEM, WARNING
-from famacase_xdist.results import synthetic
 from famacase_xdist.state.outbox import Outbox
 
 PROJECT = r"GET .*/projects/DEMO"
@@ -141,7 +141,7 @@ def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     (here.state / "log").mkdir(parents=True)
     outbox = Outbox(files_at(here.state / "outbox" / "20260101T000000-abc.sqlite3"))
     outbox.remember(host="h", project="DEMO", run_id=1)
-    outbox.put([synthetic.result("test_it.py::test_one", "passed", "")])
+    outbox.put([result()])
     outbox.close()
 
     ran = examined(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from harness.results import attachment, begun, result
 from harness.server import TOKEN
 
 from famacase_xdist.client.server import Server
@@ -20,8 +21,7 @@ from famacase_xdist.controller.pipeline import Pipeline
 from famacase_xdist.delivery.destination import Outcome, Say
 from famacase_xdist.delivery.project import ProjectDestination
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.results import synthetic
-from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
+from famacase_xdist.results.frames import AnyFrame, ResultHead
 from famacase_xdist.server.embedded import EmbeddedServer
 from famacase_xdist.settings.settings import Settings
 
@@ -54,12 +54,12 @@ class Place:
 
 
 def received(name: str, message: str = "") -> Event:
-    return Received("gw0", synthetic.result(f"t.py::{name}", "invalid", message).encoded)
+    return Received("gw0", result(name, status="invalid", message=message).encoded)
 
 
 def recorded(name: str) -> Recorded:
     """Make the event of a result of this process."""
-    return Recorded("main", synthetic.result(f"t.py::{name}", "invalid", ""))
+    return Recorded("main", result(name, status="invalid"))
 
 
 def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
@@ -117,13 +117,10 @@ def test_every_token_that_is_set_is_masked_not_only_the_one_that_is_sent() -> No
 def passed(number: int) -> list[Event]:
     """Give what the controller hears of a test that passed; every twentieth has an attachment."""
     nodeid = f"tests/test_prices.py::TestPrices::test_price_of_a_basket[{number}]"
-    content = f"{number:8}".encode() * 100
-    digest = digest_of(content, "text/plain")
-    attachment = list(content_frames(ContentHead(digest, "a.txt", "text/plain", len(content)), content))
-    made = synthetic.result(nodeid, "passed", "")
-    head, body = made.head, made.body
-    frames = [Frame(BegunHead(nodeid), body), *(attachment if number % 20 == 0 else ())]
-    frames.append(Frame(ResultHead(head.id, nodeid, "passed", contents=(digest,) * (number % 20 == 0)), body))
+    digest, pieces = attachment(f"{number:8}".encode() * 100)
+    is_attached = number % 20 == 0
+    ended = result(nodeid=nodeid, attached={"a.txt": digest} if is_attached else {})
+    frames = [begun(nodeid, ended.body), *(pieces if is_attached else ()), ended]
     reports = [
         pytest.TestReport(nodeid, ("t.py", 1, "t"), {}, "passed", None, when)  # type: ignore[arg-type]
         for when in ("setup", "call", "teardown")

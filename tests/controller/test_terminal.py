@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from harness.results import result
 
 from famacase_xdist.cli import main
 from famacase_xdist.controller import terminal
@@ -23,7 +24,6 @@ from famacase_xdist.controller.ledger import Ledger
 from famacase_xdist.controller.sigterm import SigtermHandler
 from famacase_xdist.delivery import wording
 from famacase_xdist.delivery.destination import Outcome
-from famacase_xdist.results import synthetic
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
 
@@ -43,7 +43,7 @@ def ledger_of(collected: int, finished: int) -> Ledger:
     ledger = Ledger()
     ledger.collect([f"t.py::test_{number}" for number in range(collected)])
     for number in range(finished):
-        frame = synthetic.result(f"t.py::test_{number}", "passed", "")
+        frame = result(f"test_{number}")
         ledger.enter(Received("gw0", frame.encoded))
     return ledger
 

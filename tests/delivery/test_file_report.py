@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.results import attachment, result
 
 from famacase_xdist.delivery.destination import Outcome
 from famacase_xdist.delivery.file_report import FileReport
 from famacase_xdist.errors import ReportError
-from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
-from famacase_xdist.results.frames import AnyFrame, ContentHead, Frame, PieceHead, ResultHead, digest_of
+from famacase_xdist.results.frames import Frame, ResultHead
 from famacase_xdist.results.text import to_json
 from famacase_xdist.settings.settings import Settings
 
@@ -47,26 +47,6 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def result(
-    name: str = "test_a", status: str = "passed", *, attached: dict[str, str] | None = None, **changes: Any
-) -> Frame[ResultHead]:
-    """Make a result's frame; `attached` has the digests of attachments by name."""
-    made = synthetic.result(f"pkg/test_m.py::{name}", status, "", thread="gw0")
-    head, body = made.head, made.body
-    entries = [{"id": reference(head.id, digest), "file_name": each} for each, digest in (attached or {}).items()]
-    return Frame(head, to_json({**json.loads(body), "attachments": entries, **changes}))
-
-
-def content(name: str, body: bytes, mime: str = "text/plain", pieces: int = 1) -> tuple[str, list[AnyFrame]]:
-    """Make the frames of an attachment, and its digest."""
-    digest = digest_of(body, mime)
-    size = -(-len(body) // pieces)
-    frames: list[AnyFrame] = [
-        Frame(PieceHead(digest, number), body[number * size : (number + 1) * size]) for number in range(pieces)
-    ]
-    return digest, [*frames, Frame(ContentHead(digest, name, mime, len(body)))]
-
-
 def written(tmp_path: Path, frame: Frame[ResultHead], path: str = "report") -> dict[str, Any]:
     """Give the file of a result."""
     form: dict[str, Any] = read(tmp_path / path / "results" / f"{frame.head.id}.json")
@@ -80,7 +60,7 @@ def attached_to(tmp_path: Path, frame: Frame[ResultHead]) -> dict[str, bytes]:
 
 
 def test_a_result_is_there_as_soon_as_it_is_kept(opened: Open, tmp_path: Path) -> None:
-    report, frame = opened(), result()
+    report, frame = opened(), result(nodeid="pkg/test_m.py::test_a")
 
     report.keep([frame])
 
@@ -101,10 +81,10 @@ def test_the_run_counts_its_results(opened: Open, tmp_path: Path) -> None:
     report = opened(environment="staging")
     report.keep(
         [
-            result("test_a"),
-            result("test_b", "failed"),
-            result("test_c", "blocked", muted=True),
-            result("test_d", "untested"),
+            result(nodeid="pkg/test_m.py::test_a", thread="gw0"),
+            result(nodeid="pkg/test_m.py::test_b", thread="gw0", status="failed"),
+            result(nodeid="pkg/test_m.py::test_c", thread="gw0", status="blocked", muted=True),
+            result(nodeid="pkg/test_m.py::test_d", thread="gw0", status="untested"),
         ]
     )
 
@@ -132,8 +112,9 @@ def test_a_report_whose_session_never_ends_can_be_read(opened: Open, tmp_path: P
 
 def test_no_half_file_is_ever_there(opened: Open, tmp_path: Path) -> None:
     report = opened()
-    digest, frames = content("a.txt", b"abc", pieces=3)
-    report.keep([result(), *frames, result("test_b", attached={"a.txt": digest}), *content("cut.txt", b"xyz")[1][:1]])
+    digest, frames = attachment(b"abc", pieces=3)
+    _, cut_off = attachment(b"xyz", name="cut.txt")
+    report.keep([result(), *frames, result("test_b", attached={"a.txt": digest}), *cut_off[:1]])
 
     finish(report)
 
@@ -217,7 +198,7 @@ def test_a_step_that_never_ran_is_untested(opened: Open, tmp_path: Path) -> None
 
 
 def test_an_attachment_of_a_step_whose_parent_has_none_is_there(opened: Open, tmp_path: Path) -> None:
-    digest, frames = content("deep.txt", b"deep")
+    digest, frames = attachment(b"deep", name="deep.txt")
     frame = result()
     inner = step("text", action="inner")
     inner["execution"]["attachments"] = [{"id": reference(frame.head.id, digest), "file_name": "deep.txt"}]
@@ -231,8 +212,8 @@ def test_an_attachment_of_a_step_whose_parent_has_none_is_there(opened: Open, tm
 
 
 def test_two_workers_may_send_the_same_content_side_by_side(opened: Open, tmp_path: Path) -> None:
-    digest, frames = content("a.bin", bytes(range(100)), pieces=4)
-    again = content("a.bin", bytes(range(100)), pieces=4)[1]
+    digest, frames = attachment(bytes(range(100)), name="a.bin", pieces=4)
+    again = attachment(bytes(range(100)), name="a.bin", pieces=4)[1]
     frame = result(attached={"a.bin": digest})
 
     opened().keep([*(each for pair in zip(frames, again, strict=True) for each in pair), *again, frame])
@@ -241,7 +222,7 @@ def test_two_workers_may_send_the_same_content_side_by_side(opened: Open, tmp_pa
 
 
 def test_what_a_dead_worker_has_begun_to_send_another_one_ends(opened: Open, tmp_path: Path) -> None:
-    digest, frames = content("a.bin", bytes(range(100)), pieces=4)
+    digest, frames = attachment(bytes(range(100)), name="a.bin", pieces=4)
     frame = result(attached={"a.bin": digest})
 
     opened().keep([*frames[:2], *frames, frame])
@@ -250,7 +231,7 @@ def test_what_a_dead_worker_has_begun_to_send_another_one_ends(opened: Open, tmp
 
 
 def test_one_content_under_two_names_is_two_files(opened: Open, tmp_path: Path) -> None:
-    digest, frames = content("a.txt", b"same")
+    digest, frames = attachment(b"same")
     frame = result(attached={"a.txt": digest, "b.txt": digest})
 
     opened().keep([*frames, frame])
@@ -261,7 +242,7 @@ def test_one_content_under_two_names_is_two_files(opened: Open, tmp_path: Path) 
 
 def test_a_name_that_is_too_long_for_a_file_keeps_its_suffix(opened: Open, tmp_path: Path) -> None:
     name = "\N{CYRILLIC SMALL LETTER A}" * 300 + ".png"
-    digest, frames = content(name, b"png")
+    digest, frames = attachment(b"png", name=name)
     frame = result(attached={name: digest})
 
     opened().keep([*frames, frame])
@@ -278,7 +259,7 @@ def test_a_name_that_is_too_long_for_a_file_keeps_its_suffix(opened: Open, tmp_p
 def test_an_attachment_whose_content_never_came_is_named_in_the_message(
     sent: Any, words: str, opened: Open, tmp_path: Path
 ) -> None:
-    digest, frames = content("a.txt", b"abcdef", pieces=3)
+    digest, frames = attachment(b"abcdef", pieces=3)
     frame = result(attached={"a.txt": digest}, message="said")
 
     opened().keep([*(frames[:1] + frames[-1:] if sent == "gap" else frames[:sent]), frame])
@@ -353,5 +334,5 @@ def test_what_cannot_be_written_is_counted_and_the_rest_goes_on(opened: Open, tm
 
     outcome = finish(report)
     assert (outcome.delivered, outcome.undelivered) == ({"passed": 1}, 1)
-    assert dict(outcome.causes) == {"Is a directory [pkg/test_m.py::test_lost]": 1}
+    assert dict(outcome.causes) == {"Is a directory [t.py::test_lost]": 1}
     assert [each["title"] for each in read(tmp_path / "report" / "run.json")["results"]] == ["test_kept"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.results import attachment, begun, described, result
 
 from famacase_xdist.client.server import Server
 from famacase_xdist.delivery.destination import Outcome
@@ -19,16 +19,15 @@ from famacase_xdist.delivery.projects import ProjectsDestination
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
-from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead, digest_of
-from famacase_xdist.results.text import to_json
+from famacase_xdist.results.frames import AnyFrame, Frame, IgnoredHead
 from famacase_xdist.settings.projects import Projects
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import StateDirectory
 from famacase_xdist.state.outbox import Outbox
 
-NODEID = "test_m.py::test_a"
+NODEID = "t.py::test_a"
 IGNORED = Frame(IgnoredHead(NODEID))
-BEGAN = Frame(BegunHead(NODEID))
+BEGAN = begun(NODEID)
 
 
 @pytest.fixture
@@ -79,27 +78,15 @@ def session(nobody: Server, tmp_path: Path) -> Session:
     return Session(nobody, tmp_path)
 
 
-def result(projects: dict[str, list[int]], **changes: Any) -> Frame[ResultHead]:
-    made = synthetic.result(NODEID, "passed", "")
-    head, body = made.head, made.body
-    content = {**json.loads(body), **changes}
-    return Frame(ResultHead(head.id, NODEID, "passed", projects=projects), to_json(content))
-
-
-def described(projects: dict[str, list[int]]) -> Frame[BegunHead]:
-    content = {"id": str(uuid.uuid4()), "title": "test_a", "testops_ids": None, "testops_project_mapping": projects}
-    return Frame(BegunHead(NODEID), to_json(content))
-
-
 def test_a_result_without_projects_goes_to_the_default_one_as_it_is(session: Session) -> None:
-    frame = result({}, testops_ids=[9])
+    frame = result(testops_ids=[9])
     session.end(frame)
 
     assert session.results() == {"ONE": [json.loads(frame.body)], "TWO": []}
 
 
 def test_a_result_of_two_projects_has_an_id_and_case_ids_in_each(session: Session) -> None:
-    frame = result({"ONE": [1, 2], "TWO": [3]})
+    frame = result(projects={"ONE": [1, 2], "TWO": [3]})
     outcome = session.end(frame, frame)
 
     found = session.results()
@@ -112,18 +99,15 @@ def test_a_result_of_two_projects_has_an_id_and_case_ids_in_each(session: Sessio
 
 
 def test_references_to_attachments_are_the_copys_own(session: Session) -> None:
-    digest = digest_of(b"abc", "text/plain")
-    frame = result({"TWO": [3]})
-    attached = [{"id": reference(frame.head.id, digest), "file_name": "a.txt"}]
-    body = to_json({**json.loads(frame.body), "attachments": attached})
-    session.end(Frame(frame.head, body))
+    digest, _ = attachment(b"abc")
+    session.end(result(projects={"TWO": [3]}, attached={"a.txt": digest}))
 
     (copy,) = session.results()["TWO"]
     assert copy["attachments"] == [{"id": reference(copy["id"], digest), "file_name": "a.txt"}]
 
 
 def test_a_project_that_nobody_has_set_up_is_named_and_the_result_is_not_lost(session: Session) -> None:
-    outcome = session.end(result({"GONE": [5]}), result({"GONE": [5], "TWO": [6]}))
+    outcome = session.end(result(projects={"GONE": [5]}), result(projects={"GONE": [5], "TWO": [6]}))
 
     found = session.results()
     assert [each["testops_ids"] for each in found["ONE"]] == [None]
@@ -135,13 +119,13 @@ def test_a_project_that_nobody_has_set_up_is_named_and_the_result_is_not_lost(se
     ("frames", "running"),
     [
         ([BEGAN], {"ONE": 1, "TWO": 0}),
-        ([BEGAN, described({"TWO": [3]})], {"ONE": 0, "TWO": 1}),
-        ([described({"TWO": [3]}), BEGAN], {"ONE": 0, "TWO": 1}),
-        ([described({"ONE": [1], "TWO": [3]}), BEGAN], {"ONE": 1, "TWO": 1}),
-        ([described({}), BEGAN], {"ONE": 1, "TWO": 0}),
-        ([described({"ONE": [1], "TWO": [3]}), result({"TWO": [3]})], {"ONE": 0, "TWO": 0}),
-        ([BEGAN, result({"TWO": [3]})], {"ONE": 0, "TWO": 0}),
-        ([described({"ONE": [1], "TWO": [3]}), IGNORED], {"ONE": 0, "TWO": 0}),
+        ([BEGAN, described(NODEID, projects={"TWO": [3]})], {"ONE": 0, "TWO": 1}),
+        ([described(NODEID, projects={"TWO": [3]}), BEGAN], {"ONE": 0, "TWO": 1}),
+        ([described(NODEID, projects={"ONE": [1], "TWO": [3]}), BEGAN], {"ONE": 1, "TWO": 1}),
+        ([described(NODEID), BEGAN], {"ONE": 1, "TWO": 0}),
+        ([described(NODEID, projects={"ONE": [1], "TWO": [3]}), result(projects={"TWO": [3]})], {"ONE": 0, "TWO": 0}),
+        ([BEGAN, result(projects={"TWO": [3]})], {"ONE": 0, "TWO": 0}),
+        ([described(NODEID, projects={"ONE": [1], "TWO": [3]}), IGNORED], {"ONE": 0, "TWO": 0}),
     ],
 )
 def test_a_test_runs_in_its_projects_only(frames: list[AnyFrame], running: dict[str, int], session: Session) -> None:
@@ -155,7 +139,7 @@ def test_a_test_runs_in_its_projects_only(frames: list[AnyFrame], running: dict[
 def test_what_is_rebuilt_of_a_running_test_has_the_id_that_its_result_would_have(
     session: Session, nobody: Server, tmp_path: Path
 ) -> None:
-    frame = described({"TWO": [3]})
+    frame = described(NODEID, projects={"TWO": [3]})
     session.end(synthetic.result(NODEID, "invalid", "died", described=frame.body))
     killed = Session(nobody, tmp_path / "killed")
     killed.end(frame)
@@ -177,7 +161,7 @@ def test_an_outbox_that_fails_keeps_nothing_from_the_others(session: Session, mo
     monkeypatch.setattr(ProjectDestination, "keep", fails_once)
 
     with pytest.raises(OutboxError, match="full"):
-        session.deliveries.keep([result({"ONE": [1], "TWO": [3]})])
+        session.deliveries.keep([result(projects={"ONE": [1], "TWO": [3]})])
 
     session.end()
     assert {code: len(found) for code, found in session.results().items()} == {"ONE": 0, "TWO": 1}

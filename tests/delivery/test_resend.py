@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import shutil
 import sqlite3
 import subprocess
 import sys
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.outboxes import files_at
+from harness.results import attachment, begun, described, result
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 
 from famacase_xdist.client.api import Api
@@ -23,10 +22,7 @@ from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.delivery import resend
 from famacase_xdist.delivery import sender as sender_module
 from famacase_xdist.delivery.resend import Leftover, Resent
-from famacase_xdist.results import synthetic
-from famacase_xdist.results.body import reference
-from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, ResultHead, content_frames, digest_of
-from famacase_xdist.results.text import to_json
+from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.runs.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings.settings import Settings
@@ -47,19 +43,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def settings(tmp_path: Path) -> Settings:
     """What whoever resends has set: the token, and where the outboxes are."""
     return Settings(testops_api_token=TOKEN, state_dir=tmp_path / "state")
-
-
-def result(name: str = "test_a", **more: object) -> AnyFrame:
-    """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
-    made = synthetic.result(f"t.py::{name}", "passed", "")
-    head, body = made.head, made.body
-    return Frame(head, to_json({**json.loads(body), **more}))
-
-
-def begun(name: str, described: bool = False) -> AnyFrame:
-    """Make the frame of a test that begins."""
-    content = {**synthetic.described_by(f"t.py::{name}"), "id": str(uuid.uuid4()), "title": "Described"}
-    return Frame(BegunHead(f"t.py::{name}"), to_json(content) if described else b"")
 
 
 def run_on(backend: Backend, run: Run) -> Run:
@@ -122,7 +105,7 @@ def test_where_no_session_ever_was_there_is_nothing(settings: Settings) -> None:
 
 
 def test_an_outbox_is_described_the_oldest_first(leave: Leave, settings: Settings, backend: Backend) -> None:
-    second = leave(result("test_a"), result("test_b"), begun("test_c"), name="20260102T000000-b")
+    second = leave(result("test_a"), result("test_b"), begun("t.py::test_c"), name="20260102T000000-b")
     first = leave(result("test_a"), name="20260101T000000-c", run=Run.from_settings(Settings()))
 
     assert resend.leftovers(settings) == [
@@ -132,7 +115,7 @@ def test_an_outbox_is_described_the_oldest_first(leave: Leave, settings: Setting
 
 
 def test_looking_changes_nothing(leave: Leave, settings: Settings) -> None:
-    path = leave(result(), begun("test_b"))
+    path = leave(result(), begun("t.py::test_b"))
     before = path.read_bytes()
 
     resend.leftovers(settings)
@@ -142,7 +125,7 @@ def test_looking_changes_nothing(leave: Leave, settings: Settings) -> None:
 
 
 def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
-    leave(result(), begun("test_b"))
+    leave(result(), begun("t.py::test_b"))
 
     assert resend.leftovers(settings) == resend.leftovers(settings)
 
@@ -306,7 +289,7 @@ def test_a_run_to_join_is_joined(leave: Leave, settings: Settings, backend: Back
 def test_a_test_that_was_running_when_its_session_died_is_invalid_and_says_so(
     leave: Leave, settings: Settings, backend: Backend
 ) -> None:
-    leave(begun("test_plain"), begun("test_described", described=True))
+    leave(begun("t.py::test_plain"), described("t.py::test_described", title="Described"))
 
     resent = send(settings)
 
@@ -318,7 +301,7 @@ def test_a_test_that_was_running_when_its_session_died_is_invalid_and_says_so(
 
 
 def test_a_test_that_was_running_is_below_the_root_suite(leave: Leave, settings: Settings, backend: Backend) -> None:
-    leave(begun("test_plain"))
+    leave(begun("t.py::test_plain"))
 
     send(dataclasses.replace(settings, root_suite="Root"))
 
@@ -327,7 +310,7 @@ def test_a_test_that_was_running_is_below_the_root_suite(leave: Leave, settings:
 
 
 def test_a_test_that_was_running_is_filtered_as_any_other(leave: Leave, settings: Settings, backend: Backend) -> None:
-    leave(begun("test_plain"))
+    leave(begun("t.py::test_plain"))
 
     resent = send(dataclasses.replace(settings, testops_status_filter=("invalid",)))
 
@@ -338,7 +321,7 @@ def test_a_test_that_was_running_is_filtered_as_any_other(leave: Leave, settings
 def test_a_test_that_was_running_is_one_result_however_often_it_is_sent(
     leave: Leave, settings: Settings, backend: Backend
 ) -> None:
-    leave(begun("test_plain"), run=Run.from_settings(Settings()))
+    leave(begun("t.py::test_plain"), run=Run.from_settings(Settings()))
     backend.inject(RESULTS, answer(503), FOREVER)
     send(settings)
     backend.faults.clear()
@@ -350,15 +333,8 @@ def test_a_test_that_was_running_is_one_result_however_often_it_is_sent(
 
 
 def test_attachments_are_delivered_too(leave: Leave, settings: Settings, backend: Backend) -> None:
-    digest = digest_of(b"attached", "text/plain")
-    content = ContentHead(digest, "a.txt", "text/plain", 8)
-    frames = content_frames(content, b"attached")
-    made = result()
-    head, body = made.head, made.body
-    assert isinstance(head, ResultHead)
-    links = {"attachments": [{"id": reference(head.id, digest), "file_name": "a.txt"}]}
-    named = Frame(dataclasses.replace(head, contents=(digest,)), to_json({**json.loads(body), **links}))
-    leave(*frames, named)
+    digest, frames = attachment(b"attached")
+    leave(*frames, result(attached={"a.txt": digest}))
 
     send(settings)
 
@@ -403,7 +379,7 @@ def test_what_is_refused_again_stays_with_the_servers_words(leave: Leave, settin
 
 
 def test_what_a_dead_server_did_not_take_stays(leave: Leave, settings: Settings, backend: Backend) -> None:
-    path = leave(result(), begun("test_b"))
+    path = leave(result(), begun("t.py::test_b"))
     backend.inject(".*", answer(503, b'{"detail": "later"}'), FOREVER)
 
     resent = send(settings)
@@ -550,7 +526,7 @@ def test_two_that_resend_at_once_deliver_each_result_once(leave: Leave, settings
     for number in range(4):
         names = [f"test_{number}_{each}" for each in range(50)]
         run = Run.from_settings(Settings())
-        leave(*[result(name) for name in names], begun(f"test_{number}_x"), name=f"2026010{number + 1}", run=run)
+        leave(*[result(name) for name in names], begun(f"t.py::test_{number}_x"), name=f"2026010{number + 1}", run=run)
     command = [sys.executable, "-m", "famacase_xdist", "resend", "--state-dir", str(settings.state_dir)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAMACASE_", "QASE_"))}
     environment = {**clean, "FAMACASE_TESTOPS_API_TOKEN": TOKEN}
@@ -573,7 +549,7 @@ def test_two_that_resend_at_once_deliver_each_result_once(leave: Leave, settings
 
 def test_the_next_session_says_what_was_left_and_how_to_send_it(leave: Leave, settings: Settings) -> None:
     leave(result("test_a"), result("test_b"))
-    leave(begun("test_c"), name="20260102T000000-b")
+    leave(begun("t.py::test_c"), name="20260102T000000-b")
 
     assert resend.leftover_line(settings) == (
         "famacase: 3 results of 2 earlier sessions were not delivered;"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.senders import DEADLINE, Connect, Line, result, told
+from harness.results import result
+from harness.senders import DEADLINE, Connect, Line, told
 from harness.server import RESULTS, App, Backend, Send
 
 from famacase_xdist.delivery import sender as module

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from harness.senders import FOREVER, Connect, refusing, result
+from harness.results import result
+from harness.senders import FOREVER, Connect, refusing
 from harness.server import COMPLETE, RESULTS, RUNS, Action, Backend, answer, cut_off, hang, lost
 
 

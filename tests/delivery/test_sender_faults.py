@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from harness.senders import DEADLINE, FOREVER, PROJECT, Connect, content, received, result, told
+from harness.results import attachment, result
+from harness.senders import DEADLINE, FOREVER, PROJECT, Connect, received, told
 from harness.server import ATTACHMENTS, RESULTS, RUNS, Action, Backend, answer, cut_off, lost
 
 from famacase_xdist.delivery import sender as module
@@ -94,10 +95,10 @@ def test_a_fault_while_the_project_is_looked_up_costs_nothing(
 def test_a_fault_of_an_upload_loses_no_attachment(
     fault: Callable[[], Action], backend: Backend, connect: Connect
 ) -> None:
-    digest, frames = content(b"attached")
+    digest, frames = attachment(b"attached")
     backend.inject(ATTACHMENTS, fault(), 2)
 
-    connect().start().deliver(*frames, result("test_a", digest))
+    connect().start().deliver(*frames, result("test_a", attached={"a.txt": digest}))
 
     ((link,),) = [each["attachments"] for each in backend.results()]
     kept = backend.store.attachment(link["id"])

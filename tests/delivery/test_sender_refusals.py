@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness.senders import DEADLINE, FOREVER, Connect, content, received, refusing, result
+from harness.results import attachment, result
+from harness.senders import DEADLINE, FOREVER, Connect, received, refusing
 from harness.server import ATTACHMENTS, RESULTS, RUNS, Backend, answer, running
 
 # Refusals that are about the session
@@ -32,12 +33,12 @@ def test_a_refused_token_is_said_at_once_and_nothing_is_sent_again(
 def test_a_refusal_of_the_session_ends_all_sending_and_keeps_all(
     pattern: str, status: int, backend: Backend, connect: Connect
 ) -> None:
-    digest, frames = content(b"x")
+    digest, frames = attachment(b"x")
     line = connect(testops_batch_size=1).start()
     before = len(backend.seen)
     backend.inject(pattern, answer(status, location="http://elsewhere.invalid/"), FOREVER)
 
-    line.deliver(*frames, *[result(f"test_{number}", digest) for number in range(5)])
+    line.deliver(*frames, *[result(f"test_{number}", attached={"a.txt": digest}) for number in range(5)])
 
     uploads = backend.requests(ATTACHMENTS) if pattern == RESULTS else []
     assert len(backend.seen) - before - len(uploads) == 1

@@ -6,14 +6,15 @@ import asyncio
 import threading
 from typing import Any
 
-from harness.senders import DEADLINE, Connect, content, received, result, told
+from harness.results import attachment, result
+from harness.senders import DEADLINE, Connect, received, told
 from harness.server import ATTACHMENTS, RESULTS, App, Backend, Send, delay
 
 
 def test_all_threads_are_named_do_not_hold_up_the_exit_and_are_gone_after_the_flush(
     backend: Backend, connect: Connect
 ) -> None:
-    digest, frames = content(b"x")
+    digest, frames = attachment(b"x")
     before = set(threading.enumerate())
     working: set[threading.Thread] = set()
 
@@ -23,7 +24,7 @@ def test_all_threads_are_named_do_not_hold_up_the_exit_and_are_gone_after_the_fl
 
     backend.inject(ATTACHMENTS, act)
     line = connect().start()
-    line.deliver(*frames, result("test_a", digest))
+    line.deliver(*frames, result("test_a", attached={"a.txt": digest}))
 
     ours = {thread for thread in working if thread.name.startswith("famacase-")}
     assert {thread.name for thread in ours} == {"famacase-sender", "famacase-upload-0"}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.senders import DEADLINE, FOREVER, Connect, result, told
+from harness.results import result
+from harness.senders import DEADLINE, FOREVER, Connect, told
 from harness.server import COMPLETE, RESULTS, Action, App, Backend, Send, answer, hang, running
 
 from famacase_xdist.delivery import sender as module

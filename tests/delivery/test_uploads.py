@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.results import content
 from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer
 
 from famacase_xdist.client.api import MOST_FILES, Api
@@ -34,9 +35,7 @@ def outbox() -> Iterator[Outbox]:
 def put(outbox: Outbox, body: bytes, name: str = "a.txt", piece: int = PIECE_BYTES) -> str:
     """Put an attachment into an outbox, and give its digest."""
     digest = digest_of(body, "text/plain")
-    pieces = [body[start : start + piece] for start in range(0, len(body), piece)]
-    outbox.put([Frame(PieceHead(digest, number), each) for number, each in enumerate(pieces)])
-    outbox.put([Frame(ContentHead(digest, name, "text/plain", len(body)))])
+    outbox.put(content(digest, [body[start : start + piece] for start in range(0, len(body), piece)], name=name))
     return digest
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 from famacase_xdist.controller.events import Crashed, Event, Received, Reported
 from famacase_xdist.controller.ledger import Ledger
 from famacase_xdist.recording import install
-from famacase_xdist.results import synthetic
-from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultHead
+from famacase_xdist.results.frames import AnyFrame, Frame, IgnoredHead, ResultHead
 from famacase_xdist.results.sinks import ListSink
-from famacase_xdist.results.text import to_json
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox
+
+from . import results
 
 TEST = "t.py::test_a"
 
@@ -38,13 +37,12 @@ def received(frame: AnyFrame, worker: str = "gw0") -> Received:
 
 def recorded(nodeid: str = TEST, status: str = "passed", attempt: int = 1, worker: str = "gw0") -> Received:
     """Make the event of a result that a recorder sent."""
-    return received(synthetic.result(nodeid, status, "", thread=worker, attempt=attempt), worker)
+    return received(results.result(nodeid=nodeid, status=status, thread=worker, attempt=attempt), worker)
 
 
 def described(nodeid: str = TEST, worker: str = "gw0", **more: object) -> Received:
     """Make the event of a test that its recorder describes when it begins."""
-    content = {**synthetic.described_by(nodeid), "id": str(uuid.uuid4()), **more}
-    return received(Frame(BegunHead(nodeid), to_json(content)), worker)
+    return received(results.described(nodeid, **more), worker)
 
 
 def ignored(nodeid: str = TEST, worker: str = "gw0") -> Received:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from famacase_xdist.results.frames import AnyFrame, BegunHead, ContentHead, Frame, PieceHead, ResultFrame, ResultHead
+from famacase_xdist.results.frames import ResultFrame
 from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 from famacase_xdist.state.outbox import Outbox
 
@@ -23,24 +23,6 @@ def files_at(database: Path) -> OutboxFiles:
     files = StateDirectory(database.parent.parent).outbox(database.stem)
     assert files.database == database
     return files
-
-
-def result(number: int, body: bytes = b"{}", *contents: str) -> AnyFrame:
-    """Make the frame of a result."""
-    return Frame(ResultHead(f"id-{number}", f"t.py::test_{number}", "passed", contents=contents), body)
-
-
-def content(digest: str, body: bytes, pieces: int = 2) -> list[AnyFrame]:
-    """Make the frames of an attachment."""
-    size = -(-len(body) // pieces)
-    parts = [body[start : start + size] for start in range(0, len(body), size)]
-    frames: list[AnyFrame] = [Frame(PieceHead(digest, at), part) for at, part in enumerate(parts)]
-    return [*frames, Frame(ContentHead(digest, "a.txt", "text/plain", len(body)))]
-
-
-def begun(nodeid: str, body: bytes = b"") -> AnyFrame:
-    """Make the frame of a test that begins."""
-    return Frame(BegunHead(nodeid), body)
 
 
 def ids(batch: list[ResultFrame]) -> list[str]:
@@ -61,20 +43,32 @@ def content_of(outbox: Outbox, digest: str) -> bytes:
     return b"".join(pieces)
 
 
+#: What the code of a child may name.
+PRELUDE = f"""\
+import os, sys
+from pathlib import Path
+
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from famacase_xdist.errors import OutboxError
+from famacase_xdist.state.outbox import Outbox
+from harness.outboxes import files_at
+from harness.results import numbered
+
+
+def ready():
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
+"""
+
+
 class Child:
     """A process of its own that runs code, says "ready", and waits to be told to go on."""
 
     def __init__(self, code: str, *args: object) -> None:
-        prelude = (
-            "import os, sys\nfrom pathlib import Path\nfrom famacase_xdist.results.frames import Frame, ResultHead\n"
-        )
-        prelude += "from famacase_xdist.errors import OutboxError\nfrom famacase_xdist.state.outbox import Outbox\n"
-        prelude += "from famacase_xdist.state.directory import StateDirectory\n"
-        prelude += "def files_at(path):\n    return StateDirectory(path.parent.parent).outbox(path.stem)\n"
-        prelude += "def result(number):\n    return Frame(ResultHead(f'id-{number}', 't', 'passed'), b'{}')\n"
-        prelude += "def ready():\n    print('ready', flush=True)\n    sys.stdin.readline()\n"
         self.process = subprocess.Popen(
-            [sys.executable, "-c", prelude + textwrap.dedent(code), *map(str, args)],
+            [sys.executable, "-c", PRELUDE + textwrap.dedent(code), *map(str, args)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -108,7 +102,7 @@ class Child:
 HOLDING = """
     outbox = Outbox(files_at(Path(sys.argv[1])))
     for number in range(50):
-        outbox.put([result(number)])
+        outbox.put([numbered(number)])
     ready()
 """
 

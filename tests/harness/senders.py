@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +10,7 @@ from typing import Any
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.delivery.sender import Sender
-from famacase_xdist.results import synthetic
-from famacase_xdist.results.body import reference
-from famacase_xdist.results.frames import AnyFrame, ContentHead, Frame, ResultHead, content_frames, digest_of
-from famacase_xdist.results.text import to_json
+from famacase_xdist.results.frames import AnyFrame, ResultHead
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox
@@ -25,22 +21,6 @@ from .server import TOKEN, Action, App, Backend, Send, answer
 DEADLINE = 10.0
 PROJECT = r"GET .*/projects/DEMO"
 FOREVER = float("inf")
-
-
-def result(name: str = "test_a", *digests: str, status: str = "passed", **more: object) -> AnyFrame:
-    """Make the frame of a result that a strict server takes, unless `more` says otherwise."""
-    made = synthetic.result(f"t.py::{name}", status, "")
-    head, body = made.head, made.body
-    links = [{"id": reference(head.id, digest), "file_name": "a.txt"} for digest in digests]
-    content = {**json.loads(body), "attachments": links, **more}
-    return Frame(ResultHead(head.id, head.nodeid, status, contents=digests), to_json(content))
-
-
-def content(body: bytes) -> tuple[str, list[AnyFrame]]:
-    """Make an attachment: its digest and its frames."""
-    digest = digest_of(body, "text/plain")
-    head = ContentHead(digest, "a.txt", "text/plain", len(body))
-    return digest, list(content_frames(head, body))
 
 
 class Line:

@@ -29,7 +29,7 @@ class Session:
             subprocess.Popen(
                 [*prefix, sys.executable, "-m", "harness.sessions", str(results)],
                 cwd=TESTS,
-                env={**env, "PYTHONPATH": str(TESTS)},
+                env={**env, "PYTHONPATH": os.pathsep.join(filter(None, (str(TESTS), env.get("PYTHONPATH"))))},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -97,8 +97,9 @@ def main(results: int) -> None:
     from famacase_xdist.controller.ledger import Ledger
     from famacase_xdist.controller.pipeline import Pipeline
     from famacase_xdist.delivery.project import ProjectDestination
-    from famacase_xdist.results import synthetic
     from famacase_xdist.settings.sources import Directory, Sources
+
+    from .results import result
 
     settings = Sources(Directory(Path.cwd()), SimpleNamespace()).settings()
     tell(ready=True)
@@ -111,7 +112,7 @@ def main(results: int) -> None:
     delivery.run.settled.wait(120)
     tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
     for number in range(results):
-        frame = synthetic.result(f"test_{uuid.uuid4()}.py::test_{number}", "passed", "")
+        frame = result(nodeid=f"test_{uuid.uuid4()}.py::test_{number}")
         intake.put(Received("main", frame.encoded))
     intake.settle()
     sys.stdin.readline()

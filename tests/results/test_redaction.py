@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from harness.results import begun, content, opaque
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,6 @@ from famacase_xdist.results.frames import (
     ContentHead,
     Frame,
     IgnoredHead,
-    PieceHead,
     ResultHead,
     decode,
 )
@@ -32,17 +32,6 @@ ONE, TWO = "1" * 64, "2" * 64
 def clean(mask: Mask, frames: Iterable[AnyFrame]) -> list[AnyFrame]:
     """Give all frames that a mask makes of frames."""
     return [each for frame in frames for each in mask.clean(frame)]
-
-
-def result(body: bytes, nodeid: str = "t.py::test_a") -> AnyFrame:
-    """Make the frame of a result."""
-    return Frame(ResultHead("id", nodeid, "passed", contents=(ONE,)), body)
-
-
-def content(pieces: Sequence[bytes], digest: str = ONE, name: str = "a.txt") -> list[AnyFrame]:
-    """Make the frames of an attachment."""
-    frames: list[AnyFrame] = [Frame(PieceHead(digest, at), piece) for at, piece in enumerate(pieces)]
-    return [*frames, Frame(ContentHead(digest, name, "text/plain", sum(map(len, pieces))))]
 
 
 def kept(frames: Iterable[AnyFrame], digest: str = ONE) -> bytes:
@@ -62,10 +51,10 @@ def _pieces(outbox: Outbox, digest: str) -> Iterable[Any]:
 @pytest.mark.parametrize(
     "frame",
     [
-        result(b'{"message":"' + SECRET.encode() + b'"}'),
-        result(SECRET.encode() * 3),
-        result(b"{}", f"t.py::test[{SECRET}]"),
-        Frame(BegunHead(f"t.py::test[{SECRET}]"), SECRET.encode()),
+        opaque(b'{"message":"' + SECRET.encode() + b'"}'),
+        opaque(SECRET.encode() * 3),
+        opaque(b"{}", f"t.py::test[{SECRET}]"),
+        begun(f"t.py::test[{SECRET}]", SECRET.encode()),
         Frame(IgnoredHead(f"t.py::test[{SECRET}]")),
         Frame(ContentHead(ONE, f"{SECRET}.txt", f"text/{SECRET}", 0)),
     ],
@@ -80,18 +69,18 @@ def test_the_secret_is_nowhere_in_a_frame(frame: AnyFrame) -> None:
 @pytest.mark.parametrize("secret", ["rep_\\b", 'rep_"quoted"', "rep_\tx", "rep_ключ"])
 def test_a_secret_that_pytest_escapes_in_a_node_id_is_masked_in_all_frames_of_the_test(secret: str) -> None:
     nodeid = f"t.py::test[{secret.encode('unicode_escape').decode()}]"
-    frames = [Frame(BegunHead(nodeid)), result(to_json({"value": secret}), nodeid)]
+    frames = [begun(nodeid), opaque(to_json({"value": secret}), nodeid)]
 
-    begun, ended = clean(Mask(secret), frames)
+    first, ended = clean(Mask(secret), frames)
 
-    assert isinstance(begun.head, BegunHead)
+    assert isinstance(first.head, BegunHead)
     assert isinstance(ended.head, ResultHead)
-    assert begun.head.nodeid == ended.head.nodeid
-    assert secret not in begun.head.nodeid
+    assert first.head.nodeid == ended.head.nodeid
+    assert secret not in first.head.nodeid
 
 
 def test_a_frame_without_the_secret_keeps_its_message() -> None:
-    frame = decode(result(b"{}").encoded)
+    frame = decode(opaque(b"{}").encoded)
 
     (cleaned,) = clean(Mask(SECRET), [frame])
 
@@ -99,14 +88,14 @@ def test_a_frame_without_the_secret_keeps_its_message() -> None:
 
 
 def test_all_but_the_secret_stays() -> None:
-    (cleaned,) = clean(Mask(SECRET), [result(b'{"message":"a ' + SECRET.encode() + b' b"}', f"x{SECRET}y")])
+    (cleaned,) = clean(Mask(SECRET), [opaque(b'{"message":"a ' + SECRET.encode() + b' b"}', f"x{SECRET}y")])
 
-    assert cleaned == result(b'{"message":"a ' + STARS + b' b"}', f"x{STARS.decode()}y")
+    assert cleaned == opaque(b'{"message":"a ' + STARS + b' b"}', f"x{STARS.decode()}y")
 
 
 @given(body=st.binary(), nodeid=st.text())
 def test_a_frame_without_the_secret_stays_as_it_is(body: bytes, nodeid: str) -> None:
-    assert clean(Mask(SECRET), [result(body, nodeid)]) == [result(body, nodeid)]
+    assert clean(Mask(SECRET), [opaque(body, nodeid)]) == [opaque(body, nodeid)]
 
 
 #: Texts that have much of the secret in them, whole, cut and overlapping.
@@ -119,7 +108,7 @@ def test_a_secret_that_lies_across_the_borders_of_pieces_is_found(text: bytes, d
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=5)))
     pieces = [text[start:end] for start, end in itertools.pairwise([0, *cuts, len(text)])]
 
-    frames = clean(Mask(SECRET), content(pieces))
+    frames = clean(Mask(SECRET), content(ONE, pieces))
 
     assert kept(frames) == text.replace(SECRET.encode(), STARS)
 
@@ -127,8 +116,8 @@ def test_a_secret_that_lies_across_the_borders_of_pieces_is_found(text: bytes, d
 @given(text=TEXTS, other=TEXTS, cut=st.integers(0, 80))
 def test_contents_that_come_side_by_side_are_not_mixed(text: bytes, other: bytes, cut: int) -> None:
     pairs = zip(
-        content([text[:cut], text[cut:]]),
-        content([other[:cut], other[cut:]], TWO),
+        content(ONE, [text[:cut], text[cut:]]),
+        content(TWO, [other[:cut], other[cut:]]),
         strict=True,
     )
 
@@ -143,7 +132,7 @@ def test_contents_that_come_side_by_side_are_not_mixed(text: bytes, other: bytes
 def test_equal_content_that_two_workers_send_side_by_side_stays_whole(order: list[int]) -> None:
     text = b"first piece " + SECRET.encode() + b"!second piece!" + b"third and last"
     pieces = [text[:15], text[15:30], text[30:]]
-    workers = [iter(content(pieces)) for _ in range(2)]
+    workers = [iter(content(ONE, pieces)) for _ in range(2)]
 
     frames = clean(Mask(SECRET), [next(workers[worker]) for worker in order])
 
@@ -153,20 +142,20 @@ def test_equal_content_that_two_workers_send_side_by_side_stays_whole(order: lis
 def test_content_of_a_worker_that_died_does_not_spoil_the_same_content_of_the_next() -> None:
     pieces = [b"first piece, then ", b"second, then ", b"third"]
 
-    frames = clean(Mask(SECRET), [*content(pieces)[:2], *content(pieces)])
+    frames = clean(Mask(SECRET), [*content(ONE, pieces)[:2], *content(ONE, pieces)])
 
     assert kept(frames) == b"".join(pieces)
 
 
 def test_the_size_of_a_content_is_that_of_its_pieces() -> None:
-    frames = clean(Mask(SECRET), content([SECRET.encode(), b"x", b""]))
+    frames = clean(Mask(SECRET), content(ONE, [SECRET.encode(), b"x", b""]))
     (size,) = [frame.head.size for frame in frames if isinstance(frame.head, ContentHead)]
 
     assert size == sum(len(frame.body) for frame in frames)
 
 
 def test_the_end_of_a_content_stays_its_last_frame() -> None:
-    assert isinstance(clean(Mask(SECRET), content([b"one", b"two"]))[-1].head, ContentHead)
+    assert isinstance(clean(Mask(SECRET), content(ONE, [b"one", b"two"]))[-1].head, ContentHead)
 
 
 @pytest.mark.parametrize(
@@ -177,27 +166,27 @@ def test_the_end_of_a_content_stays_its_last_frame() -> None:
 def test_a_secret_is_found_in_json_however_it_is_written(secret: str) -> None:
     body = to_json({"message": f"a {secret} b"})
 
-    (cleaned,) = clean(Mask(secret), [result(body)])
+    (cleaned,) = clean(Mask(secret), [opaque(body)])
 
     assert len(cleaned.body) == len(body)
     assert set(cleaned.body.removeprefix(b'{"message":"a ').removesuffix(b' b"}')) == {ord("*")}
 
 
 def test_a_secret_is_found_in_json_of_ascii_only() -> None:
-    (cleaned,) = clean(Mask("rep_\N{SNOWMAN}"), [result(b'"rep_\\u2603"')])
+    (cleaned,) = clean(Mask("rep_\N{SNOWMAN}"), [opaque(b'"rep_\\u2603"')])
 
     assert b"2603" not in cleaned.body
 
 
 @pytest.mark.parametrize("secret", ["", "a", "abc"])
 def test_a_secret_that_is_too_short_is_not_looked_for(secret: str) -> None:
-    frames = [result(b"abc", "abc"), *content([b"a", b"bc"])]
+    frames = [opaque(b"abc", "abc"), *content(ONE, [b"a", b"bc"])]
 
     assert clean(Mask(secret), frames) == frames
 
 
 def test_a_secret_of_four_characters_is_looked_for() -> None:
-    (cleaned,) = clean(Mask("abcd"), [result(b"xabcdx")])
+    (cleaned,) = clean(Mask("abcd"), [opaque(b"xabcdx")])
 
     assert cleaned.body == b"x****x"
 
@@ -215,5 +204,5 @@ def test_several_secrets_are_masked_the_longer_one_first() -> None:
     mask = Mask("rep_a", "rep_a-longer", "")
 
     assert mask.text("rep_a-longer, rep_a, rep_") == "************, *****, rep_"
-    (cleaned,) = clean(mask, [result(b'"rep_a-longer"')])
+    (cleaned,) = clean(mask, [opaque(b'"rep_a-longer"')])
     assert cleaned.body == b'"************"'

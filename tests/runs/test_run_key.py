@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 from harness.outboxes import files_at
+from harness.results import begun, result
 from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
-from famacase_xdist.results import synthetic
 from famacase_xdist.runs.record import Ending, Member
 from famacase_xdist.runs.run_key import KEPT_SECONDS, Sharing
 from famacase_xdist.state.directory import StateDirectory
@@ -307,10 +307,8 @@ def test_undelivered_results_keep_the_run_open_until_they_are_sent(tmp_path: Pat
 
 def outbox_of(state: Path, name: str, results: int, running: int = 0) -> Outbox:
     outbox = Outbox(files_at(state / "outbox" / f"{name}.sqlite3"))
-    outbox.put([synthetic.result(f"test_a.py::test_{number}", "passed", "") for number in range(results)])
-    from famacase_xdist.results.frames import BegunHead, Frame
-
-    outbox.put([Frame(BegunHead(f"test_b.py::test_{number}")) for number in range(running)])
+    outbox.put([result(f"test_{number}") for number in range(results)])
+    outbox.put([begun(f"test_b.py::test_{number}") for number in range(running)])
     return outbox
 
 

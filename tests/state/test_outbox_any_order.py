@@ -8,12 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.outboxes import content, content_of, files_at, ids, result, take_all
+from harness.outboxes import content_of, files_at, ids, take_all
+from harness.results import attachment, begun, numbered, opaque
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, IgnoredHead, ResultFrame, ResultHead, digest_of
+from famacase_xdist.results.frames import AnyFrame, Frame, IgnoredHead, ResultFrame
 from famacase_xdist.state.outbox import Outbox
 
 
@@ -48,13 +49,13 @@ class Model(RuleBasedStateMachine):
             body = b'{"n":%d}' % self.count
             self.waiting[f"id-{self.count}"] = body
             self.running.pop(nodeid, None)
-            return Frame(ResultHead(f"id-{self.count}", nodeid, "passed"), body)
+            return opaque(body, nodeid, id=f"id-{self.count}")
         if kind == "ignored":
             self.running.pop(nodeid, None)
             return Frame(IgnoredHead(nodeid))
         body = b"%d" % self.count if kind == "described" else b""
         self.running[nodeid] = body or self.running.get(nodeid, b"")
-        return Frame(BegunHead(nodeid), body)
+        return begun(nodeid, body)
 
     @rule(
         frames=st.lists(
@@ -72,12 +73,12 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data())
     def put_again(self, data: st.DataObject) -> None:
         result_id = data.draw(st.sampled_from(sorted(self.waiting)))
-        self.outbox.put([Frame(ResultHead(result_id, "elsewhere", "failed"), b"other")])
+        self.outbox.put([opaque(b"other", "elsewhere", id=result_id)])
 
     @rule(body=st.binary(min_size=1, max_size=9), pieces=st.integers(1, 3))
     def put_content(self, body: bytes, pieces: int) -> None:
-        digest = digest_of(body, "text/plain")
-        self.outbox.put(content(digest, body, pieces))
+        digest, frames = attachment(body, pieces=pieces)
+        self.outbox.put(frames)
         if digest not in self.uploaded:
             self.contents.setdefault(digest, body)
 
@@ -174,8 +175,8 @@ TestAnyOrder: Any = Model.TestCase
 
 
 def test_a_result_that_is_there_already_is_kept_as_it_was(outbox: Outbox) -> None:
-    outbox.put([result(1, json.dumps({"first": True}).encode())])
+    outbox.put([numbered(1, json.dumps({"first": True}).encode())])
 
-    outbox.put([result(1, b"second")])
+    outbox.put([numbered(1, b"second")])
 
     assert [each.body for each in take_all(outbox)] == [b'{"first": true}']

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.outboxes import HUGE, ONE, begun, content, content_of, full_disk, ids, result, take_all
+from harness.outboxes import HUGE, ONE, content_of, full_disk, ids, take_all
+from harness.results import begun, content, numbered
 
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.state.outbox import Outbox
@@ -23,28 +24,28 @@ def test_a_put_that_fails_puts_nothing() -> None:
     fill(outbox)
 
     with pytest.raises(OutboxError, match="full"):
-        outbox.put([result(1), begun("a"), result(2, HUGE)])
+        outbox.put([numbered(1), begun("a"), numbered(2, HUGE)])
 
     assert (outbox.undelivered(), outbox.running()) == (0, [])
 
 
 def test_where_the_disk_fails_earlier_and_later_results_are_in_memory(outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     fill(outbox)
 
-    outbox.put([result(2, HUGE)])
-    outbox.put([result(3)])
+    outbox.put([numbered(2, HUGE)])
+    outbox.put([numbered(3)])
 
     assert ids(take_all(outbox)) == ["id-1", "id-2", "id-3"]
 
 
 def test_where_the_disk_fails_with_nothing_left_later_results_are_leased(outbox: Outbox) -> None:
-    outbox.put([result(1), result(2)])
+    outbox.put([numbered(1), numbered(2)])
     outbox.acknowledge(outbox.take(1, 1000))
     outbox.acknowledge(outbox.take(1, 1000))
     fill(outbox)
 
-    outbox.put([result(3, HUGE)])
+    outbox.put([numbered(3, HUGE)])
 
     assert ids(take_all(outbox)) == ["id-3"]
 
@@ -52,25 +53,26 @@ def test_where_the_disk_fails_with_nothing_left_later_results_are_leased(outbox:
 def test_where_the_disk_fails_the_reason_is_said(outbox: Outbox) -> None:
     fill(outbox)
 
-    outbox.put([result(1, HUGE)])
+    outbox.put([numbered(1, HUGE)])
 
     assert "full" in outbox.trouble
 
 
 def test_as_long_as_the_disk_works_there_is_no_trouble(outbox: Outbox) -> None:
-    outbox.put([result(1, HUGE)])
+    outbox.put([numbered(1, HUGE)])
 
     assert outbox.trouble == ""
 
 
 def test_where_the_disk_fails_all_else_moves_along(outbox: Outbox) -> None:
-    outbox.put([*content(ONE, b"abcd"), *content("2" * 64, b"efgh"), begun("a", b"{}"), result(0), result(1)])
+    outbox.put([*content(ONE, [b"ab", b"cd"]), *content("2" * 64, [b"ef", b"gh"])])
+    outbox.put([begun("a", b"{}"), numbered(0), numbered(1)])
     outbox.remember(run_id=7)
     outbox.uploaded("2" * 64, 9)
     outbox.refuse(outbox.take(1, 1)[0], "no")
     fill(outbox)
 
-    outbox.put([result(2, HUGE)])
+    outbox.put([numbered(2, HUGE)])
 
     assert content_of(outbox, ONE) == b"abcd"
     assert (outbox.remote_ids(["2" * 64]), outbox.session()) == ({"2" * 64: 9}, {"run_id": 7})
@@ -78,11 +80,11 @@ def test_where_the_disk_fails_all_else_moves_along(outbox: Outbox) -> None:
 
 
 def test_a_lease_holds_where_the_disk_fails(outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     batch = take_all(outbox)
     fill(outbox)
 
-    outbox.put([result(2, HUGE)])
+    outbox.put([numbered(2, HUGE)])
 
     assert ids(take_all(outbox)) == ["id-2"]
     outbox.acknowledge(batch)
@@ -90,10 +92,10 @@ def test_a_lease_holds_where_the_disk_fails(outbox: Outbox) -> None:
 
 
 def test_a_disk_that_is_really_full_loses_nothing(path: Path, outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
 
     with full_disk(path):
-        outbox.put([result(2, HUGE)])
+        outbox.put([numbered(2, HUGE)])
 
     assert ids(take_all(outbox)) == ["id-1", "id-2"]
     assert outbox.trouble
@@ -101,7 +103,7 @@ def test_a_disk_that_is_really_full_loses_nothing(path: Path, outbox: Outbox) ->
 
 @pytest.mark.parametrize("change", ["acknowledge", "refuse", "uploaded", "remember"])
 def test_a_full_disk_does_not_keep_the_sender_from_its_notes(change: str, path: Path, outbox: Outbox) -> None:
-    outbox.put([result(1), *content(ONE, b"abcd")])
+    outbox.put([numbered(1), *content(ONE, [b"ab", b"cd"])])
     batch = take_all(outbox)
     changes: dict[str, Callable[[], None]] = {
         "acknowledge": lambda: outbox.acknowledge(batch),
@@ -124,8 +126,8 @@ def test_a_full_disk_does_not_keep_the_sender_from_its_notes(change: str, path: 
 
 def test_what_failed_in_memory_too_is_an_error_and_not_silence(outbox: Outbox) -> None:
     fill(outbox)
-    outbox.put([result(1, HUGE)])
+    outbox.put([numbered(1, HUGE)])
     fill(outbox)
 
     with pytest.raises(OutboxError, match="full"):
-        outbox.put([result(2, HUGE)])
+        outbox.put([numbered(2, HUGE)])

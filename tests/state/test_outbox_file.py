@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.outboxes import HOLDING, HUGE, Child, files_at, full_disk, ids, result, take_all
+from harness.outboxes import HOLDING, HUGE, Child, files_at, full_disk, ids, take_all
+from harness.results import numbered
 
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.state.outbox import Outbox
@@ -19,7 +20,7 @@ def test_file_and_directory_are_the_users_alone_whatever_the_umask(path: Path) -
     before = os.umask(0)
     try:
         outbox = Outbox(files_at(path))
-        outbox.put([result(1)])
+        outbox.put([numbered(1)])
     finally:
         os.umask(before)
 
@@ -80,12 +81,12 @@ def test_a_forked_child_that_ends_leaves_the_parents_file_whole(
     parent = child(
         f"""
         outbox = Outbox(files_at(Path(sys.argv[1])))
-        outbox.put([result(1)])
+        outbox.put([numbered(1)])
         pid = os.fork()
         if not pid:
             {ending}
         os.waitpid(pid, 0)
-        outbox.put([result(2)])
+        outbox.put([numbered(2)])
         ready()
         """,
         path,
@@ -106,7 +107,7 @@ def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(
     parent = child(
         """
         outbox = Outbox(files_at(Path(sys.argv[1])))
-        outbox.put([result(1)])
+        outbox.put([numbered(1)])
         reading, writing = os.pipe()
         if not os.fork():
             os.close(1)
@@ -172,7 +173,7 @@ def test_a_file_in_the_place_of_the_directory_is_an_error_of_ours(tmp_path: Path
 
 
 def test_deleting_leaves_nothing_of_the_file(path: Path, outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     assert len(list(path.parent.iterdir())) > 1
 
     outbox.close(delete=True)
@@ -181,17 +182,17 @@ def test_deleting_leaves_nothing_of_the_file(path: Path, outbox: Outbox) -> None
 
 
 def test_deleting_leaves_nothing_where_the_disk_is_full(path: Path, outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
 
     with full_disk(path):
-        outbox.put([result(2, HUGE)])
+        outbox.put([numbered(2, HUGE)])
         outbox.close(delete=True)
 
     assert list(path.parent.iterdir()) == []
 
 
 def test_closing_leaves_all_in_the_one_file(path: Path, outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
 
     outbox.close()
 
@@ -199,7 +200,7 @@ def test_closing_leaves_all_in_the_one_file(path: Path, outbox: Outbox) -> None:
 
 
 def test_a_file_that_is_kept_is_not_larger_than_what_is_left_needs(path: Path, outbox: Outbox) -> None:
-    outbox.put([result(number, HUGE) for number in range(30)])
+    outbox.put([numbered(number, HUGE) for number in range(30)])
     batch = take_all(outbox)
     outbox.acknowledge([each for each in batch if each.head.id != "id-7"])
     outbox.remember(host="http://x")
@@ -224,7 +225,7 @@ def test_a_second_close_is_harmless_and_may_still_delete(path: Path, outbox: Out
 
 
 def test_sync_after_close_is_harmless(outbox: Outbox) -> None:
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     outbox.close()
 
     outbox.sync()
@@ -233,7 +234,7 @@ def test_sync_after_close_is_harmless(outbox: Outbox) -> None:
 def test_a_commit_is_brought_to_the_disk_once(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
 
     outbox.sync()
     outbox.sync()

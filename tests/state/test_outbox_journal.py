@@ -9,17 +9,14 @@ from pathlib import Path
 
 import pytest
 from harness.outboxes import files_at
+from harness.results import begun, numbered
 from hypothesis import given
 from hypothesis import strategies as st
 
-from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, PieceHead, ResultHead
+from famacase_xdist.results.frames import Frame, PieceHead, ResultHead
 from famacase_xdist.results.text import encodable
 from famacase_xdist.state.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
 from famacase_xdist.state.outbox_journal import MOST_BYTES, Journal
-
-
-def result(number: int, body: bytes = b"{}") -> AnyFrame:
-    return Frame(ResultHead(f"id-{number}", f"t.py::test_{number}", "passed"), body)
 
 
 @pytest.fixture
@@ -40,45 +37,45 @@ def tail_of(path: Path) -> Path:
 
 def transactions(outbox: Outbox) -> list[str]:
     """Note the transactions from now on."""
-    begun: list[str] = []
-    outbox._db.set_trace_callback(lambda text: begun.append(text) if text.startswith("BEGIN") else None)
-    return begun
+    started: list[str] = []
+    outbox._db.set_trace_callback(lambda text: started.append(text) if text.startswith("BEGIN") else None)
+    return started
 
 
 def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
     outbox = Outbox(files_at(path))
-    begun = transactions(outbox)
+    started = transactions(outbox)
 
     for number in range(20):
-        outbox.put([Frame(BegunHead(f"t.py::test_{number}")), result(number)])
-    assert begun == []
+        outbox.put([begun(f"t.py::test_{number}"), numbered(number)])
+    assert started == []
     batch = outbox.take(100, 10_000)
 
     assert [each.head.id for each in batch] == [f"id-{number}" for number in range(20)]
-    assert len(begun) == 1
+    assert len(started) == 1
     outbox.close()
 
 
 def test_what_nobody_asks_for_moves_on_when_there_is_enough_of_it(path: Path) -> None:
     outbox = Outbox(files_at(path))
-    begun = transactions(outbox)
+    started = transactions(outbox)
 
     for number in range(MOST_PENDING * 2 + 1):
-        outbox.put([result(number)])
+        outbox.put([numbered(number)])
 
-    assert len(begun) == 2
+    assert len(started) == 2
     assert 0 < tail_of(path).stat().st_size < 1000
     outbox.close()
 
 
 def test_large_results_move_on_sooner(path: Path) -> None:
     outbox = Outbox(files_at(path))
-    begun = transactions(outbox)
+    started = transactions(outbox)
 
     for number in range(MOST_PENDING_BYTES // MOST_BYTES + 1):
-        outbox.put([result(number, b"x" * MOST_BYTES)])
+        outbox.put([numbered(number, b"x" * MOST_BYTES)])
 
-    assert len(begun) == 1
+    assert len(started) == 1
     outbox.close()
 
 
@@ -86,7 +83,7 @@ def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path
     child = os.fork()
     if child == 0:
         outbox = Outbox(files_at(path))
-        outbox.put([Frame(BegunHead("t.py::test_1"), b'{"title":"One"}'), result(0)])
+        outbox.put([begun("t.py::test_1", b'{"title":"One"}'), numbered(0)])
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
     assert tail_of(path).stat().st_size > 0
@@ -101,7 +98,7 @@ def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path
 
 def test_what_is_in_both_the_tail_and_the_database_is_there_once(path: Path) -> None:
     outbox = Outbox(files_at(path))
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     left = tail_of(path).read_bytes()
     outbox.close()
     tail_of(path).write_bytes(left)  # as after a death between commit and cut
@@ -113,12 +110,12 @@ def test_what_is_in_both_the_tail_and_the_database_is_there_once(path: Path) -> 
 
 
 def test_a_frame_that_was_being_written_is_no_frame(tail: Journal, tmp_path: Path) -> None:
-    assert tail.append([result(1)])
+    assert tail.append([numbered(1)])
     whole = tail_of(tmp_path / "session.sqlite3").read_bytes()
     for cut in range(1, len(whole)):
         tail_of(tmp_path / "session.sqlite3").write_bytes(whole + whole[:cut])
         reader = Journal(tmp_path / "session.sqlite3-tail")
-        assert reader.frames() == [result(1)]
+        assert reader.frames() == [numbered(1)]
         reader.close()
 
 
@@ -126,7 +123,7 @@ def test_a_frame_that_was_being_written_is_no_frame(tail: Journal, tmp_path: Pat
 def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]]) -> None:
     import tempfile
 
-    frames = [Frame(BegunHead(nodeid), body) for nodeid, body in entries]
+    frames = [begun(nodeid, body) for nodeid, body in entries]
     with tempfile.TemporaryDirectory() as directory:
         tail = Journal(Path(directory) / "session.sqlite3")
         assert tail.append(frames)
@@ -135,14 +132,14 @@ def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]])
         read = reader.frames()
         reader.close()
 
-    assert read == [Frame(BegunHead(encodable(each.head.nodeid)), each.body) for each in frames]
+    assert read == [begun(encodable(each.head.nodeid), each.body) for each in frames]
 
 
 def test_attachments_are_not_written_twice(path: Path) -> None:
     outbox = Outbox(files_at(path))
     piece = Frame(PieceHead("d" * 64, 0), b"x" * (MOST_BYTES + 1))
 
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     outbox.put([piece])
 
     assert tail_of(path).stat().st_size == 0
@@ -153,12 +150,12 @@ def test_attachments_are_not_written_twice(path: Path) -> None:
 
 def test_where_the_tail_cannot_grow_the_database_takes_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outbox = Outbox(files_at(path))
-    outbox.put([result(1)])
+    outbox.put([numbered(1)])
     kept = tail_of(path).read_bytes()
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, content: write(file, content[:7]))  # then the disk is full
 
-    outbox.put([result(2)])
+    outbox.put([numbered(2)])
 
     monkeypatch.undo()
     assert len(kept) > 7
@@ -182,7 +179,7 @@ def killed_with_a_tail(path: Path, results: int) -> None:
     if child == 0:
         outbox = Outbox(files_at(path))
         for number in range(results):
-            outbox.put([result(number, b"x" * 2000)])
+            outbox.put([numbered(number, b"x" * 2000)])
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
 
@@ -209,11 +206,11 @@ def test_a_frame_that_the_database_refuses_costs_no_other(path: Path) -> None:
     outbox = Outbox(files_at(path))
     bad = Frame(ResultHead("bad", "t.py::test_bad", "passed", attempt=2**70), b"{}")
 
-    for frame in (result(1), bad, result(2)):
+    for frame in (numbered(1), bad, numbered(2)):
         outbox.put([frame])
 
     assert [each.head.id for each in outbox.take(10, 10_000)] == ["id-1", "id-2"]
     assert outbox.lost.total() == 1
-    outbox.put([result(3)])
+    outbox.put([numbered(3)])
     assert outbox.undelivered() == 3
     outbox.close()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from harness.outboxes import begun, files_at, result
+from harness.outboxes import files_at
+from harness.results import begun, numbered, opaque
 
-from famacase_xdist.results.frames import AnyFrame, BegunHead, Frame, Head, IgnoredHead, ResultHead
+from famacase_xdist.results.frames import AnyFrame, Frame, IgnoredHead
 from famacase_xdist.state.outbox import Outbox
 
 
@@ -22,14 +23,18 @@ def test_facts_of_the_session_outlive_it(path: Path) -> None:
     second.close()
 
 
+TEST = "t.py::test_1"
 BEGUN = {
     "begins": ([begun("a")], {"a": b""}),
     "described": ([begun("a"), begun("a", b"{}")], {"a": b"{}"}),
     "described-first": ([begun("a", b"{}"), begun("a")], {"a": b"{}"}),
-    "ends": ([begun("t.py::test_1", b"{}"), result(1)], {}),
+    "ends": ([begun(TEST, b"{}"), numbered(1)], {}),
     "ignored": ([begun("a"), Frame(IgnoredHead("a"))], {}),
-    "runs-again": ([begun("t.py::test_1", b"1"), result(1), begun("t.py::test_1", b"2")], {"t.py::test_1": b"2"}),
-    "runs-again-undescribed": ([begun("t.py::test_1", b"1"), result(1), begun("t.py::test_1")], {"t.py::test_1": b""}),
+    "runs-again": ([begun(TEST, b"1"), numbered(1), begun(TEST, b"2")], {TEST: b"2"}),
+    "runs-again-undescribed": (
+        [begun(TEST, b"1"), numbered(1), begun(TEST)],
+        {TEST: b""},
+    ),
 }
 
 
@@ -44,8 +49,8 @@ def test_what_runs_is_what_began_and_did_not_end(
     assert dict(outbox.running()) == left
 
 
-@pytest.mark.parametrize("head", [BegunHead("test_\udcff.py"), ResultHead("i", "test_\udcff.py", "passed")])
-def test_a_file_name_that_is_not_utf_8_does_not_end_the_session(head: Head, outbox: Outbox) -> None:
-    outbox.put([Frame(head, b"{}")])
+@pytest.mark.parametrize("frame", [begun("test_\udcff.py"), opaque(b"{}", "test_\udcff.py")])
+def test_a_file_name_that_is_not_utf_8_does_not_end_the_session(frame: AnyFrame, outbox: Outbox) -> None:
+    outbox.put([frame])
 
     assert outbox.undelivered() + len(outbox.running()) == 1
