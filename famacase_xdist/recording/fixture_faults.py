@@ -20,6 +20,8 @@ import pytest
 from .item import shown_params
 
 Fixture = pytest.FixtureDef[Any]
+#: What a fixture is set up for, or torn down for; None where pytest does not say.
+Request = pytest.FixtureRequest | None
 
 #: pytest's own names for what setup_module, setUpClass and the like become.
 _XUNIT = re.compile(r"_(?:xunit|unittest)_(\w+?)_fixture_.*")
@@ -27,7 +29,7 @@ _NO_FOLDERS_OF_THE_SUITE = {"site-packages", "dist-packages"}
 _OURS = __name__.partition(".")[0]
 
 
-def _code_of(function: Callable[..., object] | None) -> CodeType | None:
+def _code_of(function: object) -> CodeType | None:
     return getattr(function, "__code__", None)
 
 
@@ -49,7 +51,7 @@ class Fault:
     """
 
     fixture: Fixture
-    request: Any
+    request: Request
     is_teardown: bool
     is_renewed: bool
     has_ended: bool
@@ -125,7 +127,7 @@ class Faults:
         return f'cached: the {scope}-scoped fixture "{name}" failed in {first} and was not set up again'
 
 
-def described(fixture: Fixture, request: Any, place: str, worker: str = "", *, has_param: bool = True) -> str:
+def described(fixture: Fixture, request: Request, place: str, worker: str = "", *, has_param: bool = True) -> str:
     """Give a fixture's name with the id of its param, scope and place: ``db[postgres] (module, conftest.py)``."""
     scope = scope_of(fixture, request)
     parts = [scope, place, "" if scope == "function" else worker]
@@ -133,12 +135,12 @@ def described(fixture: Fixture, request: Any, place: str, worker: str = "", *, h
     return f"{name} ({', '.join(filter(None, parts))})"
 
 
-def scope_of(fixture: Fixture, request: Any) -> str:
+def scope_of(fixture: Fixture, request: Request) -> str:
     """Give the scope; an indirect parametrization may have another than the fixture was defined with."""
     return str(getattr(request, "scope", None) or fixture.scope)
 
 
-def name_of(fixture: Fixture, request: Any) -> str:
+def name_of(fixture: Fixture, request: Request) -> str:
     """Give a fixture's name, with the id that pytest shows of its param."""
     name = _plain_name(fixture)
     # pytest gives the test of a wider fixture's request nowhere else.
@@ -149,7 +151,7 @@ def name_of(fixture: Fixture, request: Any) -> str:
     return name if shown is None else f"{name}[{shown}]"
 
 
-def place_of(fixture: Fixture, request: Any) -> str:
+def place_of(fixture: Fixture, request: Request) -> str:
     """Say where the fixture is defined: a path below pytest's rootdir, else the dotted name of the module."""
     function = _function_of(fixture)
     module = str(getattr(function, "__module__", ""))
@@ -175,9 +177,9 @@ def _plain_name(fixture: Fixture) -> str:
     return _XUNIT.sub(r"\1", fixture.argname)
 
 
-def _function_of(fixture: Fixture) -> Any:
+def _function_of(fixture: Fixture) -> object:
     """Give the function that somebody wrote, under what decorators made of it."""
-    function: Any = fixture.func
+    function: Callable[..., object] = fixture.func
     while isinstance(function, functools.partial):
         function = function.func
     try:

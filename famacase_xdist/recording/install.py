@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from qase.commons.utils import QaseUtils
 from qase.pytest.plugin import QasePytestPluginSingleton
@@ -18,7 +16,7 @@ from .user_fixtures import RECORDER as NAME
 
 #: Upstream's clock, a static method of its `QaseUtils`.
 _CLOCK = "get_real_time"
-_PREVIOUS = pytest.StashKey[tuple[Any, Any]]()
+_PREVIOUS = pytest.StashKey[tuple[object, object]]()
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
@@ -36,7 +34,7 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
 
         installed.fixture_steps = FixtureSteps(
             installed.runtime,
-            installed.guarded,
+            installed.guard,
             is_all=settings.fixture_steps == "all",
             worker=thread if hasattr(config, "workerinput") else "",
         )
@@ -45,16 +43,16 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
         from .integrations.profilers import Profilers
 
         hosts = settings.profiler_network_exclude_hosts
-        profilers = Profilers(installed.runtime, settings.profilers, hosts, installed.guarded)
+        profilers = Profilers(installed.runtime, settings.profilers, hosts, installed.guard)
         config.pluginmanager.register(profilers, f"{NAME}-profilers")
     if playwright.are_made(config):
-        kept = playwright.Artifacts(config, installed.runtime, installed.add_attachments, installed.guarded)
+        kept = playwright.Artifacts(config, installed.runtime, installed.add_attachments, installed.guard)
         config.pluginmanager.register(kept, f"{NAME}-artifacts")
     # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
         from .integrations.pytest_bdd import Scenarios
 
-        installed.scenarios = Scenarios(config, installed.runtime, installed.guarded, installed.drop)
+        installed.scenarios = Scenarios(config, installed.runtime, installed.guard, installed.drop)
         config.pluginmanager.register(installed.scenarios, f"{NAME}-bdd")
     return installed
 

@@ -6,7 +6,7 @@ import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pytest
 
@@ -14,6 +14,11 @@ from famacase_xdist.results.pytest_reports import crash_line, is_assertion, skip
 from famacase_xdist.results.status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED
 from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from doctest import DocTestFailure, UnexpectedException
+
+    DoctestFailure: TypeAlias = DocTestFailure | UnexpectedException
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
 #: How pytest begins the messages of groups that it makes of what several finalizers, or several scopes' ends, raised.
@@ -137,7 +142,7 @@ def _is_unmet(error: BaseException) -> bool:
     return isinstance(error, AssertionError) or (bool(in_doctest) and all(hasattr(each, "got") for each in in_doctest))
 
 
-def _doctest_failures(error: BaseException) -> list[Any]:
+def _doctest_failures(error: BaseException) -> list[DoctestFailure]:
     """Give what went wrong in a doctest; under --doctest-continue-on-failure that may be several."""
     doctest = sys.modules.get("doctest")  # pytest imports it where there are any
     failures = getattr(error, "failures", [error])
@@ -161,7 +166,7 @@ def _noted(error: BaseException, note: Note | None) -> Iterator[str]:
             yield said
 
 
-def _in_doctest(failure: Any) -> str:
+def _in_doctest(failure: DoctestFailure) -> str:
     """Say what an example of a doctest came to; pytest's own line names only where the doctest stands."""
     source, want = text_of(failure.example.source).strip(), text_of(failure.example.want).strip()
     if hasattr(failure, "got"):

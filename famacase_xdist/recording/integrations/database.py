@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
@@ -17,15 +18,18 @@ from famacase_xdist import clock
 from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
-    from .profilers import Steps
+    import sqlite3
 
-Function = Callable[..., Any]
+    from .profilers import TakenSteps
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
     """Steps for queries, through all libraries that upstream knows."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: TakenSteps) -> None:
         super().__init__(steps)
         self._steps = steps
         self._is_enabled = False
@@ -68,12 +72,12 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
             if error:
                 step.execution.set_status("failed")
 
-    def _sqlite3_connect_wrapper(self, connect: Function) -> Function:
+    def _sqlite3_connect_wrapper(self, connect: Callable[P, T]) -> Callable[P, T]:
         """Let connections that the test opens be of a class of ours, unless it asks for another."""
         factory = _connection_class(sys.modules["sqlite3"], self._log_db_query)
 
         @wraps(connect)
-        def connecting(*args: Any, **options: Any) -> Any:
+        def connecting(*args: P.args, **options: P.kwargs) -> T:
             # The sixth positional argument is a factory.
             if self._steps.are_taken and len(args) < 6:
                 options.setdefault("factory", factory)
@@ -82,20 +86,20 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         return connecting
 
 
-def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
+def _connection_class(library: ModuleType, log: Callable[..., None]) -> type:
     """Make a class of connections whose queries are logged."""
 
-    class Cursor(sqlite3.Cursor):  # type: ignore[misc]
-        def execute(self, sql: str, *args: Any) -> Any:
+    class Cursor(library.Cursor):  # type: ignore[misc, name-defined]
+        def execute(self, sql: str, *args: object) -> object:
             return self._logged(super().execute, sql, *args)
 
-        def executemany(self, sql: str, *args: Any) -> Any:
+        def executemany(self, sql: str, *args: object) -> object:
             return self._logged(super().executemany, sql, *args)
 
-        def executescript(self, sql: str) -> Any:
+        def executescript(self, sql: str) -> object:
             return self._logged(super().executescript, sql)
 
-        def _logged(self, call: Function, sql: str, *args: Any) -> Any:
+        def _logged(self, call: Callable[..., T], sql: str, *args: object) -> T:
             start = clock.monotonic()
             error = None
             try:
@@ -106,17 +110,17 @@ def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
             finally:
                 log(sql, "SQLite", clock.monotonic() - start, self.rowcount, "SQLite", error)
 
-    class Connection(sqlite3.Connection):  # type: ignore[misc]
-        def cursor(self, factory: type = Cursor) -> Any:
-            return super().cursor(factory)
+    class Connection(library.Connection):  # type: ignore[misc, name-defined]
+        def cursor(self, factory: type[sqlite3.Cursor] = Cursor) -> sqlite3.Cursor:
+            return super().cursor(factory)  # type: ignore[no-any-return]
 
-        def execute(self, sql: str, *args: Any) -> Any:
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
             return self.cursor().execute(sql, *args)
 
-        def executemany(self, sql: str, *args: Any) -> Any:
+        def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
             return self.cursor().executemany(sql, *args)
 
-        def executescript(self, sql: str) -> Any:
+        def executescript(self, sql: str) -> sqlite3.Cursor:
             return self.cursor().executescript(sql)
 
     return Connection

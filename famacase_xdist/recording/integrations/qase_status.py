@@ -6,8 +6,6 @@ teardown counts), so nothing of their rules is written down here.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pluggy
 import pytest
 from qase.commons.models.result import Result
@@ -17,7 +15,7 @@ from qase.pytest.plugin import QasePytestPlugin
 class UpstreamPolicy:
     """The status of one attempt, as upstream's plugin sets it phase by phase."""
 
-    def __init__(self, reporter: Any) -> None:
+    def __init__(self, reporter: object) -> None:
         self._given = _Given()
         self._upstream = QasePytestPlugin(reporter)
         self._upstream.ignore = False
