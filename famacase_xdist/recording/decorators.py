@@ -21,6 +21,8 @@ from qase.commons.models.step import Step, StepTextData, StepType
 from qase.pytest import qase as upstream
 from qase.pytest.plugin import QasePytestPluginSingleton
 
+from famacase_xdist.results.status import FAILED, PASSED, SKIPPED, UNTESTED
+
 if TYPE_CHECKING:
     from qase.commons.models.runtime import Runtime
 
@@ -31,7 +33,6 @@ _YieldT = TypeVar("_YieldT")
 _SendT = TypeVar("_SendT")
 _ReturnT = TypeVar("_ReturnT")
 
-_RUNNING, _PASSED, _FAILED, _SKIPPED = "untested", "passed", "failed", "skipped"
 #: What else than pytest's own exceptions cuts a step off without a failure, by the module that has it.
 _CUT_SHORT = {"unittest": "SkipTest", "asyncio": "CancelledError"}
 
@@ -99,11 +100,11 @@ class _OpenStep:
             yield
             return
         outside, self._runtime.step_id = self._runtime.step_id, self._step.id
-        self._step.execution.status = _RUNNING
+        self._step.execution.status = UNTESTED
         try:
             yield
         finally:
-            self._step.execution.status = _PASSED  # so far; it may never be resumed
+            self._step.execution.status = PASSED  # so far; it may never be resumed
             self._runtime.step_id = outside
 
 
@@ -222,6 +223,6 @@ def _async_generator_function(
 def status_of(error: BaseException | None) -> str:
     """Give the status of a step that ends with this exception, or with none."""
     if error is None or isinstance(error, GeneratorExit):
-        return _PASSED
+        return PASSED
     loaded = [getattr(sys.modules[module], name) for module, name in _CUT_SHORT.items() if module in sys.modules]
-    return _SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else _FAILED
+    return SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else FAILED

@@ -6,10 +6,12 @@ Nothing here is called for a fixture that works: an exception's own traceback le
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -37,55 +39,60 @@ _EXECUTE = _code_of(getattr(pytest.FixtureDef, "execute", None))
 _FINISH = _code_of(getattr(pytest.FixtureDef, "finish", None))
 
 
+class Moment(enum.Enum):
+    """When a fixture raised."""
+
+    SETUP = enum.auto()
+    #: Torn down because a fixture that it requests is set up anew.
+    TEARDOWN = enum.auto()
+    #: Torn down to be set up anew, with another param.
+    RENEWAL = enum.auto()
+    #: Torn down because its scope ended.
+    SCOPE_END = enum.auto()
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """Where an exception came from.
 
     Attributes:
         fixture: The innermost fixture that it went through.
-        request: What the fixture was set up for, or is torn down for; None where pytest does not say.
-        is_teardown: Whether it was torn down.
-        is_renewed: Whether it was torn down to be set up anew, with another param; `request` is of the new one then.
-        has_ended: Whether it was torn down because its scope ended.
+        request: What the fixture was set up for, or is torn down for; in a renewal, it is of the new param.
+        moment: When the fixture raised.
         raised_in: The frame that raised: the same one each time that pytest raises an exception again.
     """
 
     fixture: Fixture
     request: Request
-    is_teardown: bool
-    is_renewed: bool
-    has_ended: bool
+    moment: Moment
     raised_in: FrameType
+
+    @property
+    def is_teardown(self) -> bool:
+        """Whether the fixture was torn down."""
+        return self.moment is not Moment.SETUP
 
 
 def fault_of(error: BaseException) -> Fault | None:
     """Find the fixture that an exception came from; None where it came from none."""
-    executing: list[object] = []
-    innermost: FrameType | None = None
-    entry = error.__traceback__
-    if entry is None or _EXECUTE is None or _FINISH is None:
+    if _EXECUTE is None or _FINISH is None:
         return None
-    while True:
-        frame = entry.tb_frame
-        if frame.f_code is _EXECUTE or frame.f_code is _FINISH:
-            innermost = frame
-            if frame.f_code is _EXECUTE:
-                executing.append(frame.f_locals.get("self"))
-        if entry.tb_next is None:
-            break
-        entry = entry.tb_next
-    fixture = innermost and innermost.f_locals.get("self")
-    if innermost is None or not isinstance(fixture, pytest.FixtureDef):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_fixtures = [frame for frame in frames if frame.f_code is _EXECUTE or frame.f_code is _FINISH]
+    fixture = of_fixtures[-1].f_locals.get("self") if of_fixtures else None
+    if not isinstance(fixture, pytest.FixtureDef):
         return None
-    is_teardown = innermost.f_code is _FINISH
-    return Fault(
-        fixture,
-        innermost.f_locals.get("request"),
-        is_teardown,
-        is_renewed=is_teardown and fixture in executing,
-        has_ended=is_teardown and not executing,
-        raised_in=entry.tb_frame,
-    )
+    return Fault(fixture, of_fixtures[-1].f_locals.get("request"), _moment(fixture, of_fixtures), raised_in=frames[-1])
+
+
+def _moment(fixture: Fixture, frames: Sequence[FrameType]) -> Moment:
+    """Tell from the frames of fixtures, outermost first, when the last one's raised."""
+    if frames[-1].f_code is _EXECUTE:
+        return Moment.SETUP
+    executing = [frame.f_locals.get("self") for frame in frames if frame.f_code is _EXECUTE]
+    if fixture in executing:
+        return Moment.RENEWAL
+    return Moment.TEARDOWN if executing else Moment.SCOPE_END
 
 
 class Faults:
@@ -105,11 +112,12 @@ class Faults:
         if not fault.is_teardown:
             note = f"in the set-up of fixture {described(fault.fixture, fault.request, place)}"
             return "\n".join(filter(None, (note, self._cached(fault, nodeid))))
-        ending = ", which is set up anew here" if fault.is_renewed else ""
+        is_renewed = fault.moment is Moment.RENEWAL
+        ending = ", which is set up anew here" if is_renewed else ""
         # The request is of the param that comes next, not of the one that went.
-        named = described(fault.fixture, fault.request, place, has_param=not fault.is_renewed)
+        named = described(fault.fixture, fault.request, place, has_param=not is_renewed)
         scope = scope_of(fault.fixture, fault.request)
-        if fault.has_ended and scope != "function":
+        if fault.moment is Moment.SCOPE_END and scope != "function":
             ending = f", whose {scope} ended here"
         return f"in the teardown of fixture {named}{ending}"
 

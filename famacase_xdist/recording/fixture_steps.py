@@ -16,13 +16,14 @@ from functools import partial
 
 import pytest
 
+from famacase_xdist.results.status import FAILED, PASSED
+
 from . import fixture_faults
 from .decorators import status_of
 from .fixture_faults import Fixture, Request
 from .guard import Guard
 from .runtime import Span, StepRuntime
 
-FAILED, PASSED = "failed", "passed"
 _FINISH = getattr(pytest.FixtureDef, "finish", None)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from famacase_xdist.results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from famacase_xdist.results.status import SKIPPED, UNTESTED
 from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
 
@@ -100,8 +101,8 @@ def _execution(execution: UpstreamExecution) -> Execution:
 
 
 def _step_execution(execution: UpstreamStepExecution, attachments: list[AttachmentEntry]) -> StepExecution:
-    if execution.status == "untested":
-        return {"status": "skipped", "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
+    if execution.status == UNTESTED:
+        return {"status": SKIPPED, "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
     return {
         "status": execution.status,
         "start_time": execution.start_time,

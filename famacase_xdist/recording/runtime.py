@@ -17,12 +17,12 @@ from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
 from famacase_xdist.clock import now
+from famacase_xdist.results.status import UNTESTED
 
 if TYPE_CHECKING:
     from qase.commons.models.result import Result
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
-_RUNNING = "untested"  # upstream's status of a step that has not ended
 
 
 class Span:
@@ -91,7 +91,7 @@ class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
         for step in self.steps.values():
             execution = step.execution
             if not execution.end_time and execution.start_time >= since:
-                if execution.status == _RUNNING:
+                if execution.status == UNTESTED:  # upstream's status of a step that has not ended
                     execution.set_status(status)
                 execution.complete()
         still_open = (each for each in self._upwards(self.step_id) if not self.steps[each].execution.end_time)

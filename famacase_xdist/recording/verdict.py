@@ -28,7 +28,7 @@ _TEARDOWN_GROUP = ("errors while tearing down", "errors during test teardown")
 Note = Callable[[BaseException], str]
 
 
-class Phase(NamedTuple):
+class PhaseVerdict(NamedTuple):
     """What one phase came to: pytest's own outcome, and what we report where this phase decides."""
 
     outcome: str
@@ -42,7 +42,7 @@ class Verdict:
     """The verdict on one attempt; grows with each phase."""
 
     def __init__(self) -> None:
-        self._phases: list[Phase] = []
+        self._phases: list[PhaseVerdict] = []
         self._is_over = False
         self._is_interrupted = False
 
@@ -80,7 +80,7 @@ class Verdict:
         """Take in what ended the session in the middle of the test: pytest makes no report of that phase."""
         if not self._is_over:
             self._is_interrupted = True
-            self._phases.append(Phase("failed", INVALID, _interruption(error), _trace_from(error, path)))
+            self._phases.append(PhaseVerdict("failed", INVALID, _interruption(error), _trace_from(error, path)))
 
     @property
     def status(self) -> str | None:
@@ -118,16 +118,16 @@ class Verdict:
 
 def _phase(
     report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings, note: Note | None = None
-) -> Phase:
+) -> PhaseVerdict:
     error = call.excinfo.value if call and call.excinfo else None
     if report.failed:
-        return Phase(report.outcome, _failure(report, call), _reason(report, error, note), report.longreprtext)
+        return PhaseVerdict(report.outcome, _failure(report, call), _reason(report, error, note), report.longreprtext)
     if hasattr(report, "wasxfail"):
         status = settings.pytest_xfail_status_xfail if report.skipped else settings.pytest_xfail_status_xpass
-        return Phase(report.outcome, status, xfail_reason(report), report.longreprtext)
+        return PhaseVerdict(report.outcome, status, xfail_reason(report), report.longreprtext)
     if report.skipped:
-        return Phase(report.outcome, SKIPPED, skip_reason(report))
-    return Phase(report.outcome, PASSED)
+        return PhaseVerdict(report.outcome, SKIPPED, skip_reason(report))
+    return PhaseVerdict(report.outcome, PASSED)
 
 
 def _failure(report: pytest.TestReport, call: pytest.CallInfo[None] | None) -> str:

@@ -73,7 +73,11 @@ class DirectSink:
     """
 
     def __init__(self, take: Callable[[AnyFrame], None]) -> None:
-        self.send = take
+        self._take = take
+
+    def send(self, frame: AnyFrame) -> None:
+        """Hand over one frame."""
+        self._take(frame)
 
     def close(self) -> None:
         """Do nothing: who takes the frames knows when the session ends."""

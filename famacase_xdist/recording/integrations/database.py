@@ -15,6 +15,7 @@ from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
 
 from famacase_xdist import clock
+from famacase_xdist.results.status import FAILED
 from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         with self._steps.one(StepType.DB_QUERY, data) as step:
             step.execution.start_time -= execution_time
             if error:
-                step.execution.set_status("failed")
+                step.execution.set_status(FAILED)
 
     def _sqlite3_connect_wrapper(self, connect: Callable[P, T]) -> Callable[P, T]:
         """Let connections that the test opens be of a class of ours, unless it asks for another."""

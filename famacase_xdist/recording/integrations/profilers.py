@@ -21,11 +21,13 @@ from qase.commons.models.step import Step, StepRequestData, StepSleepData, StepT
 
 from famacase_xdist.recording.guard import Guard
 from famacase_xdist.recording.runtime import StepRuntime
+from famacase_xdist.results.status import FAILED, PASSED
 from famacase_xdist.results.text import text_of
 
 from .database import Database
 
-FAILED_STATUS = 400
+#: The first of HTTP's statuses that make a request's step a failed one.
+_FIRST_ERROR = 400
 #: A function of a foreign library.
 Function = Callable[..., Any]
 
@@ -56,10 +58,10 @@ class TakenSteps:
         """Make a step of the block; it failed where the block raises, or the caller has set that status."""
         step = Step(step_type, None, data)
         self._runtime.add_step(step)
-        status = "failed"
+        status = FAILED
         try:
             yield step
-            status = "failed" if step.execution.status == "failed" else "passed"
+            status = FAILED if step.execution.status == FAILED else PASSED
         finally:
             # A timeout may have ended the test, and with it all of its steps, from inside the block.
             if step.id in self._runtime.steps:
@@ -152,11 +154,14 @@ class Sleep:
     def __init__(self, steps: TakenSteps) -> None:
         self._steps = steps
         self._replaced = _Replaced()
-        self.disable = self._replaced.undo
 
     def enable(self) -> None:
         """Look at `time.sleep`."""
         self._replaced.replace(time, "sleep", self._wrapped)
+
+    def disable(self) -> None:
+        """Put `time.sleep` back."""
+        self._replaced.undo()
 
     def _wrapped(self, sleep: Function) -> Function:
         def sleeping(seconds: float) -> object:
@@ -175,7 +180,6 @@ class Network:
         self._steps = steps
         self._hosts = hosts
         self._replaced = _Replaced()
-        self.disable = self._replaced.undo
 
     def enable(self) -> None:
         """Look at those of the libraries that have been imported."""
@@ -183,6 +187,10 @@ class Network:
             self._replaced.replace(requests.Session, "send", self._of_requests)
         if urllib3 := sys.modules.get("urllib3"):
             self._replaced.replace(urllib3.PoolManager, "request", self._of_urllib3)
+
+    def disable(self) -> None:
+        """Put the libraries' functions back."""
+        self._replaced.undo()
 
     def _of_requests(self, send: Function) -> Function:
         def sending(session: object, request: object, **options: object) -> object:
@@ -224,10 +232,10 @@ class Network:
 
 def _answer(step: Step, status: int, headers: Mapping[str, object] | None, body: Callable[[], object] | None) -> None:
     """Put the answer into a request's step; its body and headers only where it failed, as upstream has it."""
-    if status < FAILED_STATUS:
+    if status < _FIRST_ERROR:
         step.data.add_response(status)
         return
-    step.execution.set_status("failed")
+    step.execution.set_status(FAILED)
     step.data.add_response(status, body() if body else None, _texts(headers))
 
 

@@ -20,6 +20,7 @@ from famacase_xdist.recording.guard import Guard
 from famacase_xdist.recording.item import nodeid_of, relation_of
 from famacase_xdist.recording.runtime import StepRuntime
 from famacase_xdist.results.node_ids import signature_of
+from famacase_xdist.results.status import FAILED, INVALID, PASSED, SKIPPED
 from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
@@ -97,18 +98,18 @@ class Scenarios:
     def pytest_bdd_after_step(self) -> None:
         """End the step that passed."""
         with self._guard:
-            self._end("passed")
+            self._end(PASSED)
 
     def pytest_bdd_step_error(self) -> None:
         """End the step that failed."""
         with self._guard:
-            self._end("failed")
+            self._end(FAILED)
 
     def pytest_bdd_step_func_lookup_error(self, step: Step) -> None:
         """Take a step that nothing is defined for; it has not begun."""
         with self._guard:
             self._begin(step)
-            self._end("invalid")
+            self._end(INVALID)
 
     def pytest_bdd_after_scenario(self) -> None:
         """Take the steps that were not reached. A step that was left by pytest.skip is still open here."""
@@ -118,7 +119,7 @@ class Scenarios:
                 return
             for each in waiting:
                 step = build_step(each)
-                step.execution.set_status("skipped")
+                step.execution.set_status(SKIPPED)
                 step.execution.complete()
                 self._runtime.steps[step.id] = step
 

@@ -24,7 +24,7 @@ class UpstreamPolicy:
         hooks.add_hookspecs(_Specification)
         hooks.register(self._given)
         hooks.register(self._upstream)
-        self._makereport = hooks.hook.pytest_runtest_makereport
+        self._hook = hooks.hook
 
     def begin(self) -> None:
         """Begin an attempt."""
@@ -35,7 +35,7 @@ class UpstreamPolicy:
         """Let upstream take one report into account."""
         self._given.report = report
         try:
-            self._makereport(item=item, call=call)
+            self._hook.pytest_runtest_makereport(item=item, call=call)
         finally:
             self._given.report = None
 
