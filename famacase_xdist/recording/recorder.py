@@ -169,7 +169,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._faults.forget()
         if self.fixture_steps is not None:
             self.fixture_steps.begin(item)
-        result = self.runtime.result = self._described(item, marks)
+        result = self._described(item, marks)
         is_scenario = self.scenarios is not None and self.scenarios.describe(item, result)
         if getattr(result, "ignore", False):
             self.drop()
@@ -178,13 +178,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             with self.guard:
                 self._note(marks)
         if marks or is_scenario or hasattr(item, "callspec"):
-            # What a result rebuilt from the node id alone would miss, should the process die.
-            description = payload.result_payload(result, self._settings, lambda attachment: None)
-            self._sink.send(begun(self._nodeid, description, _projects(result)))
+            self._announce(result)
 
     def _described(self, item: pytest.Item, marks: Marks) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
         nodeid = nodeid_of(item)
+        # The runtime has it at once, so that a result is sent even if a mistake of ours ends this function.
         result = self.runtime.result = Result(title=title_of(item, marks), signature="")
         if marks:
             result.fields.update(marks.fields)
@@ -197,6 +196,11 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         result.signature = signature_of(nodeid, result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
+
+    def _announce(self, result: Result) -> None:
+        """Send what a result rebuilt from the node id alone would miss, should the process die."""
+        description = payload.result_payload(result, self._settings, lambda attachment: None)
+        self._sink.send(begun(self._nodeid, description, _projects(result)))
 
     def _note(self, marks: Marks) -> None:
         """Say what of the test's marks cannot be meant, once in a process."""

@@ -75,7 +75,8 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
 
     def _sqlite3_connect_wrapper(self, connect: Callable[P, T]) -> Callable[P, T]:
         """Let connections that the test opens be of a class of ours, unless it asks for another."""
-        factory = _connection_class(sys.modules["sqlite3"], self._log_db_query)
+        library = sys.modules["sqlite3"]
+        factory = _connection_class(library, _cursor_class(library, self._log_db_query))
 
         @wraps(connect)
         def connecting(*args: P.args, **options: P.kwargs) -> T:
@@ -87,8 +88,8 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         return connecting
 
 
-def _connection_class(library: ModuleType, log: Callable[..., None]) -> type:
-    """Make a class of connections whose queries are logged."""
+def _cursor_class(library: ModuleType, log: Callable[..., None]) -> type[sqlite3.Cursor]:
+    """Make a class of cursors whose queries are logged."""
 
     class Cursor(library.Cursor):  # type: ignore[misc, name-defined]
         def execute(self, sql: str, *args: object) -> object:
@@ -111,8 +112,14 @@ def _connection_class(library: ModuleType, log: Callable[..., None]) -> type:
             finally:
                 log(sql, "SQLite", clock.monotonic() - start, self.rowcount, "SQLite", error)
 
+    return Cursor
+
+
+def _connection_class(library: ModuleType, cursors: type[sqlite3.Cursor]) -> type:
+    """Make a class of connections whose cursors are of a class, unless the test asks for another."""
+
     class Connection(library.Connection):  # type: ignore[misc, name-defined]
-        def cursor(self, factory: type[sqlite3.Cursor] = Cursor) -> sqlite3.Cursor:
+        def cursor(self, factory: type[sqlite3.Cursor] = cursors) -> sqlite3.Cursor:
             return super().cursor(factory)  # type: ignore[no-any-return]
 
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
