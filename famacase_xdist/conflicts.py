@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import importlib.metadata
 import os
 from types import ModuleType
@@ -17,18 +18,28 @@ RIVAL_PLUGIN = "famacase_pytest"
 _RIVALS = (RIVAL_PLUGIN, RIVAL, "famacase-pytest", "famacase.pytest.plugin")
 _RIVAL_PACKAGES = ("famacase", RIVAL)
 
-#: Whether its user has kept the rival out himself, with ``-p no:famacase_pytest``.
-_IS_KNOWN = pytest.StashKey[bool]()
-_WAS_THERE = pytest.StashKey[bool]()
+
+class _Rival(enum.Enum):
+    """What has been seen of the other client in a session."""
+
+    NOTHING = enum.auto()
+    #: It was registered, and we unregistered it.
+    EVICTED = enum.auto()
+    #: The user keeps it out, with ``-p no:famacase_pytest``.
+    BLOCKED_BY_USER = enum.auto()
+
+
+_SEEN = pytest.StashKey[_Rival]()
 
 
 def evict(config: pytest.Config) -> None:
     """Unregister and block them; called as early as hooks allow, and again where more plugins may have come."""
     manager = config.pluginmanager
-    config.stash.setdefault(_IS_KNOWN, manager.is_blocked(RIVAL_PLUGIN))
+    if _SEEN not in config.stash:  # later it is our own doing that the rival is blocked
+        config.stash[_SEEN] = _Rival.BLOCKED_BY_USER if manager.is_blocked(RIVAL_PLUGIN) else _Rival.NOTHING
     found = [name for name, plugin in manager.list_name_plugin() if plugin is not None and _is_rival(name, plugin)]
-    if found:
-        config.stash[_WAS_THERE] = True
+    if found and config.stash[_SEEN] is _Rival.NOTHING:
+        config.stash[_SEEN] = _Rival.EVICTED
     for name in (*_UPSTREAM, *_RIVALS, *found):
         manager.set_blocked(name)
 
@@ -54,9 +65,10 @@ def _is_installed(name: str) -> bool:
 
 def header_line(config: pytest.Config) -> str:
     """Say whom we kept out and what to remove; empty where nobody else would have reported."""
-    if config.stash.get(_IS_KNOWN, True):
+    seen = config.stash.get(_SEEN, _Rival.BLOCKED_BY_USER)
+    if seen is _Rival.BLOCKED_BY_USER:
         return ""
-    is_loaded = config.stash.get(_WAS_THERE, False)
+    is_loaded = seen is _Rival.EVICTED
     names = installed() if is_loaded or not _is_autoload_off(config) else []
     if not names and not is_loaded:
         return ""

@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from pathlib import PurePath
-from typing import Any
+from typing import Protocol
 
 from famacase_xdist.results.body import AttachmentEntry, reference
 from famacase_xdist.results.frames import ContentHead, content_frames, digest_of
@@ -21,6 +21,26 @@ MOST_BYTES = 32 * 1024 * 1024
 Attachable = str | os.PathLike[str] | tuple[str, str] | tuple[object, str, str]
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[ -~]+", re.ASCII)
+
+
+class AttachmentLike(Protocol):
+    """What can be attached: upstream's model, `Attached`, and what `payload` makes of a request's parts."""
+
+    @property
+    def file_name(self) -> object:
+        """The file's name, or a path whose last part is it."""
+
+    @property
+    def mime_type(self) -> object:
+        """The media type; None where it is to be guessed from the name."""
+
+    @property
+    def content(self) -> object:
+        """Bytes, text, or what becomes JSON."""
+
+    @property
+    def file_path(self) -> str | None:
+        """The file that has the content; None where there is none."""
 
 
 class Attached:
@@ -61,7 +81,7 @@ class AttachmentSender:
         self._sink = sink
         self._sent: set[str] = set()
 
-    def send(self, result_id: str, attachment: Any) -> tuple[AttachmentEntry, str]:
+    def send(self, result_id: str, attachment: AttachmentLike) -> tuple[AttachmentEntry, str]:
         """Send one attachment's content and give its entry for the result, and its digest.
 
         Raises:
@@ -84,7 +104,7 @@ def _media_type(name: str, given: object) -> str:
     return mime if _MEDIA_TYPE.fullmatch(mime) else "application/octet-stream"
 
 
-def _content(name: str, attachment: Any) -> bytes:
+def _content(name: str, attachment: AttachmentLike) -> bytes:
     """Read an attachment: ours, or one of upstream's model, whose content is the word null beside a path."""
     content = attachment.content
     if attachment.file_path and not (isinstance(attachment, Attached) and content is not None):

@@ -11,17 +11,28 @@ import functools
 import inspect
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 
 import pytest
 from qase.commons.models.step import Step, StepTextData, StepType
 from qase.pytest import qase as upstream
 from qase.pytest.plugin import QasePytestPluginSingleton
 
-_RUNNING, _PASSED, _FAILED, _SKIPPED = "untested", "passed", "failed", "skipped"
+from famacase_xdist.results.status import FAILED, PASSED, SKIPPED, UNTESTED
+
+if TYPE_CHECKING:
+    from qase.commons.models.runtime import Runtime
+
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., object])
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_YieldT = TypeVar("_YieldT")
+_SendT = TypeVar("_SendT")
+_ReturnT = TypeVar("_ReturnT")
+
 #: What else than pytest's own exceptions cuts a step off without a failure, by the module that has it.
 _CUT_SHORT = {"unittest": "SkipTest", "asyncio": "CancelledError"}
 
@@ -29,8 +40,16 @@ _CUT_SHORT = {"unittest": "SkipTest", "asyncio": "CancelledError"}
 class qase(upstream):  # type: ignore[misc]  # upstream has no types
     """Upstream's decorators; `step` is ours."""
 
+    @overload
     @staticmethod
-    def step(title: Any, expected: str | None = None) -> Any:
+    def step(title: _FunctionT) -> _FunctionT: ...
+
+    @overload
+    @staticmethod
+    def step(title: str, expected: str | None = None) -> _StepContext: ...
+
+    @staticmethod
+    def step(title: _FunctionT | str, expected: str | None = None) -> _FunctionT | _StepContext:
         """Report a part of a test as a step: ``with qase.step("title"):``, or a decorator of any kind of function.
 
         Outside a test that is reported it does nothing.
@@ -40,18 +59,20 @@ class qase(upstream):  # type: ignore[misc]  # upstream has no types
             expected: What should come of it.
         """
         if callable(title):
-            return _StepOf(getattr(title, "__name__", repr(title)))(title)
-        return _StepOf(title, expected)
+            return _StepContext(getattr(title, "__name__", repr(title)))(title)
+        return _StepContext(title, expected)
 
 
-class _Step:
+class _OpenStep:
     """One step from its begin to its end; what goes wrong in here never reaches the test."""
+
+    #: Set before `_runtime` is, which stays None where no step was begun.
+    _step: Step
 
     def __init__(self, title: object, expected: object) -> None:
         self._title = title
         self._expected = expected
-        self._runtime: Any = None
-        self._step: Any = None
+        self._runtime: Runtime | None = None
 
     def __enter__(self) -> None:
         with contextlib.suppress(Exception):  # there may be no session, or upstream's plugin outside a test
@@ -79,20 +100,20 @@ class _Step:
             yield
             return
         outside, self._runtime.step_id = self._runtime.step_id, self._step.id
-        self._step.execution.status = _RUNNING
+        self._step.execution.status = UNTESTED
         try:
             yield
         finally:
-            self._step.execution.status = _PASSED  # so far; it may never be resumed
+            self._step.execution.status = PASSED  # so far; it may never be resumed
             self._runtime.step_id = outside
 
 
-class _StepOf:
+class _StepContext:
     """What `qase.step` gives: a context manager and a decorator."""
 
     def __init__(self, title: object, expected: object = None) -> None:
-        self._new = partial(_Step, title, expected)
-        self._entered: list[_Step] = []
+        self._new = partial(_OpenStep, title, expected)
+        self._entered: list[_OpenStep] = []
 
     def __enter__(self) -> None:
         step = self._new()
@@ -104,20 +125,22 @@ class _StepOf:
     ) -> None:
         self._entered.pop().__exit__(kind, error, traceback)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.iscoroutinefunction(function):
-            wrap = _coroutine_function
-        elif inspect.isasyncgenfunction(function):
-            wrap = _async_generator_function
-        elif inspect.isgeneratorfunction(function):
-            wrap = _generator_function
-        else:
-            wrap = _function
-        return functools.wraps(function)(wrap(self._new, function))
+    def __call__(self, function: _FunctionT) -> _FunctionT:
+        return cast("_FunctionT", functools.wraps(function)(_wrapped(self._new, function)))
 
 
-def _function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
+def _wrapped(new: Callable[[], _OpenStep], function: Callable[..., object]) -> Callable[..., object]:
+    if inspect.iscoroutinefunction(function):
+        return _coroutine_function(new, function)
+    if inspect.isasyncgenfunction(function):
+        return _async_generator_function(new, function)
+    if inspect.isgeneratorfunction(function):
+        return _generator_function(new, function)
+    return _function(new, function)
+
+
+def _function(new: Callable[[], _OpenStep], function: Callable[_P, _T]) -> Callable[_P, _T]:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         __tracebackhide__ = True
         with new():
             return function(*args, **kwargs)
@@ -125,8 +148,10 @@ def _function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callabl
     return call
 
 
-def _coroutine_function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
+def _coroutine_function(
+    new: Callable[[], _OpenStep], function: Callable[_P, Awaitable[_T]]
+) -> Callable[_P, Awaitable[_T]]:
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         __tracebackhide__ = True
         with new():
             return await function(*args, **kwargs)
@@ -134,11 +159,13 @@ def _coroutine_function(new: Callable[[], _Step], function: Callable[..., Any]) 
     return call
 
 
-def _generator_function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+def _generator_function(
+    new: Callable[[], _OpenStep], function: Callable[_P, Generator[_YieldT, _SendT, _ReturnT]]
+) -> Callable[_P, Generator[_YieldT, _SendT, _ReturnT]]:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_YieldT, _SendT, _ReturnT]:
         __tracebackhide__ = True
         generator = function(*args, **kwargs)
-        resume: Callable[[], Any] = partial(next, generator)
+        resume: Callable[[], _YieldT] = partial(next, generator)
         step = new()
         with step:
             step.leave()
@@ -147,7 +174,8 @@ def _generator_function(new: Callable[[], _Step], function: Callable[..., Any]) 
                     with step.resumed():
                         value = resume()
                 except StopIteration as end:
-                    return end.value
+                    returned: _ReturnT = end.value
+                    return returned
                 try:
                     sent = yield value
                 except GeneratorExit:
@@ -162,11 +190,13 @@ def _generator_function(new: Callable[[], _Step], function: Callable[..., Any]) 
     return call
 
 
-def _async_generator_function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+def _async_generator_function(
+    new: Callable[[], _OpenStep], function: Callable[_P, AsyncGenerator[_YieldT, _SendT]]
+) -> Callable[_P, AsyncGenerator[_YieldT, _SendT]]:
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_YieldT, _SendT]:
         __tracebackhide__ = True
         generator = function(*args, **kwargs)
-        resume: Callable[[], Any] = generator.__anext__
+        resume: Callable[[], Awaitable[_YieldT]] = generator.__anext__
         step = new()
         with step:
             step.leave()
@@ -193,6 +223,6 @@ def _async_generator_function(new: Callable[[], _Step], function: Callable[..., 
 def status_of(error: BaseException | None) -> str:
     """Give the status of a step that ends with this exception, or with none."""
     if error is None or isinstance(error, GeneratorExit):
-        return _PASSED
+        return PASSED
     loaded = [getattr(sys.modules[module], name) for module, name in _CUT_SHORT.items() if module in sys.modules]
-    return _SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else _FAILED
+    return SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else FAILED

@@ -6,10 +6,12 @@ Nothing here is called for a fixture that works: an exception's own traceback le
 
 from __future__ import annotations
 
+import enum
 import functools
 import inspect
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FrameType
@@ -20,6 +22,8 @@ import pytest
 from .item import shown_params
 
 Fixture = pytest.FixtureDef[Any]
+#: What a fixture is set up for, or torn down for; None where pytest does not say.
+Request = pytest.FixtureRequest | None
 
 #: pytest's own names for what setup_module, setUpClass and the like become.
 _XUNIT = re.compile(r"_(?:xunit|unittest)_(\w+?)_fixture_.*")
@@ -27,12 +31,24 @@ _NO_FOLDERS_OF_THE_SUITE = {"site-packages", "dist-packages"}
 _OURS = __name__.partition(".")[0]
 
 
-def _code_of(function: Callable[..., object] | None) -> CodeType | None:
+def _code_of(function: object) -> CodeType | None:
     return getattr(function, "__code__", None)
 
 
 _EXECUTE = _code_of(getattr(pytest.FixtureDef, "execute", None))
 _FINISH = _code_of(getattr(pytest.FixtureDef, "finish", None))
+
+
+class Moment(enum.Enum):
+    """When a fixture raised."""
+
+    SETUP = enum.auto()
+    #: Torn down because a fixture that it requests is set up anew.
+    TEARDOWN = enum.auto()
+    #: Torn down to be set up anew, with another param.
+    RENEWAL = enum.auto()
+    #: Torn down because its scope ended.
+    SCOPE_END = enum.auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,49 +57,42 @@ class Fault:
 
     Attributes:
         fixture: The innermost fixture that it went through.
-        request: What the fixture was set up for, or is torn down for; None where pytest does not say.
-        is_teardown: Whether it was torn down.
-        is_renewed: Whether it was torn down to be set up anew, with another param; `request` is of the new one then.
-        has_ended: Whether it was torn down because its scope ended.
+        request: What the fixture was set up for, or is torn down for; in a renewal, it is of the new param.
+        moment: When the fixture raised.
         raised_in: The frame that raised: the same one each time that pytest raises an exception again.
     """
 
     fixture: Fixture
-    request: Any
-    is_teardown: bool
-    is_renewed: bool
-    has_ended: bool
+    request: Request
+    moment: Moment
     raised_in: FrameType
+
+    @property
+    def is_teardown(self) -> bool:
+        """Whether the fixture was torn down."""
+        return self.moment is not Moment.SETUP
 
 
 def fault_of(error: BaseException) -> Fault | None:
     """Find the fixture that an exception came from; None where it came from none."""
-    executing: list[object] = []
-    innermost: FrameType | None = None
-    entry = error.__traceback__
-    if entry is None or _EXECUTE is None or _FINISH is None:
+    if _EXECUTE is None or _FINISH is None:
         return None
-    while True:
-        frame = entry.tb_frame
-        if frame.f_code is _EXECUTE or frame.f_code is _FINISH:
-            innermost = frame
-            if frame.f_code is _EXECUTE:
-                executing.append(frame.f_locals.get("self"))
-        if entry.tb_next is None:
-            break
-        entry = entry.tb_next
-    fixture = innermost and innermost.f_locals.get("self")
-    if innermost is None or not isinstance(fixture, pytest.FixtureDef):
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    of_fixtures = [frame for frame in frames if frame.f_code is _EXECUTE or frame.f_code is _FINISH]
+    fixture = of_fixtures[-1].f_locals.get("self") if of_fixtures else None
+    if not isinstance(fixture, pytest.FixtureDef):
         return None
-    is_teardown = innermost.f_code is _FINISH
-    return Fault(
-        fixture,
-        innermost.f_locals.get("request"),
-        is_teardown,
-        is_renewed=is_teardown and fixture in executing,
-        has_ended=is_teardown and not executing,
-        raised_in=entry.tb_frame,
-    )
+    return Fault(fixture, of_fixtures[-1].f_locals.get("request"), _moment(fixture, of_fixtures), raised_in=frames[-1])
+
+
+def _moment(fixture: Fixture, frames: Sequence[FrameType]) -> Moment:
+    """Tell from the frames of fixtures, outermost first, when the last one's raised."""
+    if frames[-1].f_code is _EXECUTE:
+        return Moment.SETUP
+    executing = [frame.f_locals.get("self") for frame in frames if frame.f_code is _EXECUTE]
+    if fixture in executing:
+        return Moment.RENEWAL
+    return Moment.TEARDOWN if executing else Moment.SCOPE_END
 
 
 class Faults:
@@ -103,11 +112,12 @@ class Faults:
         if not fault.is_teardown:
             note = f"in the set-up of fixture {described(fault.fixture, fault.request, place)}"
             return "\n".join(filter(None, (note, self._cached(fault, nodeid))))
-        ending = ", which is set up anew here" if fault.is_renewed else ""
+        is_renewed = fault.moment is Moment.RENEWAL
+        ending = ", which is set up anew here" if is_renewed else ""
         # The request is of the param that comes next, not of the one that went.
-        named = described(fault.fixture, fault.request, place, has_param=not fault.is_renewed)
+        named = described(fault.fixture, fault.request, place, has_param=not is_renewed)
         scope = scope_of(fault.fixture, fault.request)
-        if fault.has_ended and scope != "function":
+        if fault.moment is Moment.SCOPE_END and scope != "function":
             ending = f", whose {scope} ended here"
         return f"in the teardown of fixture {named}{ending}"
 
@@ -125,7 +135,7 @@ class Faults:
         return f'cached: the {scope}-scoped fixture "{name}" failed in {first} and was not set up again'
 
 
-def described(fixture: Fixture, request: Any, place: str, worker: str = "", *, has_param: bool = True) -> str:
+def described(fixture: Fixture, request: Request, place: str, worker: str = "", *, has_param: bool = True) -> str:
     """Give a fixture's name with the id of its param, scope and place: ``db[postgres] (module, conftest.py)``."""
     scope = scope_of(fixture, request)
     parts = [scope, place, "" if scope == "function" else worker]
@@ -133,12 +143,12 @@ def described(fixture: Fixture, request: Any, place: str, worker: str = "", *, h
     return f"{name} ({', '.join(filter(None, parts))})"
 
 
-def scope_of(fixture: Fixture, request: Any) -> str:
+def scope_of(fixture: Fixture, request: Request) -> str:
     """Give the scope; an indirect parametrization may have another than the fixture was defined with."""
     return str(getattr(request, "scope", None) or fixture.scope)
 
 
-def name_of(fixture: Fixture, request: Any) -> str:
+def name_of(fixture: Fixture, request: Request) -> str:
     """Give a fixture's name, with the id that pytest shows of its param."""
     name = _plain_name(fixture)
     # pytest gives the test of a wider fixture's request nowhere else.
@@ -149,7 +159,7 @@ def name_of(fixture: Fixture, request: Any) -> str:
     return name if shown is None else f"{name}[{shown}]"
 
 
-def place_of(fixture: Fixture, request: Any) -> str:
+def place_of(fixture: Fixture, request: Request) -> str:
     """Say where the fixture is defined: a path below pytest's rootdir, else the dotted name of the module."""
     function = _function_of(fixture)
     module = str(getattr(function, "__module__", ""))
@@ -175,9 +185,9 @@ def _plain_name(fixture: Fixture) -> str:
     return _XUNIT.sub(r"\1", fixture.argname)
 
 
-def _function_of(fixture: Fixture) -> Any:
+def _function_of(fixture: Fixture) -> object:
     """Give the function that somebody wrote, under what decorators made of it."""
-    function: Any = fixture.func
+    function: Callable[..., object] = fixture.func
     while isinstance(function, functools.partial):
         function = function.func
     try:

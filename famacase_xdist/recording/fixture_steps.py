@@ -11,19 +11,19 @@ teardown's step to be in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 
+from famacase_xdist.results.status import FAILED, PASSED
+
 from . import fixture_faults
 from .decorators import status_of
-from .fixture_faults import Fixture
-from .runtime import Span, Steps
+from .fixture_faults import Fixture, Request
+from .guard import Guard
+from .runtime import Span, StepRuntime
 
-FAILED, PASSED = "failed", "passed"
 _FINISH = getattr(pytest.FixtureDef, "finish", None)
 
 
@@ -32,7 +32,7 @@ class _Tracked:
 
     __slots__ = ("described", "first_mark", "fixture", "has_teardown", "known", "last_mark", "request", "span")
 
-    def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Any) -> None:
+    def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Request) -> None:
         self.fixture = fixture
         self.request = request
         self.described = ""
@@ -53,16 +53,14 @@ class FixtureSteps:
 
     Args:
         runtime: The steps of the running test.
-        guarded: Makes the block in which our own mistakes stay ours.
+        guard: Keeps our own mistakes from the test.
         is_all: Whether fixtures that work have steps too.
         worker: The name of this xdist worker; empty without xdist.
     """
 
-    def __init__(
-        self, runtime: Steps, guarded: Callable[[], AbstractContextManager[None]], *, is_all: bool, worker: str
-    ) -> None:
+    def __init__(self, runtime: StepRuntime, guard: Guard, *, is_all: bool, worker: str) -> None:
         self._runtime = runtime
-        self.guarded = guarded
+        self._guard = guard
         self._is_all = is_all
         self._worker = worker
         self._is_shown: dict[Fixture, bool] = {}
@@ -72,7 +70,7 @@ class FixtureSteps:
         self._torn: dict[Fixture, tuple[_Tracked, Span]] = {}
         #: Fixtures that may add finalizers for as long as they live: their `request` is in somebody's hands.
         self._growing: dict[_Tracked, None] = {}
-        self._item: Any = None
+        self._item: pytest.Item | None = None
 
     def begin(self, item: pytest.Item) -> None:
         """Begin an attempt."""
@@ -92,7 +90,7 @@ class FixtureSteps:
             self._runtime.wrap(span, self._action("teardown", tracked), status)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, fixturedef: Fixture, request: Any) -> Generator[None, object, object]:
+    def pytest_fixture_setup(self, fixturedef: Fixture, request: Request) -> Generator[None, object, object]:
         """Time a set-up; not called for a value that pytest has already."""
         __tracebackhide__ = True
         is_shown = self._is_shown.get(fixturedef)
@@ -102,22 +100,22 @@ class FixtureSteps:
             return (yield)
         tracked = _Tracked(self, fixturedef, request)
         fixturedef.addfinalizer(tracked.last_mark)
-        with self.guarded():
+        with self._guard:
             self._begin_setup(tracked)
         try:
             value = yield
         except BaseException as error:
-            with self.guarded():
+            with self._guard:
                 self._end_setup(tracked, error)
             raise
-        with self.guarded():
+        with self._guard:
             self._end_setup(tracked, None)
         return value
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:
         """Have our first mark run before finalizers that a fixture's `request` was given since its set-up."""
-        with self.guarded():
+        with self._guard:
             for tracked in self._growing:
                 finalizers = tracked.finalizers() or ()
                 added = finalizers[tracked.known :]
@@ -171,7 +169,7 @@ class FixtureSteps:
 
     def begin_teardown(self, tracked: _Tracked) -> None:
         """Be the finalizer that runs first."""
-        with self.guarded():
+        with self._guard:
             if tracked.span is not None or self._runtime.result is None:
                 return
             tracked.span = self._runtime.begin_span()
@@ -180,7 +178,7 @@ class FixtureSteps:
 
     def end_teardown(self, tracked: _Tracked) -> None:
         """Be the finalizer that runs last."""
-        with self.guarded():
+        with self._guard:
             self._growing.pop(tracked, None)
             span, tracked.span = tracked.span, None
             if span is None or not self._runtime.holds(span):
@@ -200,5 +198,5 @@ class FixtureSteps:
         return f"{phase}: {tracked.described}"
 
 
-def _is_finish(function: Any) -> bool:
+def _is_finish(function: object) -> bool:
     return getattr(function, "__func__", None) is _FINISH

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
+from qase.commons.models.relation import Relation, SuiteData
 
 from famacase_xdist.results.node_ids import path_of
 from famacase_xdist.results.text import text_of
@@ -41,6 +42,17 @@ def _suites_in(path: str, classes: str) -> Sequence[str]:
     return path_of(f"{path}::{classes}::test")[0]
 
 
+@lru_cache(maxsize=64)
+def relation_of(titles: tuple[str, ...], description: str | None = None) -> Relation:
+    """Make upstream's model of suites; only the innermost was described, which upstream forgets."""
+    relation = Relation()
+    for title in titles:
+        relation.add_suite(SuiteData(title=title))
+    if description is not None and relation.suite.data:
+        relation.suite.data[-1].description = description
+    return relation
+
+
 def nodeid_of(item: pytest.Item) -> str:
     """Give the node id without the ``@group`` that ``--dist loadgroup`` appends in a worker."""
     if getattr(item.config.option, "loadgroup", False):
@@ -66,7 +78,7 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
 
 
-def _argument(marker: pytest.Mark, position: int, name: str, default: Any = None) -> Any:
+def _argument(marker: pytest.Mark, position: int, name: str, default: object = None) -> Any:
     return marker.args[position] if len(marker.args) > position else marker.kwargs.get(name, default)
 
 
@@ -87,6 +99,16 @@ def _ignored(marks: Iterable[pytest.Mark]) -> set[str]:
     return names
 
 
+class _CallSpec(Protocol):
+    """What is used of pytest's own `callspec`, whose class is private."""
+
+    @property
+    def params(self) -> Mapping[str, object]: ...
+
+    @property
+    def indices(self) -> Mapping[str, int]: ...
+
+
 class _Parametrization(NamedTuple):
     """Params that were parametrized together, by a mark or by a fixture's own params.
 
@@ -97,7 +119,7 @@ class _Parametrization(NamedTuple):
     values: object = None
     ids: object = None
 
-    def given_id(self, callspec: Any) -> object:
+    def given_id(self, callspec: _CallSpec) -> object:
         """Give the id that was written down for these values; None where pytest made one."""
         index = callspec.indices[self.names[0]]
         values = _at(self.values, index)
@@ -116,7 +138,7 @@ def shown_params(item: pytest.Item, marks: Iterable[pytest.Mark] | None = None) 
     hidden one. Where that does not come out even the values speak for themselves.
     """
     marks = item.iter_markers("parametrize") if marks is None else marks
-    callspec: Any = item.callspec  # type: ignore[attr-defined]
+    callspec: _CallSpec = item.callspec  # type: ignore[attr-defined]
     parametrizations = list(_parametrizations(item, marks, list(callspec.params)))
     shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]
     ids: Sequence[str] = getattr(callspec, "_idlist", ())
@@ -149,7 +171,7 @@ def _of_fixture(item: pytest.Item, name: str) -> _Parametrization:
     return _Parametrization([name], found.params, found.ids) if found else _Parametrization([name])
 
 
-def _texts(parametrization: _Parametrization, text: str | None, callspec: Any) -> dict[str, str]:
+def _texts(parametrization: _Parametrization, text: str | None, callspec: _CallSpec) -> dict[str, str]:
     """Give the params of one parametrization their texts; `text` is its id, None where it has none to show."""
     names, ids = parametrization.names, parametrization.ids
     own = _pieces(names, callspec, lambda value: value)
@@ -164,12 +186,12 @@ def _texts(parametrization: _Parametrization, text: str | None, callspec: Any) -
     return own
 
 
-def _pieces(names: list[str], callspec: Any, ids: Callable[[Any], object]) -> dict[str, str]:
+def _pieces(names: list[str], callspec: _CallSpec, ids: Callable[[object], object]) -> dict[str, str]:
     """Give each param the piece of an id that pytest makes: of its value, or of its name and its values' index."""
     return {name: _piece(callspec.params[name], ids, f"{name}{callspec.indices[name]}") for name in names}
 
 
-def _piece(value: object, ids: Callable[[Any], object], otherwise: str) -> str:
+def _piece(value: object, ids: Callable[[object], object], otherwise: str) -> str:
     try:
         text = _text_in_id(ids(value))
     except Exception:  # the function and the value are the test's own, and nobody may have asked them before
@@ -177,7 +199,7 @@ def _piece(value: object, ids: Callable[[Any], object], otherwise: str) -> str:
     return otherwise if text is None else text
 
 
-def _text_in_id(value: Any) -> str | None:
+def _text_in_id(value: object) -> str | None:
     """Give the text of what pytest can make an id of; nothing that differs between processes, such as an address."""
     if isinstance(value, _PRIMITIVES):
         return text_of(value)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import pytest
 
 from famacase_xdist.results.text import text_of
+
+if TYPE_CHECKING:
+    from _pytest.nodes import Node
 
 #: Name and meaning of each marker that upstream's decorators set.
 MARKERS = {
@@ -57,7 +60,7 @@ def add(config: pytest.Config) -> None:
 class _Level(NamedTuple):
     """Marks that are equally close to a test, in pytest's order, and the node that has them."""
 
-    node: pytest.Item | pytest.Collector | Any
+    node: Node
     marks: list[pytest.Mark]
 
 
@@ -161,11 +164,11 @@ class Marks:
             if _has_others(node, self._item):
                 yield line
 
-    def _all(self, name: str = "") -> Iterator[tuple[Any, pytest.Mark]]:
+    def _all(self, name: str = "") -> Iterator[tuple[Node, pytest.Mark]]:
         for level in self._levels:
             yield from ((level.node, mark) for mark in level.marks if mark.name == (name or mark.name))
 
-    def _closest(self, name: str, argument: str) -> Any:
+    def _closest(self, name: str, argument: str) -> object:
         if not self._levels:
             return None
         return next((mark.kwargs[argument] for _, mark in self._all(name) if argument in mark.kwargs), None)
@@ -182,7 +185,7 @@ def _levels(item: pytest.Item) -> Iterator[_Level]:
             yield from (_Level(node, marks[distance]) for distance in sorted(marks))
 
 
-def _distances(node: Any) -> dict[int, int]:
+def _distances(node: Node) -> dict[int, int]:
     """Give how far marks are that pytest puts on one node: a param's are closer, those of base classes farther."""
     if isinstance(node, pytest.Class):
         given = ((distance, vars(base).get("pytestmark", ())) for distance, base in enumerate(node.obj.__mro__))
@@ -190,7 +193,7 @@ def _distances(node: Any) -> dict[int, int]:
     return {id(mark): -1 for mark in getattr(getattr(node, "callspec", None), "marks", ())}
 
 
-def _listed(value: Any) -> Iterable[Any]:
+def _listed(value: object) -> Iterable[object]:
     """Give the values of a list, or the one that stands alone."""
     if value is None:
         return ()
@@ -212,13 +215,13 @@ def _add_missing(fields: dict[str, object], others: Iterable[tuple[str, object]]
             fields.setdefault(name, value)
 
 
-def _is_pair(entry: object) -> bool:
+def _is_pair(entry: object) -> TypeGuard[Sequence[object]]:
     return isinstance(entry, (tuple, list)) and len(entry) == 2
 
 
-def ids_in(value: Any) -> tuple[list[int], list[object]]:
+def ids_in(value: object) -> tuple[list[int], list[object]]:
     """Give the ids, and what is none."""
-    values = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else _listed(value)
+    values = _listed([part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value)
     ids, others = [], []
     for each in values:
         number = _id_of(each)
@@ -241,7 +244,7 @@ def _id_of(value: object) -> int | None:
     return number if number is not None and 0 < number < 10**_MOST_DIGITS else None
 
 
-def _complaints(node: Any, mark: pytest.Mark) -> Iterator[str]:
+def _complaints(node: Node, mark: pytest.Mark) -> Iterator[str]:
     """Say what of a mark is left out."""
     where = node.nodeid.split("[", 1)[0]
     if mark.args and not mark.kwargs and mark.name not in _BARE:
@@ -273,7 +276,7 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _has_others(node: Any, item: pytest.Item) -> bool:
+def _has_others(node: Node, item: pytest.Item) -> bool:
     """Whether other tests than this one, with other params or not, are below a node."""
     inside, own = f"{node.nodeid}::", item.nodeid.split("[", 1)[0]
     nodeids = (other.nodeid.split("[", 1)[0] for other in item.session.items)

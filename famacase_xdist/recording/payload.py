@@ -6,20 +6,32 @@ suites, an untested step is sent as skipped, and each type of step has its actio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from famacase_xdist.results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from famacase_xdist.results.status import SKIPPED, UNTESTED
 from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
 
+from .attachments import AttachmentLike
+
+if TYPE_CHECKING:
+    from qase.commons.models.relation import Relation
+    from qase.commons.models.result import Execution as UpstreamExecution
+    from qase.commons.models.result import Result
+    from qase.commons.models.step import Step as UpstreamStep
+    from qase.commons.models.step import StepExecution as UpstreamStepExecution
+
+_KeyT = TypeVar("_KeyT")
+
 #: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
-Attach = Callable[[Any], AttachmentEntry | None]
+Attach = Callable[[AttachmentLike], AttachmentEntry | None]
 
 _REQUEST_ATTACHMENTS = ("request_body", "request_headers", "response_body", "response_headers")
 
 
-def result_payload(result: Any, settings: Settings, attach: Attach) -> Body:
+def result_payload(result: Result, settings: Settings, attach: Attach) -> Body:
     """Give the RESULT of reporter-api.md for a finished `qase.commons.models.Result`.
 
     `result.execution` also has `attempt_index`, from 1. `attach` is called once for each attachment.
@@ -46,10 +58,12 @@ def result_payload(result: Any, settings: Settings, attach: Attach) -> Body:
     return payload
 
 
-def step_payload(step: Any, attach: Attach) -> Step:
+def step_payload(step: UpstreamStep, attach: Attach) -> Step:
     """Give the STEP of reporter-api.md for a `qase.commons.models.Step` and all below it."""
     step_type = text_of(getattr(step.step_type, "value", step.step_type))
-    data = {name: value for name, value in vars(step.data).items() if value is not None} if step.data else {}
+    data: dict[str, object] = {}
+    if step.data:
+        data = {name: value for name, value in vars(step.data).items() if value is not None}
     attachments = _attached([*step.execution.attachments, *_request_parts(step_type, data)], attach)
     data["action"] = _action(step_type, data)
     return {
@@ -73,7 +87,7 @@ class TextAttachment:
         self.content = content
 
 
-def _execution(execution: Any) -> Execution:
+def _execution(execution: UpstreamExecution) -> Execution:
     return {
         "status": execution.status,
         "start_time": execution.start_time,
@@ -86,9 +100,9 @@ def _execution(execution: Any) -> Execution:
     }
 
 
-def _step_execution(execution: Any, attachments: list[AttachmentEntry]) -> StepExecution:
-    if execution.status == "untested":
-        return {"status": "skipped", "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
+def _step_execution(execution: UpstreamStepExecution, attachments: list[AttachmentEntry]) -> StepExecution:
+    if execution.status == UNTESTED:
+        return {"status": SKIPPED, "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
     return {
         "status": execution.status,
         "start_time": execution.start_time,
@@ -98,7 +112,7 @@ def _step_execution(execution: Any, attachments: list[AttachmentEntry]) -> StepE
     }
 
 
-def _action(step_type: str, data: dict[str, Any]) -> object:
+def _action(step_type: str, data: dict[str, object]) -> object:
     """Give the line that stands for the step, as upstream's client words it."""
     if step_type == "request":
         return f"{data.get('request_method')} {data.get('request_url')}"
@@ -112,7 +126,7 @@ def _action(step_type: str, data: dict[str, Any]) -> object:
     return data.get("action", "")
 
 
-def _request_parts(step_type: str, data: dict[str, Any]) -> list[TextAttachment]:
+def _request_parts(step_type: str, data: dict[str, object]) -> list[TextAttachment]:
     """Take bodies and headers out of a request's data: they go as attachments."""
     if step_type != "request":
         return []
@@ -120,7 +134,7 @@ def _request_parts(step_type: str, data: dict[str, Any]) -> list[TextAttachment]
     return [TextAttachment(f"{name}.txt", text_of(content)) for name, content in parts if content]
 
 
-def _attached(attachments: Iterable[Any], attach: Attach) -> list[AttachmentEntry]:
+def _attached(attachments: Iterable[AttachmentLike], attach: Attach) -> list[AttachmentEntry]:
     return [entry for attachment in attachments if (entry := attach(attachment)) is not None]
 
 
@@ -130,19 +144,19 @@ def _groups(groups: Iterable[Iterable[object]], excluded: Sequence[str]) -> list
     return [names for names in named if not set(names).intersection(excluded)]
 
 
-def _params(params: Any, excluded: Sequence[str]) -> dict[str, str]:
+def _params(params: Mapping[str, object] | None, excluded: Sequence[str]) -> dict[str, str]:
     return {name: value or "empty" for name, value in _texts(params).items() if name not in excluded}
 
 
-def _given(fields: Any) -> dict[Any, Any]:
+def _given(fields: Mapping[_KeyT, object] | None) -> dict[_KeyT, object]:
     return {name: value for name, value in dict(fields).items() if value is not None} if fields else {}
 
 
-def _suites(relations: Any, root_suite: str | None) -> list[SuiteEntry]:
+def _suites(relations: Relation | None, root_suite: str | None) -> list[SuiteEntry]:
     data = relations.suite.data if relations is not None and relations.suite is not None else ()
     suites = [suite_entry(suite.title, getattr(suite, "description", None)) for suite in data]
     return [suite_entry(root_suite), *suites] if suites and root_suite else suites
 
 
-def _texts(values: Any) -> dict[str, str]:
+def _texts(values: Mapping[_KeyT, object] | None) -> dict[str, str]:
     return {text_of(name): text_of(value) for name, value in dict(values).items()} if values else {}

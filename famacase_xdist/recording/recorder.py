@@ -6,14 +6,11 @@ find while we are active.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
-from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin
 
@@ -27,16 +24,18 @@ from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
 
 from . import payload
-from .attachments import Attachable, AttachmentSender, attached
+from .attachments import Attachable, AttachmentLike, AttachmentSender, attached
 from .fixture_faults import Faults, fault_of
 from .guard import Guard
 from .integrations.qase_status import UpstreamPolicy
-from .item import nodeid_of, params_of, suites_of, title_of
+from .item import nodeid_of, params_of, relation_of, suites_of, title_of
 from .marks import Marks, ids_in
-from .runtime import Steps
+from .runtime import StepRuntime
 from .verdict import Verdict, raised
 
 if TYPE_CHECKING:
+    from qase.commons.models.runtime import Runtime
+
     from .fixture_steps import FixtureSteps
     from .integrations.pytest_bdd import Scenarios
 
@@ -54,7 +53,7 @@ class _Reporter:
     def get_execution_plan(self) -> None:
         return None
 
-    def setup_profilers(self, runtime: object) -> None:
+    def setup_profilers(self, runtime: Runtime) -> None:
         """Do nothing: `install` sets up those of `profilers`."""
 
 
@@ -68,8 +67,8 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def __init__(self, settings: Settings, sink: ResultSink, thread: str) -> None:
         super().__init__(_Reporter(settings))
-        self.runtime = Steps()
-        self._guard = Guard()
+        self.runtime = StepRuntime()
+        self.guard = Guard()
         self.fixture_steps: FixtureSteps | None = None
         self._faults = Faults()
         self._settings = settings
@@ -93,7 +92,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             return (yield)
         except BaseException as error:
             # pytest.exit and Ctrl-C go through all of pytest; no other hook tells of them in time.
-            with self._guard:
+            with self.guard:
                 self._settle()
                 self._verdict.interrupt(error, str(item.path))
             raise
@@ -105,7 +104,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Begin an attempt: each has exactly one set-up, under any plugin that runs tests again."""
         self._finish()
         self._attempt += 1
-        with self._guard:
+        with self.guard:
             self._begin(item)
         yield
 
@@ -116,12 +115,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Take a phase into account, after every other plugin had its say on the report."""
         report = yield
         if self.runtime.result is not None:
-            with self._guard:
+            with self.guard:
                 self._settle()
                 self._reports.append(report)
                 self._pending = (report, call)
             if self._policy is not None:
-                with self._guard:
+                with self.guard:
                     self._policy.add(item, call, report)
         return report
 
@@ -130,7 +129,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         """Learn whether the report that was just made is of a phase or of a subtest; only here it says so."""
         if self.runtime.result is None or report.nodeid != self._nodeid:
             return
-        with self._guard:
+        with self.guard:
             if (name := subtest_name(report)) is not None:
                 self._take_subtest(name, report)
                 return
@@ -170,22 +169,21 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._faults.forget()
         if self.fixture_steps is not None:
             self.fixture_steps.begin(item)
-        result = self.runtime.result = self._described(item, marks)
+        result = self._described(item, marks)
         is_scenario = self.scenarios is not None and self.scenarios.describe(item, result)
         if getattr(result, "ignore", False):
             self.drop()
             return
         if marks:
-            with self._guard:
+            with self.guard:
                 self._note(marks)
         if marks or is_scenario or hasattr(item, "callspec"):
-            # What a result rebuilt from the node id alone would miss, should the process die.
-            description = payload.result_payload(result, self._settings, lambda attachment: None)
-            self._sink.send(begun(self._nodeid, description, _projects(result)))
+            self._announce(result)
 
     def _described(self, item: pytest.Item, marks: Marks) -> Result:
         """Make the result of an attempt, with all that decorators and parametrization say."""
         nodeid = nodeid_of(item)
+        # The runtime has it at once, so that a result is sent even if a mistake of ours ends this function.
         result = self.runtime.result = Result(title=title_of(item, marks), signature="")
         if marks:
             result.fields.update(marks.fields)
@@ -193,11 +191,16 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             result.testops_ids = marks.ids
             result.testops_project_mapping = marks.project_ids or None
             result.muted = marks.is_muted
-        result.relations = _relation(tuple(suites_of(nodeid, marks)), marks.suite_description)
+        result.relations = relation_of(tuple(suites_of(nodeid, marks)), marks.suite_description)
         result.params, result.param_groups = params_of(item)
         result.signature = signature_of(nodeid, result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
+
+    def _announce(self, result: Result) -> None:
+        """Send what a result rebuilt from the node id alone would miss, should the process die."""
+        description = payload.result_payload(result, self._settings, lambda attachment: None)
+        self._sink.send(begun(self._nodeid, description, _projects(result)))
 
     def _note(self, marks: Marks) -> None:
         """Say what of the test's marks cannot be meant, once in a process."""
@@ -221,7 +224,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     def _note_on(self, error: BaseException) -> str:
         """Say which fixture an error of a set-up or a teardown came from."""
-        with self._guard:
+        with self.guard:
             fault = fault_of(error)
             return self._faults.note_on(fault, self._nodeid) if fault else ""
         return ""
@@ -241,7 +244,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         call = pending[1] if pending else None
         status = self._verdict.add_subtest(name, report, call, self._settings)
         start, stop = (call.start, call.stop) if call else (0.0, 0.0)
-        result: Any = self.runtime.result
+        result: Result = self.runtime.result
         if start < result.execution.start_time:  # unittest does not say, or the test froze the clock
             start = 0.0
         if start and not report.passed:
@@ -258,10 +261,10 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         result = self.runtime.result
         if result is None:
             return
-        with self._guard:
+        with self.guard:
             self._settle()
         self.runtime.result = None
-        with self._guard:
+        with self.guard:
             self._complete(result)
             self._sink.send(self._framed(result))
         self.runtime.clear()
@@ -283,7 +286,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         digests: list[str] = []
         notes: list[str] = []
 
-        def attach(attachment: Any) -> AttachmentEntry | None:
+        def attach(attachment: AttachmentLike) -> AttachmentEntry | None:
             try:
                 entry, digest = self._attachments.send(result.id, attachment)
             except ValueError as error:
@@ -296,14 +299,10 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         content["message"] = noted(content["message"], notes)
         return framed(content, self._nodeid, contents=digests, projects=_projects(result))
 
-    def guarded(self) -> AbstractContextManager[None]:
-        """Give the block in which our own mistakes stay ours; for those who have no guard."""
-        return self._guard
-
     @property
     def failures(self) -> int:
         """How many mistakes of ours were kept from tests."""
-        return self._guard.caught
+        return self.guard.caught
 
 
 def _projects(result: Result) -> dict[str, list[int]]:
@@ -311,14 +310,3 @@ def _projects(result: Result) -> dict[str, list[int]]:
     mapping = result.testops_project_mapping
     items = mapping.items() if isinstance(mapping, dict) else ()
     return {text_of(code): ids for code, values in items if (ids := ids_in(values)[0])}
-
-
-@lru_cache(maxsize=64)
-def _relation(titles: Sequence[str], description: str | None) -> Relation:
-    """Make upstream's model of suites; only the innermost was described, which upstream forgets."""
-    relation = Relation()
-    for title in titles:
-        relation.add_suite(SuiteData(title=title))
-    if description is not None and relation.suite.data:
-        relation.suite.data[-1].description = description
-    return relation

@@ -11,15 +11,18 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
 from famacase_xdist.clock import now
+from famacase_xdist.results.status import UNTESTED
+
+if TYPE_CHECKING:
+    from qase.commons.models.result import Result
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
-_RUNNING = "untested"  # upstream's status of a step that has not ended
 
 
 class Span:
@@ -37,11 +40,13 @@ class Span:
         self.first = self.last = first
         self.parent = parent
         self.start = self.end = now()
-        self.step: Any = None
+        self.step: Step | None = None
 
 
-class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
+class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
     """Result and steps of the running test; a step nests into the one that is open where it begins."""
+
+    result: Result | None
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -53,7 +58,7 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         self._thread = threading.get_ident()
         self._outer = None
         self.result = None
-        self.steps: dict[str, Any] = {}  # none that is open is in it
+        self.steps: dict[str, Step] = {}  # none that is open is in it
 
     @property
     def step_id(self) -> str | None:
@@ -70,7 +75,7 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         if threading.get_ident() == self._thread and not _is_in_event_loop():
             self._outer = value
 
-    def finish_step(self, id: str, status: str, data: Any = None) -> None:
+    def finish_step(self, id: str, status: str, data: object = None) -> None:
         """End a step; one of a test that is over already is left alone, where upstream raises in the next test."""
         if id not in self.steps:
             return
@@ -86,7 +91,7 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         for step in self.steps.values():
             execution = step.execution
             if not execution.end_time and execution.start_time >= since:
-                if execution.status == _RUNNING:
+                if execution.status == UNTESTED:  # upstream's status of a step that has not ended
                     execution.set_status(status)
                 execution.complete()
         still_open = (each for each in self._upwards(self.step_id) if not self.steps[each].execution.end_time)
@@ -133,6 +138,8 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def nest(self, child: Span, span: Span, *, is_close: bool) -> None:
         """Put a step that has ended into one that is open; it began with it where nothing else was in between."""
+        assert child.step is not None
+        assert span.step is not None
         child.step.parent_id = span.step.id
         if is_close:
             span.start = span.step.execution.start_time = child.start

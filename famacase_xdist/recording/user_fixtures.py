@@ -6,21 +6,25 @@ Nothing is imported here until a test that is reported uses it, so a suite may r
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from famacase_xdist.settings.run_reference import RunId
+
     from .attachments import Attachable
+    from .recorder import Recorder
 
 #: The name of the plugin that records tests in this process.
 RECORDER = "famacase-recorder"
 #: Gives id and url of the run, in a process that knows them.
-RUN = pytest.StashKey[Callable[[], tuple[Any, str]]]()
+RUN: pytest.StashKey[Callable[[], tuple[RunId | None, str]]] = pytest.StashKey()
 
 
 class Famacase:
@@ -54,8 +58,7 @@ class Famacase:
             return contextlib.nullcontext()
         from .decorators import qase
 
-        step: AbstractContextManager[None] = qase.step(title, expected)
-        return step
+        return qase.step(title, expected)
 
     def param(self, name: str, value: object) -> None:
         """Report a param that pytest does not know of; the test's history, its signature, stays the same.
@@ -68,7 +71,7 @@ class Famacase:
             recorder.runtime.add_param(text_of(name), text_of(value))
 
     @property
-    def _recorder(self) -> Any:
+    def _recorder(self) -> Recorder | None:
         return self._plugins.get_plugin(RECORDER)
 
 
@@ -88,8 +91,7 @@ class FamacaseRun:
     @property
     def id(self) -> int | str | None:
         """The server's id of the run."""
-        found: int | str | None = self._known()[0]
-        return found
+        return cast("int | str | None", self._known()[0])
 
     @property
     def url(self) -> str | None:

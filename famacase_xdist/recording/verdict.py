@@ -6,7 +6,7 @@ import itertools
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import pytest
 
@@ -14,6 +14,11 @@ from famacase_xdist.results.pytest_reports import crash_line, is_assertion, skip
 from famacase_xdist.results.status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED
 from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
+
+if TYPE_CHECKING:
+    from doctest import DocTestFailure, UnexpectedException
+
+    DoctestFailure: TypeAlias = DocTestFailure | UnexpectedException
 
 _WEIGHT = {"passed": 0, "skipped": 1, "failed": 2}
 #: How pytest begins the messages of groups that it makes of what several finalizers, or several scopes' ends, raised.
@@ -23,7 +28,7 @@ _TEARDOWN_GROUP = ("errors while tearing down", "errors during test teardown")
 Note = Callable[[BaseException], str]
 
 
-class Phase(NamedTuple):
+class PhaseVerdict(NamedTuple):
     """What one phase came to: pytest's own outcome, and what we report where this phase decides."""
 
     outcome: str
@@ -37,7 +42,7 @@ class Verdict:
     """The verdict on one attempt; grows with each phase."""
 
     def __init__(self) -> None:
-        self._phases: list[Phase] = []
+        self._phases: list[PhaseVerdict] = []
         self._is_over = False
         self._is_interrupted = False
 
@@ -75,7 +80,7 @@ class Verdict:
         """Take in what ended the session in the middle of the test: pytest makes no report of that phase."""
         if not self._is_over:
             self._is_interrupted = True
-            self._phases.append(Phase("failed", INVALID, _interruption(error), _trace_from(error, path)))
+            self._phases.append(PhaseVerdict("failed", INVALID, _interruption(error), _trace_from(error, path)))
 
     @property
     def status(self) -> str | None:
@@ -113,16 +118,16 @@ class Verdict:
 
 def _phase(
     report: pytest.TestReport, call: pytest.CallInfo[None] | None, settings: Settings, note: Note | None = None
-) -> Phase:
+) -> PhaseVerdict:
     error = call.excinfo.value if call and call.excinfo else None
     if report.failed:
-        return Phase(report.outcome, _failure(report, call), _reason(report, error, note), report.longreprtext)
+        return PhaseVerdict(report.outcome, _failure(report, call), _reason(report, error, note), report.longreprtext)
     if hasattr(report, "wasxfail"):
         status = settings.pytest_xfail_status_xfail if report.skipped else settings.pytest_xfail_status_xpass
-        return Phase(report.outcome, status, xfail_reason(report), report.longreprtext)
+        return PhaseVerdict(report.outcome, status, xfail_reason(report), report.longreprtext)
     if report.skipped:
-        return Phase(report.outcome, SKIPPED, skip_reason(report))
-    return Phase(report.outcome, PASSED)
+        return PhaseVerdict(report.outcome, SKIPPED, skip_reason(report))
+    return PhaseVerdict(report.outcome, PASSED)
 
 
 def _failure(report: pytest.TestReport, call: pytest.CallInfo[None] | None) -> str:
@@ -137,7 +142,7 @@ def _is_unmet(error: BaseException) -> bool:
     return isinstance(error, AssertionError) or (bool(in_doctest) and all(hasattr(each, "got") for each in in_doctest))
 
 
-def _doctest_failures(error: BaseException) -> list[Any]:
+def _doctest_failures(error: BaseException) -> list[DoctestFailure]:
     """Give what went wrong in a doctest; under --doctest-continue-on-failure that may be several."""
     doctest = sys.modules.get("doctest")  # pytest imports it where there are any
     failures = getattr(error, "failures", [error])
@@ -161,7 +166,7 @@ def _noted(error: BaseException, note: Note | None) -> Iterator[str]:
             yield said
 
 
-def _in_doctest(failure: Any) -> str:
+def _in_doctest(failure: DoctestFailure) -> str:
     """Say what an example of a doctest came to; pytest's own line names only where the doctest stands."""
     source, want = text_of(failure.example.source).strip(), text_of(failure.example.want).strip()
     if hasattr(failure, "got"):

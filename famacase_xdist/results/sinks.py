@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from .frames import AnyFrame
 
@@ -12,6 +12,22 @@ if TYPE_CHECKING:
 
 #: The key in `workerinput` under which the controller puts what a worker needs.
 WORKERINPUT = "famacase"
+
+
+class WorkerInput(TypedDict):
+    """What a worker needs, under `WORKERINPUT` in xdist's `workerinput`.
+
+    Attributes:
+        channel: Frames go over it.
+        settings: JSON of the settings that a worker has; no secrets are among them.
+        selection: Which tests to run, as text of `recording.selection`; None for all.
+        run: JSON of the run's id and address: ``[null, ""]`` where there is none, or it is not open yet.
+    """
+
+    channel: execnet.Channel
+    settings: str
+    selection: str | None
+    run: str
 
 
 class ResultSink(Protocol):
@@ -57,7 +73,11 @@ class DirectSink:
     """
 
     def __init__(self, take: Callable[[AnyFrame], None]) -> None:
-        self.send = take
+        self._take = take
+
+    def send(self, frame: AnyFrame) -> None:
+        """Hand over one frame."""
+        self._take(frame)
 
     def close(self) -> None:
         """Do nothing: who takes the frames knows when the session ends."""

@@ -8,24 +8,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
 
 from famacase_xdist import clock
+from famacase_xdist.results.status import FAILED
 from famacase_xdist.results.text import text_of
 
 if TYPE_CHECKING:
-    from .profilers import Steps
+    import sqlite3
 
-Function = Callable[..., Any]
+    from .profilers import TakenSteps
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
     """Steps for queries, through all libraries that upstream knows."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: TakenSteps) -> None:
         super().__init__(steps)
         self._steps = steps
         self._is_enabled = False
@@ -66,14 +71,15 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         with self._steps.one(StepType.DB_QUERY, data) as step:
             step.execution.start_time -= execution_time
             if error:
-                step.execution.set_status("failed")
+                step.execution.set_status(FAILED)
 
-    def _sqlite3_connect_wrapper(self, connect: Function) -> Function:
+    def _sqlite3_connect_wrapper(self, connect: Callable[P, T]) -> Callable[P, T]:
         """Let connections that the test opens be of a class of ours, unless it asks for another."""
-        factory = _connection_class(sys.modules["sqlite3"], self._log_db_query)
+        library = sys.modules["sqlite3"]
+        factory = _connection_class(library, _cursor_class(library, self._log_db_query))
 
         @wraps(connect)
-        def connecting(*args: Any, **options: Any) -> Any:
+        def connecting(*args: P.args, **options: P.kwargs) -> T:
             # The sixth positional argument is a factory.
             if self._steps.are_taken and len(args) < 6:
                 options.setdefault("factory", factory)
@@ -82,20 +88,20 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         return connecting
 
 
-def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
-    """Make a class of connections whose queries are logged."""
+def _cursor_class(library: ModuleType, log: Callable[..., None]) -> type[sqlite3.Cursor]:
+    """Make a class of cursors whose queries are logged."""
 
-    class Cursor(sqlite3.Cursor):  # type: ignore[misc]
-        def execute(self, sql: str, *args: Any) -> Any:
+    class Cursor(library.Cursor):  # type: ignore[misc, name-defined]
+        def execute(self, sql: str, *args: object) -> object:
             return self._logged(super().execute, sql, *args)
 
-        def executemany(self, sql: str, *args: Any) -> Any:
+        def executemany(self, sql: str, *args: object) -> object:
             return self._logged(super().executemany, sql, *args)
 
-        def executescript(self, sql: str) -> Any:
+        def executescript(self, sql: str) -> object:
             return self._logged(super().executescript, sql)
 
-        def _logged(self, call: Function, sql: str, *args: Any) -> Any:
+        def _logged(self, call: Callable[..., T], sql: str, *args: object) -> T:
             start = clock.monotonic()
             error = None
             try:
@@ -106,17 +112,23 @@ def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
             finally:
                 log(sql, "SQLite", clock.monotonic() - start, self.rowcount, "SQLite", error)
 
-    class Connection(sqlite3.Connection):  # type: ignore[misc]
-        def cursor(self, factory: type = Cursor) -> Any:
-            return super().cursor(factory)
+    return Cursor
 
-        def execute(self, sql: str, *args: Any) -> Any:
+
+def _connection_class(library: ModuleType, cursors: type[sqlite3.Cursor]) -> type:
+    """Make a class of connections whose cursors are of a class, unless the test asks for another."""
+
+    class Connection(library.Connection):  # type: ignore[misc, name-defined]
+        def cursor(self, factory: type[sqlite3.Cursor] = cursors) -> sqlite3.Cursor:
+            return super().cursor(factory)  # type: ignore[no-any-return]
+
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
             return self.cursor().execute(sql, *args)
 
-        def executemany(self, sql: str, *args: Any) -> Any:
+        def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
             return self.cursor().executemany(sql, *args)
 
-        def executescript(self, sql: str) -> Any:
+        def executescript(self, sql: str) -> sqlite3.Cursor:
             return self.cursor().executescript(sql)
 
     return Connection

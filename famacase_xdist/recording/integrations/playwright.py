@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
+
+from famacase_xdist.recording.guard import Guard
+from famacase_xdist.recording.runtime import StepRuntime
 
 #: The option that asks for a kind of artifact, and the files that come of it.
 _KINDS = {"video": "video*.webm", "tracing": "trace*.zip", "screenshot": "test-*.png"}
@@ -23,22 +24,18 @@ class Artifacts:
 
     Args:
         config: Of the process that runs the tests.
-        runtime: Upstream's, with the running result.
+        runtime: Has the running result.
         attach: Attaches the file at a path to the running result.
-        guarded: Makes the block in which our own mistakes stay ours.
+        guard: Keeps our own mistakes from the test.
     """
 
     def __init__(
-        self,
-        config: pytest.Config,
-        runtime: Any,
-        attach: Callable[[str], None],
-        guarded: Callable[[], AbstractContextManager[None]],
+        self, config: pytest.Config, runtime: StepRuntime, attach: Callable[[str], None], guard: Guard
     ) -> None:
         self._patterns = [pattern for option, pattern in _KINDS.items() if config.getoption(option, "off") != "off"]
         self._runtime = runtime
         self._attach = attach
-        self.guarded = guarded
+        self._guard = guard
         self._seen: set[tuple[Path, int]] = set()
 
     @pytest.hookimpl(wrapper=True)
@@ -48,7 +45,7 @@ class Artifacts:
         """Attach what is there after the teardown; pytest-playwright's own wrapper is inside this one."""
         report = yield
         if call.when == "teardown" and self._runtime.result is not None:
-            with self.guarded():
+            with self._guard:
                 for path in self._kept(item):
                     self._attach(str(path))
         return report

@@ -19,18 +19,23 @@ from typing import Any, Protocol
 import pytest
 from qase.commons.models.step import Step, StepRequestData, StepSleepData, StepType
 
+from famacase_xdist.recording.guard import Guard
+from famacase_xdist.recording.runtime import StepRuntime
+from famacase_xdist.results.status import FAILED, PASSED
 from famacase_xdist.results.text import text_of
 
 from .database import Database
 
-FAILED_STATUS = 400
+#: The first of HTTP's statuses that make a request's step a failed one.
+_FIRST_ERROR = 400
+#: A function of a foreign library.
 Function = Callable[..., Any]
 
 
-class Steps:
+class TakenSteps:
     """Where profilers put steps: the running test's, or nowhere."""
 
-    def __init__(self, runtime: Any) -> None:
+    def __init__(self, runtime: StepRuntime) -> None:
         self._runtime = runtime
         self._thread: int | None = None
 
@@ -49,14 +54,14 @@ class Steps:
             self._thread = before
 
     @contextmanager
-    def one(self, step_type: StepType, data: Any) -> Iterator[Step]:
+    def one(self, step_type: StepType, data: object) -> Iterator[Step]:
         """Make a step of the block; it failed where the block raises, or the caller has set that status."""
         step = Step(step_type, None, data)
         self._runtime.add_step(step)
-        status = "failed"
+        status = FAILED
         try:
             yield step
-            status = "failed" if step.execution.status == "failed" else "passed"
+            status = FAILED if step.execution.status == FAILED else PASSED
         finally:
             # A timeout may have ended the test, and with it all of its steps, from inside the block.
             if step.id in self._runtime.steps:
@@ -77,22 +82,16 @@ class Profilers:
     """Hooks around the phases of a test.
 
     Args:
-        runtime: Upstream's, with the running result and its steps.
+        runtime: Has the running result and its steps.
         names: Which of network, db and sleep.
         hosts: Parts of addresses whose requests make no steps.
-        guarded: Makes the block in which our own mistakes, and those of a database's library, stay ours.
+        guard: Keeps our own mistakes, and those of a database's library, from the test.
     """
 
-    def __init__(
-        self,
-        runtime: Any,
-        names: Iterable[str],
-        hosts: Iterable[str],
-        guarded: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._steps = Steps(runtime)
-        self.guarded = guarded
-        kinds: Mapping[str, Callable[[Steps], Profiler]] = {
+    def __init__(self, runtime: StepRuntime, names: Iterable[str], hosts: Iterable[str], guard: Guard) -> None:
+        self._steps = TakenSteps(runtime)
+        self._guard = guard
+        kinds: Mapping[str, Callable[[TakenSteps], Profiler]] = {
             "network": lambda steps: Network(steps, tuple(hosts)),
             "db": Database,
             "sleep": Sleep,
@@ -103,7 +102,7 @@ class Profilers:
     def pytest_runtest_setup(self) -> Generator[None, None, None]:
         """Look from here on; fixtures belong to the test that they are set up for."""
         for profiler in self._profilers:
-            with self.guarded():
+            with self._guard:
                 profiler.enable()
         with self._steps.of_this_thread():
             yield
@@ -123,7 +122,7 @@ class Profilers:
     def pytest_unconfigure(self) -> None:
         """Put everything back, so that in-process runs can follow each other."""
         for profiler in reversed(self._profilers):
-            with self.guarded():
+            with self._guard:
                 profiler.disable()
 
 
@@ -131,9 +130,9 @@ class _Replaced:
     """Functions that are replaced until `undo`; another's replacement on top of ours is left alone."""
 
     def __init__(self) -> None:
-        self._done: dict[tuple[Any, str], tuple[Function, Function]] = {}
+        self._done: dict[tuple[object, str], tuple[Function, Function]] = {}
 
-    def replace(self, owner: Any, name: str, wrap: Callable[[Function], Function]) -> None:
+    def replace(self, owner: object, name: str, wrap: Callable[[Function], Function]) -> None:
         """Replace `owner.name`, once."""
         if (owner, name) not in self._done:
             original = getattr(owner, name)
@@ -152,21 +151,24 @@ class _Replaced:
 class Sleep:
     """Steps for `time.sleep`."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: TakenSteps) -> None:
         self._steps = steps
         self._replaced = _Replaced()
-        self.disable = self._replaced.undo
 
     def enable(self) -> None:
         """Look at `time.sleep`."""
         self._replaced.replace(time, "sleep", self._wrapped)
 
+    def disable(self) -> None:
+        """Put `time.sleep` back."""
+        self._replaced.undo()
+
     def _wrapped(self, sleep: Function) -> Function:
-        def sleeping(seconds: float) -> None:
+        def sleeping(seconds: float) -> object:
             if not self._steps.are_taken:
-                return sleep(seconds)  # type: ignore[no-any-return]
+                return sleep(seconds)
             with self._steps.one(StepType.SLEEP, StepSleepData(duration=seconds)):
-                return sleep(seconds)  # type: ignore[no-any-return]
+                return sleep(seconds)
 
         return sleeping
 
@@ -174,11 +176,10 @@ class Sleep:
 class Network:
     """Steps for requests made with requests or urllib3, but for those to some hosts."""
 
-    def __init__(self, steps: Steps, hosts: tuple[str, ...]) -> None:
+    def __init__(self, steps: TakenSteps, hosts: tuple[str, ...]) -> None:
         self._steps = steps
         self._hosts = hosts
         self._replaced = _Replaced()
-        self.disable = self._replaced.undo
 
     def enable(self) -> None:
         """Look at those of the libraries that have been imported."""
@@ -187,8 +188,12 @@ class Network:
         if urllib3 := sys.modules.get("urllib3"):
             self._replaced.replace(urllib3.PoolManager, "request", self._of_urllib3)
 
+    def disable(self) -> None:
+        """Put the libraries' functions back."""
+        self._replaced.undo()
+
     def _of_requests(self, send: Function) -> Function:
-        def sending(session: Any, request: Any, **options: Any) -> Any:
+        def sending(session: object, request: object, **options: object) -> object:
             url = text_of(getattr(request, "url", ""))
             if not self._is_taken(url):
                 return send(session, request, **options)
@@ -201,7 +206,7 @@ class Network:
         return sending
 
     def _of_urllib3(self, request: Function) -> Function:
-        def requesting(pool: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
+        def requesting(pool: object, method: str, url: str, *args: object, **options: object) -> object:
             if not self._is_taken(text_of(url)):
                 return request(pool, method, url, *args, **options)
             sent = SimpleNamespace(method=method, body=options.get("body"), headers=options.get("headers"))
@@ -216,7 +221,7 @@ class Network:
     def _is_taken(self, url: str) -> bool:
         return self._steps.are_taken and not any(host in url for host in self._hosts)
 
-    def _request(self, request: Any, url: str) -> AbstractContextManager[Step]:
+    def _request(self, request: object, url: str) -> AbstractContextManager[Step]:
         body = getattr(request, "body", None)
         # What is neither text nor bytes is a file or a generator, which is not ours to read.
         sent = body if isinstance(body, (str, bytes)) else None
@@ -225,16 +230,16 @@ class Network:
         return self._steps.one(StepType.REQUEST, StepRequestData(sent, headers, method, url))
 
 
-def _answer(step: Step, status: int, headers: Any, body: Callable[[], Any] | None) -> None:
+def _answer(step: Step, status: int, headers: Mapping[str, object] | None, body: Callable[[], object] | None) -> None:
     """Put the answer into a request's step; its body and headers only where it failed, as upstream has it."""
-    if status < FAILED_STATUS:
+    if status < _FIRST_ERROR:
         step.data.add_response(status)
         return
-    step.execution.set_status("failed")
+    step.execution.set_status(FAILED)
     step.data.add_response(status, body() if body else None, _texts(headers))
 
 
-def _texts(headers: Any) -> dict[str, str]:
+def _texts(headers: Mapping[str, object] | None) -> dict[str, str]:
     try:
         return {text_of(name): text_of(value) for name, value in dict(headers or {}).items()}
     except (TypeError, ValueError):  # no headers at all; the library will say so

@@ -9,18 +9,22 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
 from textwrap import dedent
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
-from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.bdd import build_step, parse_scenario_tags
 
-from famacase_xdist.recording.item import nodeid_of
+from famacase_xdist.recording.guard import Guard
+from famacase_xdist.recording.item import nodeid_of, relation_of
+from famacase_xdist.recording.runtime import StepRuntime
 from famacase_xdist.results.node_ids import signature_of
+from famacase_xdist.results.status import FAILED, INVALID, PASSED, SKIPPED
 from famacase_xdist.results.text import text_of
+
+if TYPE_CHECKING:
+    from pytest_bdd.parser import Feature, Scenario, ScenarioTemplate, Step
 
 #: The param that holds a row of a scenario outline's examples, column by column.
 _ROW = "_pytest_bdd_example"
@@ -33,24 +37,18 @@ class Scenarios:
 
     Args:
         config: Of the process that runs the tests.
-        runtime: Upstream's, with the running result and its steps.
-        guarded: Makes the block in which our own mistakes stay ours.
+        runtime: Has the running result and its steps.
+        guard: Keeps our own mistakes from the test.
         drop: Drops the running result, and says so to the controller.
     """
 
-    def __init__(
-        self,
-        config: pytest.Config,
-        runtime: Any,
-        guarded: Callable[[], AbstractContextManager[None]],
-        drop: Callable[[], None],
-    ) -> None:
+    def __init__(self, config: pytest.Config, runtime: StepRuntime, guard: Guard, drop: Callable[[], None]) -> None:
         self._config = config
         self._runtime = runtime
-        self.guarded = guarded
+        self._guard = guard
         self._drop = drop
         self._is_described = False
-        self._waiting: list[Any] = []
+        self._waiting: list[Step] = []
         self._step_id = ""
         # Tags of an Examples table become markers without any hook.
         config.addinivalue_line(
@@ -79,9 +77,9 @@ class Scenarios:
         if _MARKER.fullmatch(tag):
             self._config.addinivalue_line("markers", f"{tag}: tag of a feature file")
 
-    def pytest_bdd_before_scenario(self, request: pytest.FixtureRequest, feature: Any, scenario: Any) -> None:
+    def pytest_bdd_before_scenario(self, request: pytest.FixtureRequest, feature: Feature, scenario: Scenario) -> None:
         """Note the steps to come."""
-        with self.guarded():
+        with self._guard:
             result = self._runtime.result
             if result is None:
                 return
@@ -92,40 +90,40 @@ class Scenarios:
             else:
                 self._waiting = list(scenario.steps)
 
-    def pytest_bdd_before_step(self, step: Any) -> None:
+    def pytest_bdd_before_step(self, step: Step) -> None:
         """Begin a step."""
-        with self.guarded():
+        with self._guard:
             self._begin(step)
 
     def pytest_bdd_after_step(self) -> None:
         """End the step that passed."""
-        with self.guarded():
-            self._end("passed")
+        with self._guard:
+            self._end(PASSED)
 
     def pytest_bdd_step_error(self) -> None:
         """End the step that failed."""
-        with self.guarded():
-            self._end("failed")
+        with self._guard:
+            self._end(FAILED)
 
-    def pytest_bdd_step_func_lookup_error(self, step: Any) -> None:
+    def pytest_bdd_step_func_lookup_error(self, step: Step) -> None:
         """Take a step that nothing is defined for; it has not begun."""
-        with self.guarded():
+        with self._guard:
             self._begin(step)
-            self._end("invalid")
+            self._end(INVALID)
 
     def pytest_bdd_after_scenario(self) -> None:
         """Take the steps that were not reached. A step that was left by pytest.skip is still open here."""
-        with self.guarded():
+        with self._guard:
             waiting, self._waiting = self._waiting, []
             if self._runtime.result is None:
                 return
             for each in waiting:
                 step = build_step(each)
-                step.execution.set_status("skipped")
+                step.execution.set_status(SKIPPED)
                 step.execution.complete()
                 self._runtime.steps[step.id] = step
 
-    def _begin(self, step: Any) -> None:
+    def _begin(self, step: Step) -> None:
         self._waiting = [each for each in self._waiting if each is not step]
         if self._runtime.result is not None:
             built = build_step(step)
@@ -136,13 +134,13 @@ class Scenarios:
         """End the running step, and the steps inside it that an exception of pytest's own left open."""
         if self._runtime.result is None or self._step_id not in self._runtime.steps:
             return
-        while (step := self._runtime.steps.get(self._runtime.step_id)) is not None:
-            self._runtime.finish_step(step.id, status)
-            if step.id == self._step_id:
+        while (open_ := self._runtime.step_id) is not None and open_ in self._runtime.steps:
+            self._runtime.finish_step(open_, status)
+            if open_ == self._step_id:
                 return
 
 
-def _describe(result: Result, scenario: Any, feature: Any, of_examples: Iterable[str]) -> None:
+def _describe(result: Result, scenario: Scenario, feature: Feature, of_examples: Iterable[str]) -> None:
     rule = getattr(scenario, "rule", None)
     nodes = [node for node in (feature, rule, scenario) if node is not None]
     result.title = text_of(scenario.name or result.title)
@@ -151,7 +149,7 @@ def _describe(result: Result, scenario: Any, feature: Any, of_examples: Iterable
         result.fields["description"] = "\n\n".join(filter(None, descriptions))
     suites = [node.name for node in nodes[:-1] if node.name]
     existing = result.relations.suite.data if result.relations is not None else ()
-    result.relations = _relation([*suites, *(suite.title for suite in existing)])
+    result.relations = relation_of((*suites, *(suite.title for suite in existing)))
     result.tags = list(result.tags)
     result.ignore = False
     for tags in (*(node.tags for node in nodes), of_examples):
@@ -168,18 +166,11 @@ def _tag(result: Result, tags: Iterable[str]) -> None:
         for code, project_ids in (each["testops_project_mapping"] or {}).items():
             result.set_testops_project_mapping(code, project_ids)
         if each["suite"]:
-            result.relations = _relation(each["suite"])
+            result.relations = relation_of(tuple(each["suite"]))
         result.fields.update(each["fields"])
         result.ignore = result.ignore or each["ignore"]
         result.muted = result.muted or each["muted"]
         result.add_tags([tag for tag in each["tags"] if tag not in result.tags])
-
-
-def _relation(titles: Iterable[str]) -> Relation:
-    relation = Relation()
-    for title in titles:
-        relation.add_suite(SuiteData(title=title))
-    return relation
 
 
 def _row_of(item: pytest.Item) -> dict[str, str]:
@@ -202,7 +193,7 @@ def _tags_of_examples(item: pytest.Item) -> list[str]:
     return [mark.name for mark in marks if not mark.args and not mark.kwargs]
 
 
-def _template_of(item: pytest.Item) -> Any:
+def _template_of(item: pytest.Item) -> ScenarioTemplate | None:
     """Give a scenario as pytest-bdd parsed it; None where that is kept elsewhere, then the hooks tell of it later."""
     function = getattr(item, "function", None)
     registry = getattr(sys.modules.get("pytest_bdd.scenario"), "scenario_wrapper_template_registry", None)

@@ -6,8 +6,6 @@ teardown counts), so nothing of their rules is written down here.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pluggy
 import pytest
 from qase.commons.models.result import Result
@@ -17,7 +15,7 @@ from qase.pytest.plugin import QasePytestPlugin
 class UpstreamPolicy:
     """The status of one attempt, as upstream's plugin sets it phase by phase."""
 
-    def __init__(self, reporter: Any) -> None:
+    def __init__(self, reporter: object) -> None:
         self._given = _Given()
         self._upstream = QasePytestPlugin(reporter)
         self._upstream.ignore = False
@@ -26,7 +24,7 @@ class UpstreamPolicy:
         hooks.add_hookspecs(_Specification)
         hooks.register(self._given)
         hooks.register(self._upstream)
-        self._makereport = hooks.hook.pytest_runtest_makereport
+        self._hook = hooks.hook
 
     def begin(self) -> None:
         """Begin an attempt."""
@@ -37,7 +35,7 @@ class UpstreamPolicy:
         """Let upstream take one report into account."""
         self._given.report = report
         try:
-            self._makereport(item=item, call=call)
+            self._hook.pytest_runtest_makereport(item=item, call=call)
         finally:
             self._given.report = None
 
