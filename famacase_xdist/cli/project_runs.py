@@ -74,7 +74,7 @@ def request(
 
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[Runs]:
+def connected(settings: Settings) -> Iterator[ProjectRuns]:
     """Give the runs of the project that the settings name.
 
     Raises:
@@ -82,10 +82,10 @@ def connected(settings: Settings) -> Iterator[Runs]:
     """
     settings.check_reachable("famacase-xdist run")
     with contextlib.closing(connect(Server.of(settings), settings.project, settings.timeout)) as api:
-        yield Runs(api, settings.retry_attempts, settings.token)
+        yield ProjectRuns(api, settings.retry_attempts, settings.token)
 
 
-class Runs:
+class ProjectRuns:
     """The runs of a project. Each call raises `errors.FamacaseError`, after as many tries as are set."""
 
     def __init__(self, api: Api, attempts: int, token: str) -> None:
