@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.retry import retrying
@@ -62,13 +62,13 @@ def request(
     settings: Settings, *, title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str
 ) -> RunRequest:
     """Plan a run: what is given wins over the settings; empty text counts as not given."""
-    given: dict[str, Any] = {
-        "testops_run_title": title.strip(),
-        "testops_run_description": description.strip(),
-        "testops_run_tags": tuple(tag.strip() for tag in tags if tag.strip()),
-        "environment": environment.strip(),
-    }
-    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value})
+    settings = dataclasses.replace(
+        settings,
+        testops_run_title=title.strip() or settings.testops_run_title,
+        testops_run_description=description.strip() or settings.testops_run_description,
+        testops_run_tags=tuple(tag.strip() for tag in tags if tag.strip()) or settings.testops_run_tags,
+        environment=environment.strip() or settings.environment,
+    )
     planned = planned_request(settings)
     return planned if plan is None else dataclasses.replace(planned, plan=plan)
 
@@ -140,7 +140,7 @@ def _is_joinable(reference: str) -> bool:
         return False
 
 
-def _described(run: Mapping[str, Any]) -> Iterator[str]:
+def _described(run: Mapping[str, object]) -> Iterator[str]:
     named = {"id": "id", "title": "title", "status": "status", "url": "link"}
     for name, label in named.items():
         if isinstance(run.get(name), (str, int)):

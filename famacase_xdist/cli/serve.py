@@ -11,7 +11,7 @@ import click
 
 from famacase_xdist.errors import FamacaseError
 from famacase_xdist.server.embedded import NO_SERVER_EXTRA, new_token, prepare_database_directory
-from famacase_xdist.server.records import PROJECT_CODE
+from famacase_xdist.server.records import NO_PROJECT_CODE, PROJECT_CODE
 
 if TYPE_CHECKING:
     import socket
@@ -23,7 +23,7 @@ _DEFAULT_PROJECT = "DEMO"
 def _checked_codes(_: click.Context, __: click.Parameter, codes: tuple[str, ...]) -> tuple[str, ...]:
     for code in codes:
         if not PROJECT_CODE.fullmatch(code):
-            raise click.BadParameter(f"{code!r} is no project code (letters, digits, - and _, 32 at most)")
+            raise click.BadParameter(NO_PROJECT_CODE.format(code=code))
     return codes
 
 
