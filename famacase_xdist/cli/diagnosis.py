@@ -25,7 +25,7 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
+class Diagnosis:
     """All that was found.
 
     Attributes:

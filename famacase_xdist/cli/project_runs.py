@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.retry import retrying
@@ -62,19 +62,19 @@ def request(
     settings: Settings, *, title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str
 ) -> RunRequest:
     """Plan a run: what is given wins over the settings; empty text counts as not given."""
-    given: dict[str, Any] = {
-        "testops_run_title": title.strip(),
-        "testops_run_description": description.strip(),
-        "testops_run_tags": tuple(tag.strip() for tag in tags if tag.strip()),
-        "environment": environment.strip(),
-    }
-    settings = dataclasses.replace(settings, **{name: value for name, value in given.items() if value})
+    settings = dataclasses.replace(
+        settings,
+        testops_run_title=title.strip() or settings.testops_run_title,
+        testops_run_description=description.strip() or settings.testops_run_description,
+        testops_run_tags=tuple(tag.strip() for tag in tags if tag.strip()) or settings.testops_run_tags,
+        environment=environment.strip() or settings.environment,
+    )
     planned = run_request(settings)
     return planned if plan is None else dataclasses.replace(planned, plan=plan)
 
 
 @contextmanager
-def connected(settings: Settings) -> Iterator[Runs]:
+def connected(settings: Settings) -> Iterator[ProjectRuns]:
     """Give the runs of the project that the settings name.
 
     Raises:
@@ -82,10 +82,10 @@ def connected(settings: Settings) -> Iterator[Runs]:
     """
     settings.check_reachable("famacase-xdist run")
     with contextlib.closing(connect(Server.of(settings), settings.project, settings.timeout)) as api:
-        yield Runs(api, settings.retry_attempts, settings.token)
+        yield ProjectRuns(api, settings.retry_attempts, settings.token)
 
 
-class Runs:
+class ProjectRuns:
     """The runs of a project. Each call raises `errors.FamacaseError`, after as many tries as are set."""
 
     def __init__(self, api: Api, attempts: int, token: str) -> None:
@@ -140,7 +140,7 @@ def _is_joinable(reference: str) -> bool:
         return False
 
 
-def _described(run: Mapping[str, Any]) -> Iterator[str]:
+def _described(run: Mapping[str, object]) -> Iterator[str]:
     named = {"id": "id", "title": "title", "status": "status", "url": "link"}
     for name, label in named.items():
         if isinstance(run.get(name), (str, int)):

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from famacase_xdist.errors import FamacaseError
+from famacase_xdist.settings.run_reference import RunId, reference_of
+from famacase_xdist.settings.settings import Settings
 
+from .settings_here import settings_here
+
+# The functions import `project_runs`, not this module: it imports requests, for which --help must not wait.
 if TYPE_CHECKING:
-    from famacase_xdist.settings.run_reference import RunId
-    from famacase_xdist.settings.settings import Settings
-
-    from .project_runs import Runs
+    from .project_runs import ProjectRuns
 
 
 @click.group()
@@ -71,21 +73,18 @@ def show(run_id: RunId, form: str) -> None:
 @click.argument("run_id", metavar="ID", callback=_named)
 def complete(run_id: RunId) -> None:
     """Complete a run; where it is complete already, that is fine."""
-    from famacase_xdist.settings.run_reference import reference_of
-
     with _connected() as (_, project):
         url = project.complete(run_id)
     click.echo(f"run {reference_of(run_id)} is complete: {url}")
 
 
 @contextmanager
-def _connected() -> Iterator[tuple[Settings, Runs]]:
+def _connected() -> Iterator[tuple[Settings, ProjectRuns]]:
     """Give the settings of this directory and the runs of their project; errors are for people."""
-    # Here, not above: --help need not wait for requests.
-    from . import project_runs, resend
+    from . import project_runs
 
     try:
-        settings = resend.settings_here(None)
+        settings = settings_here()
         with project_runs.connected(settings) as project:
             yield settings, project
     except FamacaseError as error:

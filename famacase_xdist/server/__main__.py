@@ -53,7 +53,7 @@ def _serve(database: Path, project: str, token: str, wait: Callable[[ServerThrea
     if not token:
         raise ServerStartError("no token came over stdin")
     if not records.PROJECT_CODE.fullmatch(project):
-        raise ServerStartError(f"{project!r} is no project code (letters, digits, - and _, 32 at most)")
+        raise ServerStartError(records.NO_PROJECT_CODE.format(code=project))
     with store.Store(database) as opened:
         opened.add_project(project)
         listener = http.listen("127.0.0.1", 0)

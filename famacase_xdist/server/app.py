@@ -17,7 +17,7 @@ from famacase_xdist.errors import IdempotencyConflict
 from . import multipart, pages
 from .middleware import API_PREFIX, Gate
 from .payloads import Public, Results, RunCreate
-from .records import PROJECT_CODE, Environment, Limits, NewRun, Run
+from .records import PROJECT_CODE, Environment, Limits, NewRun, StoredRun
 from .store import Store
 
 _SHOWN_ERRORS = 5
@@ -84,26 +84,26 @@ def _known_project(code: str, context: Ctx) -> str:
     return code
 
 
-Code = Annotated[str, Depends(_known_project)]
+KnownProject = Annotated[str, Depends(_known_project)]
 
 
-def _known_run(run_id: int, code: Code, context: Ctx) -> int:
+def _known_run(run_id: int, code: KnownProject, context: Ctx) -> int:
     if not context.store.has_run(code, run_id):
         raise HTTPException(404, f"no run {run_id} in project {code!r}")
     return run_id
 
 
-RunId = Annotated[int, Depends(_known_run)]
+KnownRun = Annotated[int, Depends(_known_run)]
 
 
 @router.get("/projects/{code}")
-def get_project(code: Code, context: Ctx) -> dict[str, Any]:
+def get_project(code: KnownProject, context: Ctx) -> dict[str, object]:
     """Tell id, code and title of a project."""
     return vars(context.store.add_project(code))
 
 
 @router.get("/projects/{code}/environments")
-def list_environments(code: Code, context: Ctx, slug: str | None = None) -> list[Environment]:
+def list_environments(code: KnownProject, context: Ctx, slug: str | None = None) -> list[Environment]:
     """List the environments, or the one of that slug."""
     if slug and context.projects is None:
         context.store.add_environment(code, slug)
@@ -111,7 +111,7 @@ def list_environments(code: Code, context: Ctx, slug: str | None = None) -> list
 
 
 @router.get("/projects/{code}/plans/{plan_id}/cases")
-def list_plan_cases(code: Code, plan_id: int, context: Ctx) -> dict[str, list[int]]:
+def list_plan_cases(code: KnownProject, plan_id: int, context: Ctx) -> dict[str, list[int]]:
     """List the case ids of a plan."""
     cases = context.store.plan_cases(code, plan_id)
     if cases is None:
@@ -121,7 +121,7 @@ def list_plan_cases(code: Code, plan_id: int, context: Ctx) -> dict[str, list[in
 
 @router.post("/projects/{code}/runs")
 def create_run(
-    code: Code,
+    code: KnownProject,
     body: RunCreate,
     context: Ctx,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
@@ -143,14 +143,14 @@ def _check_links(code: str, body: RunCreate, store: Store) -> None:
 
 
 @router.get("/projects/{code}/runs/{run_id}")
-def get_run(run_id: RunId, context: Ctx, request: Request) -> dict[str, Any]:
+def get_run(run_id: KnownRun, context: Ctx, request: Request) -> dict[str, object]:
     """Tell how a run stands."""
     run = context.store.run(run_id)
     assert run is not None
     return _shown(run, request)
 
 
-def _shown(run: Run, request: Request) -> dict[str, Any]:
+def _shown(run: StoredRun, request: Request) -> dict[str, object]:
     return {**vars(run), "status": run.status, "url": _run_url(run.id, request)}
 
 
@@ -159,17 +159,17 @@ def _run_url(run_id: int, request: Request) -> str:
 
 
 @router.post("/projects/{code}/runs/{run_id}/results")
-def add_results(run_id: RunId, body: Results, context: Ctx) -> dict[str, int]:
+def add_results(run_id: KnownRun, body: Results, context: Ctx) -> dict[str, int]:
     """Keep results; one that is there already is replaced."""
     count, limit = len(body.results), context.limits.results
     if count > limit:
         raise HTTPException(413, f"{count} results in one request, at most {limit} are allowed")
-    context.store.add_results(run_id, [result.model_dump(exclude_unset=True) for result in body.results])
+    context.store.add_results(run_id, [result.as_sent() for result in body.results])
     return {"received": count}
 
 
 @router.post("/projects/{code}/attachments")
-async def add_attachments(code: Code, request: Request, context: Ctx) -> dict[str, Any]:
+async def add_attachments(code: KnownProject, request: Request, context: Ctx) -> dict[str, object]:
     """Keep the files of a multipart body, each a part named ``files``."""
     async with multipart.received_files(request, context.limits) as files:
         kept = await run_in_threadpool(context.store.add_attachments, code, multipart.contents(files))
@@ -178,14 +178,14 @@ async def add_attachments(code: Code, request: Request, context: Ctx) -> dict[st
 
 
 @router.post("/projects/{code}/runs/{run_id}/complete")
-def complete_run(run_id: RunId, context: Ctx) -> dict[str, Any]:
+def complete_run(run_id: KnownRun, context: Ctx) -> dict[str, object]:
     """Complete a run, once or again."""
     context.store.complete_run(run_id)
     return {"id": run_id, "status": "completed"}
 
 
 @router.post("/projects/{code}/runs/{run_id}/public")
-def publish_run(run_id: RunId, body: Public, context: Ctx, request: Request) -> dict[str, str]:
+def publish_run(run_id: KnownRun, body: Public, context: Ctx, request: Request) -> dict[str, str]:
     """Give the link of the run's page."""
     context.store.publish_run(run_id, body.status)
     return {"url": _run_url(run_id, request)}
@@ -199,7 +199,7 @@ async def _unprocessable(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": told + more, "errors": faults}, 422)
 
 
-def _fault(found: Mapping[str, Any]) -> dict[str, Any]:
+def _fault(found: Mapping[str, Any]) -> dict[str, object]:
     """Name place and fault, with nothing of the input: it may not be encodable."""
     path = [part for part in found["loc"] if part != "body"]
     index = path[1] if path[:1] == ["results"] and len(path) > 1 else None

@@ -17,12 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from famacase_xdist.errors import FamacaseError, ServerStartError
-
-if TYPE_CHECKING:
-    pass
 
 NO_SERVER_EXTRA = "the server is not installed ({missing} is missing): install famacase-xdist[server]"
 _STATE_DIRECTORY = ".famacase"

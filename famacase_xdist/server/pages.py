@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, HTTPException, Request
@@ -16,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from famacase_xdist.results.status import STATUSES
 
-from .records import AttachmentFile, StoredResult, canonical_status
+from .records import AttachmentFile, AttachmentPayload, StepPayload, StoredResult, canonical_status
 from .store import Store
 
 RUNS_PER_PAGE = 100
@@ -143,7 +141,7 @@ def _has_details(result: StoredResult) -> bool:
     return bool(payload["execution"].get("stacktrace")) or any(payload.get(name) for name in names)
 
 
-def _step_title(step: Mapping[str, Any]) -> str:
+def _step_title(step: StepPayload) -> str:
     data = step["data"]
     shown = {
         "gherkin": ("keyword", "name"),
@@ -155,7 +153,7 @@ def _step_title(step: Mapping[str, Any]) -> str:
     return title or ("sleep" if step["step_type"] == "sleep" else step["step_type"])
 
 
-def _step_data(step: Mapping[str, Any]) -> dict[str, str]:
+def _step_data(step: StepPayload) -> dict[str, str]:
     """Return what the data say beside the title."""
     title = _step_title(step)
     return {
@@ -165,13 +163,13 @@ def _step_data(step: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _attachments(step: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _attachments(step: StepPayload) -> list[AttachmentPayload]:
     """Return each attachment once: the contract has the list in two places."""
     links = [*step.get("attachments", []), *step["execution"].get("attachments", [])]
     return list({str(link["id"]): link for link in links}.values())
 
 
-def _render(template: str, status_code: int = 200, /, **values: Any) -> HTMLResponse:
+def _render(template: str, status_code: int = 200, /, **values: object) -> HTMLResponse:
     html = _templates.get_template(template).render(**values)
     return HTMLResponse(html, status_code, headers=_HEADERS)
 

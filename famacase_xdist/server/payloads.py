@@ -1,19 +1,19 @@
 """The payloads of the Reporter Ingestion API, as strict as the contract can be read.
 
 Types are not coerced and unknown keys are refused, so that a client's mistake is seen here first. What a
-payload says is kept as it was sent: `model_dump(exclude_unset=True)` gives it back.
+payload says is kept as it was sent, see `Result.as_sent`.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from famacase_xdist.results.status import STATUSES
 
-from .records import canonical_status
+from .records import ResultPayload, canonical_status
 
 _UUID = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"
 
@@ -127,6 +127,10 @@ class Result(_Strict):
     muted: bool = False
     ignore: bool = False
     relations: Relations | None = None
+
+    def as_sent(self) -> ResultPayload:
+        """Return the result with the keys that were sent, and no others."""
+        return cast("ResultPayload", self.model_dump(exclude_unset=True))
 
 
 class Results(_Strict):

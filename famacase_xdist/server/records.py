@@ -5,26 +5,81 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from famacase_xdist.results.status import STATUSES
+from famacase_xdist.results.status import FAILED, INVALID, PASSED, SKIPPED, STATUSES, UNTESTED
 
 PROJECT_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 """What a project code looks like, the whole of it."""
+NO_PROJECT_CODE = "{code!r} is no project code (letters, digits, - and _, 32 at most)"
 
 _SYNONYMS = {
-    "pass": "passed",
-    "success": "passed",
-    "fail": "failed",
-    "failure": "failed",
-    "broken": "invalid",
-    "error": "invalid",
-    "skip": "skipped",
-    "pending": "untested",
+    "pass": PASSED,
+    "success": PASSED,
+    "fail": FAILED,
+    "failure": FAILED,
+    "broken": INVALID,
+    "error": INVALID,
+    "skip": SKIPPED,
+    "pending": UNTESTED,
 }
 
-Payload = dict[str, Any]
-"""One RESULT of the contract, as it was sent."""
+
+class AttachmentPayload(TypedDict):
+    """An attachment of a result or a step."""
+
+    id: str | int
+    file_name: str
+
+
+class StepExecutionPayload(TypedDict):
+    """How a step went."""
+
+    status: str
+    attachments: NotRequired[list[AttachmentPayload]]
+
+
+class StepPayload(TypedDict):
+    """A STEP of the contract, as it was sent: the keys that the pages read by name."""
+
+    step_type: str
+    data: dict[str, object]
+    execution: StepExecutionPayload
+    attachments: NotRequired[list[AttachmentPayload]]
+
+
+class ExecutionPayload(TypedDict):
+    """How a test went."""
+
+    status: str
+    stacktrace: NotRequired[str | None]
+
+
+class SuiteTitlePayload(TypedDict):
+    """One level of a suite."""
+
+    title: str
+
+
+class SuitePayload(TypedDict, total=False):
+    """The path of suites, outermost first."""
+
+    data: list[SuiteTitlePayload]
+
+
+class RelationsPayload(TypedDict, total=False):
+    """What a result belongs to."""
+
+    suite: SuitePayload
+
+
+class ResultPayload(TypedDict):
+    """A RESULT of the contract, as it was sent: the keys that the server reads by name. `payloads` has all of them."""
+
+    id: str
+    title: str
+    execution: ExecutionPayload
+    relations: NotRequired[RelationsPayload | None]
 
 
 def canonical_status(status: str) -> str | None:
@@ -75,7 +130,7 @@ class NewRun:
 
 
 @dataclass(frozen=True)
-class Run:
+class StoredRun:
     """A run as it stands. Times are epoch seconds; `counts` has every one of `STATUSES`."""
 
     id: int
@@ -108,7 +163,7 @@ class StoredResult:
     status: str
     received_at: float
     times_received: int
-    payload: Payload
+    payload: ResultPayload
 
 
 @dataclass(frozen=True)

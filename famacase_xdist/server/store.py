@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from famacase_xdist.errors import IdempotencyConflict
 from famacase_xdist.results.status import STATUSES
@@ -22,10 +22,10 @@ from .records import (
     AttachmentFile,
     Environment,
     NewRun,
-    Payload,
     Project,
-    Run,
+    ResultPayload,
     StoredResult,
+    StoredRun,
     Upload,
     canonical_status,
 )
@@ -159,7 +159,7 @@ class Store:
         sql = "SELECT 1 FROM runs WHERE project = ? AND id = ?"
         return _is_row_id(run_id) and self._one(sql, project, run_id) is not None
 
-    def run(self, run_id: int) -> Run | None:
+    def run(self, run_id: int) -> StoredRun | None:
         """Return the run as it stands, None when it is unknown."""
         if not _is_row_id(run_id):
             return None
@@ -167,12 +167,12 @@ class Store:
             runs = self._runs("SELECT * FROM runs WHERE id = ?", run_id)
         return runs[0] if runs else None
 
-    def runs(self, limit: int = -1, offset: int = 0) -> list[Run]:
+    def runs(self, limit: int = -1, offset: int = 0) -> list[StoredRun]:
         """Return the runs, newest first."""
         with self._lock:
             return self._runs("SELECT * FROM runs ORDER BY id DESC LIMIT ? OFFSET ?", limit, offset)
 
-    def _runs(self, sql: str, *values: object) -> list[Run]:
+    def _runs(self, sql: str, *values: object) -> list[StoredRun]:
         rows = self._all(sql, *values)
         counts: dict[int, dict[str, int]] = {row["id"]: dict.fromkeys(STATUSES, 0) for row in rows}
         for row in self._all(_COUNTS, json.dumps(list(counts))):
@@ -193,14 +193,14 @@ class Store:
 
     # Results
 
-    def add_results(self, run_id: int, payloads: Iterable[Payload]) -> None:
+    def add_results(self, run_id: int, payloads: Iterable[ResultPayload]) -> None:
         """Keep the results in one transaction; an id that is there is replaced and its counter goes up."""
         now = time.time()
         rows = [_result_row(run_id, payload, now) for payload in payloads]
         with self._transaction():
             self._connection.executemany(_UPSERT, rows)
 
-    def results(self, run_id: int) -> list[Payload]:
+    def results(self, run_id: int) -> list[ResultPayload]:
         """Return the payloads of the run as they were sent, in the order of their first arrival."""
         return [stored.payload for stored in self.stored_results(run_id)]
 
@@ -273,19 +273,19 @@ def _is_row_id(value: int) -> bool:
 
 
 def _digest(new: NewRun) -> str:
-    body: dict[str, Any] = {**vars(new), "key": None}
+    body: dict[str, object] = {**vars(new), "key": None}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
-def _run(row: sqlite3.Row, counts: dict[str, int]) -> Run:
+def _run(row: sqlite3.Row, counts: dict[str, int]) -> StoredRun:
     values = dict(row)
     for name in ("idempotency_key", "digest"):
         del values[name]
     for name in ("is_autotest", "is_public"):
         values[name] = bool(values[name])
-    return Run(**{**values, "tags": tuple(json.loads(values["tags"])), "counts": counts})
+    return StoredRun(**{**values, "tags": tuple(json.loads(values["tags"])), "counts": counts})
 
 
-def _result_row(run_id: int, payload: Payload, now: float) -> tuple[object, ...]:
+def _result_row(run_id: int, payload: ResultPayload, now: float) -> tuple[object, ...]:
     status = canonical_status(payload["execution"]["status"])
     return run_id, payload["id"], payload["title"], status, now, json.dumps(payload)
