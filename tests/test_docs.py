@@ -21,7 +21,7 @@ from famacase_xdist.settings.run_reference import RunId
 ROOT = Path(__file__).parents[1]
 PACKAGE = Path(famacase_xdist.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-PAGES = ("docs/architecture.md", "docs/reporter-api.md")
+PAGES = ("docs/architecture.md", "docs/reporter-api.md", "CONTRIBUTING.md")
 TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in PAGES}
 ARCHITECTURE, REPORTER_API = (TEXTS[name] for name in PAGES[:2])
 
