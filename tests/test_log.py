@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from famacase_xdist.log import KEPT_SECONDS, MOST_LINES, Recording, log
+from famacase_xdist.log import KEPT_SECONDS, MOST_LINES, LogCollector, log
 from famacase_xdist.results.redaction import Mask
 
 TOKEN = "rep_a-token-that-must-not-leak"
 
-Start = Callable[[], Recording]
+Start = Callable[[], LogCollector]
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +31,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Starts recordings that mask the token; they stop with the test."""
-    started: list[Recording] = []
+    started: list[LogCollector] = []
 
-    def start() -> Recording:
-        started.append(Recording(Mask(TOKEN).text))
+    def start() -> LogCollector:
+        started.append(LogCollector(Mask(TOKEN).text))
         started[-1].start()
         return started[-1]
 
@@ -44,7 +44,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.fixture
-def recording(start: Start) -> Recording:
+def recording(start: Start) -> LogCollector:
     return start()
 
 
@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "log" / "session.log"
 
 
-def told(recording: Recording) -> list[str]:
+def told(recording: LogCollector) -> list[str]:
     """Return the lines without time and thread."""
     return [line.partition(": ")[2] for line in recording.lines]
 
@@ -114,7 +114,7 @@ def test_a_level_that_was_silent_is_heard_after_the_start(start: Start) -> None:
 # Lines
 
 
-def test_a_line_has_time_and_thread(recording: Recording) -> None:
+def test_a_line_has_time_and_thread(recording: LogCollector) -> None:
     thread = threading.Thread(target=log.debug, args=("from %s", "aside"), name="aside")
     thread.start()
     thread.join()
@@ -125,7 +125,7 @@ def test_a_line_has_time_and_thread(recording: Recording) -> None:
     assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d{{3}} {own}: from 1", recording.lines[1])
 
 
-def test_the_token_is_in_no_line_and_not_in_the_file(recording: Recording, path: Path) -> None:
+def test_the_token_is_in_no_line_and_not_in_the_file(recording: LogCollector, path: Path) -> None:
     log.info("before %s", TOKEN)
     recording.write_to(path)
     log.info(f"in the text: {TOKEN}")
@@ -141,7 +141,9 @@ def test_the_token_is_in_no_line_and_not_in_the_file(recording: Recording, path:
         assert text.count("*" * len(TOKEN)) >= 5, text
 
 
-def test_a_line_that_cannot_be_made_costs_itself_only(recording: Recording, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_that_cannot_be_made_costs_itself_only(
+    recording: LogCollector, capsys: pytest.CaptureFixture[str]
+) -> None:
     log.info("%d", "no number")
     log.info("%s", Costly())
     log.info("heard")
@@ -154,7 +156,7 @@ def test_a_mask_that_fails_lets_no_line_through(path: Path) -> None:
     def failing(text: str) -> str:
         raise ValueError(text)
 
-    recording = Recording(failing)
+    recording = LogCollector(failing)
     recording.start()
     recording.write_to(path)
     log.info("unmasked")
@@ -164,7 +166,7 @@ def test_a_mask_that_fails_lets_no_line_through(path: Path) -> None:
     assert path.read_text() == ""
 
 
-def test_all_lines_are_shown_where_they_are_few(recording: Recording) -> None:
+def test_all_lines_are_shown_where_they_are_few(recording: LogCollector) -> None:
     for number in range(MOST_LINES):
         log.debug("%d", number)
 
@@ -172,7 +174,7 @@ def test_all_lines_are_shown_where_they_are_few(recording: Recording) -> None:
     assert told(recording) == [str(number) for number in range(MOST_LINES)]
 
 
-def test_of_many_lines_the_last_are_shown_and_the_rest_is_counted(recording: Recording) -> None:
+def test_of_many_lines_the_last_are_shown_and_the_rest_is_counted(recording: LogCollector) -> None:
     for number in range(MOST_LINES + 7):
         log.debug("%d", number)
 
@@ -183,7 +185,7 @@ def test_of_many_lines_the_last_are_shown_and_the_rest_is_counted(recording: Rec
     assert [line.partition(": ")[2] for line in rest] == [str(number) for number in range(7, MOST_LINES + 7)]
 
 
-def test_lines_of_many_threads_are_all_counted(recording: Recording, path: Path) -> None:
+def test_lines_of_many_threads_are_all_counted(recording: LogCollector, path: Path) -> None:
     recording.write_to(path)
     begin = threading.Barrier(8)
 
@@ -207,7 +209,7 @@ def test_lines_of_many_threads_are_all_counted(recording: Recording, path: Path)
 # The file
 
 
-def test_the_file_has_the_lines_before_it_and_all_that_follow(recording: Recording, path: Path) -> None:
+def test_the_file_has_the_lines_before_it_and_all_that_follow(recording: LogCollector, path: Path) -> None:
     log.info("before")
     recording.write_to(path)
     log.info("after \N{SNOWMAN}")
@@ -216,7 +218,7 @@ def test_the_file_has_the_lines_before_it_and_all_that_follow(recording: Recordi
     assert told(recording) == ["before", "after \N{SNOWMAN}"]
 
 
-def test_the_file_has_also_the_lines_that_the_terminal_leaves_out(recording: Recording, path: Path) -> None:
+def test_the_file_has_also_the_lines_that_the_terminal_leaves_out(recording: LogCollector, path: Path) -> None:
     recording.write_to(path)
     for number in range(MOST_LINES + 5):
         log.debug("%d", number)
@@ -224,7 +226,7 @@ def test_the_file_has_also_the_lines_that_the_terminal_leaves_out(recording: Rec
     assert len(path.read_text().splitlines()) == MOST_LINES + 5
 
 
-def test_a_line_is_in_the_file_before_the_session_ends(recording: Recording, path: Path) -> None:
+def test_a_line_is_in_the_file_before_the_session_ends(recording: LogCollector, path: Path) -> None:
     """A process that is killed closes no file."""
     recording.write_to(path)
     log.info("at once")
@@ -242,7 +244,7 @@ def test_the_lines_of_an_earlier_session_stay(start: Start, path: Path) -> None:
     assert [line.partition(": ")[2] for line in path.read_text().splitlines()] == ["first", "second"]
 
 
-def test_file_and_directory_are_open_to_their_owner_only(recording: Recording, path: Path) -> None:
+def test_file_and_directory_are_open_to_their_owner_only(recording: LogCollector, path: Path) -> None:
     before = os.umask(0)
     try:
         recording.write_to(path)
@@ -253,7 +255,7 @@ def test_file_and_directory_are_open_to_their_owner_only(recording: Recording, p
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
-def test_files_of_sessions_long_ago_are_removed(recording: Recording, path: Path) -> None:
+def test_files_of_sessions_long_ago_are_removed(recording: LogCollector, path: Path) -> None:
     path.parent.mkdir(parents=True)
     now = time.time()
     for name, age in {"old.log": 60, "older.log": 9 * KEPT_SECONDS, "young.log": -60, "old.txt": 60}.items():
@@ -272,7 +274,7 @@ def test_files_of_sessions_long_ago_are_removed(recording: Recording, path: Path
 # Trouble
 
 
-def test_a_directory_that_cannot_be_made_is_trouble_and_no_exception(recording: Recording, path: Path) -> None:
+def test_a_directory_that_cannot_be_made_is_trouble_and_no_exception(recording: LogCollector, path: Path) -> None:
     path.parent.parent.write_text("a file where a directory should be")
 
     recording.write_to(path)
@@ -282,7 +284,7 @@ def test_a_directory_that_cannot_be_made_is_trouble_and_no_exception(recording: 
     assert told(recording) == ["still heard"]
 
 
-def test_a_file_that_cannot_be_opened_is_trouble_and_no_exception(recording: Recording, path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_trouble_and_no_exception(recording: LogCollector, path: Path) -> None:
     path.mkdir(parents=True)
 
     recording.write_to(path)
@@ -294,7 +296,7 @@ def test_a_file_that_cannot_be_opened_is_trouble_and_no_exception(recording: Rec
 
 @pytest.mark.parametrize("is_first", [True, False], ids=["from-the-start", "later"])
 def test_a_full_disk_is_trouble_and_no_exception(
-    is_first: bool, recording: Recording, path: Path, capsys: pytest.CaptureFixture[str]
+    is_first: bool, recording: LogCollector, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path.parent.mkdir(parents=True)
     path.symlink_to("/dev/full")
@@ -313,7 +315,7 @@ def test_a_full_disk_is_trouble_and_no_exception(
     assert capsys.readouterr() == ("", "")
 
 
-def test_where_all_is_well_there_is_no_trouble(recording: Recording, path: Path) -> None:
+def test_where_all_is_well_there_is_no_trouble(recording: LogCollector, path: Path) -> None:
     recording.write_to(path)
     log.info("written")
     recording.stop()
@@ -335,7 +337,7 @@ def kept() -> Iterator[None]:
         logger.disabled = was_disabled
 
 
-def test_no_line_is_in_a_tests_caplog(recording: Recording, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_line_is_in_a_tests_caplog(recording: LogCollector, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         log.info("ours")
         logging.getLogger("theirs").info("theirs")
@@ -348,7 +350,7 @@ def test_no_name_leads_to_the_logger() -> None:
     assert logging.getLogger(log.name) is not log
 
 
-def test_a_configuration_that_disables_all_loggers_leaves_ours(kept: None, recording: Recording, path: Path) -> None:
+def test_a_configuration_that_disables_all_loggers_leaves_ours(kept: None, recording: LogCollector, path: Path) -> None:
     theirs = logging.getLogger(log.name)
     recording.write_to(path)
 
@@ -370,7 +372,7 @@ def test_a_configuration_that_disables_all_loggers_leaves_ours(kept: None, recor
         ),
     ],
 )
-def test_logging_that_is_disabled_leaves_ours(is_told_before: bool, kept: None, recording: Recording) -> None:
+def test_logging_that_is_disabled_leaves_ours(is_told_before: bool, kept: None, recording: LogCollector) -> None:
     if is_told_before:
         log.info("before")
 
@@ -383,14 +385,14 @@ def test_logging_that_is_disabled_leaves_ours(is_told_before: bool, kept: None, 
 # Begin and end
 
 
-def test_a_recording_that_is_started_twice_takes_each_line_once(recording: Recording) -> None:
+def test_a_recording_that_is_started_twice_takes_each_line_once(recording: LogCollector) -> None:
     recording.start()
     log.info("once")
 
     assert told(recording) == ["once"]
 
 
-def test_a_recording_that_was_stopped_takes_no_line(recording: Recording, path: Path) -> None:
+def test_a_recording_that_was_stopped_takes_no_line(recording: LogCollector, path: Path) -> None:
     recording.write_to(path)
     log.info("heard")
 
@@ -402,8 +404,8 @@ def test_a_recording_that_was_stopped_takes_no_line(recording: Recording, path: 
     assert log.handlers == []
 
 
-def test_a_recording_may_be_stopped_twice_and_before_its_start(recording: Recording) -> None:
-    Recording(str).stop()
+def test_a_recording_may_be_stopped_twice_and_before_its_start(recording: LogCollector) -> None:
+    LogCollector(str).stop()
     log.info("heard")
     recording.stop()
     recording.stop()
@@ -412,7 +414,7 @@ def test_a_recording_may_be_stopped_twice_and_before_its_start(recording: Record
     assert list(recording.section()) == list(recording.lines)
 
 
-def test_the_file_is_closed_by_the_stop(recording: Recording, path: Path) -> None:
+def test_the_file_is_closed_by_the_stop(recording: LogCollector, path: Path) -> None:
     recording.write_to(path)
     log.info("written")
     assert str(path) in open_files()

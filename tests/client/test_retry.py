@@ -14,7 +14,7 @@ from tenacity.stop import stop_when_event_set
 
 from famacase_xdist.client.retry import MAX_WAIT, retrying
 from famacase_xdist.errors import DeliveryError, LockTimeout, NoAnswer, PlanError, Refused
-from famacase_xdist.log import Recording, log
+from famacase_xdist.log import LogCollector, log
 
 BUSY = Refused("HTTP 503: busy", status=503)
 
@@ -252,16 +252,16 @@ def test_each_wait_is_told_before_it_begins_with_its_reason(longest: None) -> No
 
 
 @pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recording]:
+def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogCollector]:
     """What DEBUG tells."""
     monkeypatch.setattr(log, "_cache", {})  # it keeps each level silent that was logged without a listener
-    recording = Recording(str)
+    recording = LogCollector(str)
     recording.start()
     yield recording
     recording.stop()
 
 
-def test_debug_tells_which_try_failed_and_why(longest: None, recording: Recording) -> None:
+def test_debug_tells_which_try_failed_and_why(longest: None, recording: LogCollector) -> None:
     retrying(3, sleep=lambda seconds: None)(Call(refused(7.25), BUSY))
 
     assert [line.partition(": ")[2] for line in recording.lines] == [
