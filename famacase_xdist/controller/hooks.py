@@ -87,7 +87,7 @@ class Controller:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: WorkerController) -> None:
-        """Give a worker that is about to start its channel and settings; also the one that replaces a crashed one."""
+        """Hand channel and settings to a worker that is about to start; also to one that replaces a crashed worker."""
         if not self._session.is_open:
             return
         channel = node.gateway.newchannel()
