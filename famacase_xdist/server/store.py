@@ -167,10 +167,10 @@ class Store:
             runs = self._runs("SELECT * FROM runs WHERE id = ?", run_id)
         return runs[0] if runs else None
 
-    def runs(self, limit: int = -1, offset: int = 0) -> list[StoredRun]:
-        """Return the runs, the newest first; -1 is no limit."""
+    def runs(self, limit: int | None = None, offset: int = 0) -> list[StoredRun]:
+        """Return the runs, the newest first."""
         with self._lock:
-            return self._runs("SELECT * FROM runs ORDER BY id DESC LIMIT ? OFFSET ?", limit, offset)
+            return self._runs("SELECT * FROM runs ORDER BY id DESC LIMIT ifnull(?, -1) OFFSET ?", limit, offset)
 
     def _runs(self, sql: str, *values: object) -> list[StoredRun]:
         rows = self._all(sql, *values)
@@ -205,12 +205,12 @@ class Store:
         return [stored.payload for stored in self.stored_results(run_id)]
 
     def stored_results(
-        self, run_id: int, status: str | None = None, limit: int = -1, offset: int = 0
+        self, run_id: int, status: str | None = None, limit: int | None = None, offset: int = 0
     ) -> list[StoredResult]:
         """Return the results of a run in the order of their first arrival; all of them, or those of one status."""
         rows = self._all(
             """SELECT position, id, title, status, received_at, times_received, payload FROM results
-               WHERE run_id = ? AND status = ifnull(?, status) ORDER BY position LIMIT ? OFFSET ?""",
+               WHERE run_id = ? AND status = ifnull(?, status) ORDER BY position LIMIT ifnull(?, -1) OFFSET ?""",
             *(run_id, status, limit, offset),
         )
         return [StoredResult(**{**dict(row), "payload": json.loads(row["payload"])}) for row in rows]
