@@ -1,4 +1,4 @@
-"""The command ``famacase-xdist doctor``: what it looks at, and what it finds."""
+"""The command ``famacase-xdist doctor``, which checks whether reporting would work in this directory."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -41,9 +42,9 @@ PACKAGES = (
 @click.command()
 @click.option("--format", "form", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 def doctor(form: str) -> None:
-    """Say whether reporting would work in this directory, and what is in its way.
+    """Say whether reporting would work in this directory, and what prevents it.
 
-    Reads what pytest would read here, less its command line. Exits with 1 if reporting would not work.
+    Reads what pytest would read here, without its command line. Exits with 1 if reporting would not work.
     """
     diagnosis = examine()
     click.echo(diagnosis.formatted(form))
@@ -51,21 +52,21 @@ def doctor(form: str) -> None:
 
 
 def examine(environ: Mapping[str, str] = os.environ) -> Diagnosis:
-    """Look at everything; never raises, and asks the server once, for at most ``TIMEOUT`` seconds."""
+    """Return what is found about reporting from this directory; never raise.
+
+    The server gets each request only once, and all of them together wait for at most ``TIMEOUT`` seconds.
+    """
     diagnosis = Diagnosis()
-    steps: list[Callable[[], None]] = [
-        lambda: _versions(diagnosis),
-        lambda: _conflicts(diagnosis),
-        lambda: _settings_and_what_they_name(diagnosis, environ),
-    ]
-    for step in steps:
-        _guarded(diagnosis, step)
+    _guarded(diagnosis, lambda: _versions(diagnosis))
+    _guarded(diagnosis, lambda: _conflicts(diagnosis))
+    _guarded(diagnosis, lambda: _settings_and_what_they_name(diagnosis, environ))
     return diagnosis
 
 
-def _guarded(diagnosis: Diagnosis, step: Callable[[], None]) -> None:
+def _guarded(diagnosis: Diagnosis, check: Callable[[], None]) -> None:
+    """Make a check. A mistake of ours in it is a finding, so that the other checks are made and printed."""
     try:
-        step()
+        check()
     except Exception as error:
         diagnosis.add(PROBLEM, "doctor", f"internal error: {error!r}")
 
@@ -105,7 +106,7 @@ def _settings_and_what_they_name(diagnosis: Diagnosis, environ: Mapping[str, str
         diagnosis.add(WARNING, "settings", line)
     _mode(diagnosis, mode)
     for check in (_server, _run, _state, _leftovers):
-        _guarded(diagnosis, lambda check=check: check(diagnosis, settings))  # type: ignore[misc]
+        _guarded(diagnosis, partial(check, diagnosis, settings))
 
 
 def _mode(diagnosis: Diagnosis, mode: str) -> None:
@@ -118,7 +119,7 @@ def _mode(diagnosis: Diagnosis, mode: str) -> None:
 
 
 class _Caught:
-    """Takes pytest's configuration before pytest does anything with it."""
+    """A plugin that keeps pytest's configuration and ends pytest before it does anything else."""
 
     config: pytest.Config | None = None
 
@@ -129,12 +130,12 @@ class _Caught:
 
 
 def _sources(diagnosis: Diagnosis, environ: Mapping[str, str]) -> Sources:
-    """Read what pytest would read here, less its command line and the conftest files."""
+    """Return the sources that pytest would read here, without its command line and the conftest files."""
     caught = _Caught()
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            # Our modules are loaded already, of which pytest warns.
+            # Warnings are ignored, because pytest warns that our modules were loaded before it could rewrite them.
             pytest.main(["--noconftest", "-W", "ignore"], plugins=[caught])
         except (Exception, SystemExit) as error:
             said.write(f"\n{error!r}")
@@ -162,10 +163,10 @@ def _server(diagnosis: Diagnosis, settings: Settings) -> None:
     except SettingsError as error:
         diagnosis.add(PROBLEM, "server", error)
         return
-    # In a thread: looking up a name, or a server that drips, knows no timeout.
     asked = settings.of_each_project().values() if settings.mode == "testops_multi" else [settings]
-    # Into a report of its own: what it still finds when its time is over is not said behind the verdict.
+    # With a diagnosis of its own, so that what the thread finds after its time is not added behind the verdict.
     heard = Diagnosis()
+    # In a thread, because no timeout ends the look-up of a name, or an answer that comes a few bytes at a time.
     thread = threading.Thread(
         target=_guarded, args=(heard, lambda: _ask_all(heard, asked)), name="famacase-doctor", daemon=True
     )
@@ -175,7 +176,7 @@ def _server(diagnosis: Diagnosis, settings: Settings) -> None:
     is_late = thread.is_alive()
     diagnosis.findings += in_time if is_late else heard.findings
     if is_late:
-        diagnosis.add(PROBLEM, "server", f"{settings.host} did not answer all within {settings.timeout:g} s")
+        diagnosis.add(PROBLEM, "server", f"{settings.host} did not answer all requests within {settings.timeout:g} s")
 
 
 def _ask_all(diagnosis: Diagnosis, asked: Iterable[Settings]) -> None:
@@ -192,7 +193,7 @@ def _ask(diagnosis: Diagnosis, settings: Settings) -> None:
 
 
 def _is_open(diagnosis: Diagnosis, api: Api) -> bool:
-    """Whether the server can be reached, takes the token and has the project."""
+    """Return whether the server can be reached, takes the token and has the project."""
     since = time.monotonic()
     refusal: Refused | None = None
     try:
@@ -214,7 +215,7 @@ def _is_open(diagnosis: Diagnosis, api: Api) -> bool:
 
 
 def _named(diagnosis: Diagnosis, check: str, ask: Callable[[], tuple[str, str]]) -> None:
-    """Look for something that a setting names."""
+    """Add the finding about something that a setting names, unless its text is empty."""
     try:
         level, text = ask()
     except FamacaseError as error:
@@ -287,7 +288,10 @@ def _state(diagnosis: Diagnosis, settings: Settings) -> None:
 
 
 def _unwritable(directory: Path) -> str | None:
-    """Give the reason why a directory cannot be written, or made where it is not there; nothing is left behind."""
+    """Return why a directory cannot be written, or cannot be made if it is not there; None if it can.
+
+    Nothing is left behind.
+    """
     try:
         if directory.exists():
             with tempfile.TemporaryFile(dir=directory):

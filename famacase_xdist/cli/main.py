@@ -10,7 +10,7 @@ from famacase_xdist import __version__
 
 #: What ``--help`` says of each subcommand: the first sentence of the subcommand's own help.
 COMMANDS = {
-    "doctor": "Say whether reporting would work in this directory, and what is in its way.",
+    "doctor": "Say whether reporting would work in this directory, and what prevents it.",
     "resend": "Deliver the results that earlier sessions could not.",
     "run": "Create, show and complete a run that several jobs report to.",
     "serve": "Run a server with the reporter API and pages that show the runs.",
@@ -18,10 +18,10 @@ COMMANDS = {
 
 
 class _LazyGroup(click.Group):
-    """A group of stand-ins, each of which gives way to its subcommand when that is called.
+    """A group of stand-ins; a subcommand is imported in place of its stand-in when it is called.
 
-    The subcommand is the function of the same name in the module of the same name. ``--help`` does not import it,
-    because requests, pytest and rich, which the subcommands import, take time to load.
+    The subcommand is the function of the same name in the module of the same name. ``--help`` needs only the
+    stand-ins, because the subcommands import requests, pytest and rich, which take time to load.
     """
 
     def resolve_command(

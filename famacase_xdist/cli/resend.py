@@ -1,4 +1,4 @@
-"""The command ``famacase-xdist resend``: a line for each outbox, and a progress bar."""
+"""The command ``famacase-xdist resend``, which prints a line for each outbox and shows a progress bar."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .settings_here import settings_here
 
 
 @click.command()
-@click.option("--list", "only_list", is_flag=True, help="Only say what there is.")
-@click.option("--dry-run", is_flag=True, help="Say what would be sent, and send nothing.")
+@click.option("--list", "only_list", is_flag=True, help="Only show what there is to send.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -41,7 +41,7 @@ def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
 
 
 def _show(settings: Settings) -> bool:
-    """Print what there is; True if that is nothing."""
+    """Print what the outboxes hold, and return whether they hold nothing."""
     console = _console()
     found = leftovers(settings)
     for leftover in found:
@@ -52,7 +52,7 @@ def _show(settings: Settings) -> bool:
 
 
 def _send_all(settings: Settings) -> bool:
-    """Send all that there is; True if nothing is left."""
+    """Send what the outboxes hold, and return whether nothing is left."""
     console = _console()
     found = leftovers(settings, patience_of(settings))
     if not found:
@@ -74,7 +74,8 @@ def _advance(progress: Progress, task: TaskID, sent: int, total: int) -> None:
 
 
 def _console() -> Console:
-    # No markup: a project's code or a server's words may look like it. soft_wrap: lines are for scripts too.
+    # No markup, because a project's code or a server's words may look like markup. soft_wrap, because scripts read the
+    # lines too.
     return Console(markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The commands ``famacase-xdist run create``, ``show`` and ``complete``."""
+"""The commands ``famacase-xdist run create``, ``run show`` and ``run complete``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from famacase_xdist.settings.settings import Settings
 
 from .settings_here import settings_here
 
-# The functions import `project_runs`, not this module: it imports requests, for which --help must not wait.
+# `project_runs` is imported in functions, because it imports requests, and --help must not wait for that.
 if TYPE_CHECKING:
     from .project_runs import ProjectRuns
 
@@ -37,7 +37,7 @@ def run() -> None:
 @click.option("--environment", default="", metavar="SLUG", help="Default: FAMACASE_ENVIRONMENT.")
 @click.option("--format", "form", type=click.Choice(["plain", "env", "json"]), default="plain", show_default=True)
 def create(title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str, form: str) -> None:
-    """Create a run and print what FAMACASE_TESTOPS_RUN_ID takes to join it, and nothing else."""
+    """Create a run and print the value of FAMACASE_TESTOPS_RUN_ID that joins it, and nothing else."""
     from . import project_runs
 
     with _connected() as (settings, project):
@@ -50,7 +50,7 @@ def create(title: str, description: str, tags: tuple[str, ...], plan: int | None
 
 
 def _named(_: click.Context, __: click.Parameter, text: str) -> RunId:
-    """Give the id as the server has it."""
+    """Return the server's id of the run that an argument names."""
     from . import project_runs
 
     try:
@@ -63,7 +63,7 @@ def _named(_: click.Context, __: click.Parameter, text: str) -> RunId:
 @click.argument("run_id", metavar="ID", callback=_named)
 @click.option("--format", "form", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 def show(run_id: RunId, form: str) -> None:
-    """Print what the server says of a run."""
+    """Print what the server says about a run."""
     with _connected() as (_, project):
         shown = project.show(run_id, form)
     click.echo(shown)
@@ -72,7 +72,7 @@ def show(run_id: RunId, form: str) -> None:
 @run.command()
 @click.argument("run_id", metavar="ID", callback=_named)
 def complete(run_id: RunId) -> None:
-    """Complete a run; where it is complete already, that is fine."""
+    """Complete a run; it may be complete already."""
     with _connected() as (_, project):
         url = project.complete(run_id)
     click.echo(f"run {reference_of(run_id)} is complete: {url}")
@@ -80,7 +80,7 @@ def complete(run_id: RunId) -> None:
 
 @contextmanager
 def _connected() -> Iterator[tuple[Settings, ProjectRuns]]:
-    """Give the settings of this directory and the runs of their project; errors are for people."""
+    """Yield the settings of this directory and the runs of their project; errors become one line for people."""
     from . import project_runs
 
     try:

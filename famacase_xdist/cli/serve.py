@@ -57,7 +57,7 @@ def serve(host: str, port: int, database: Path, token: str | None, projects: tup
 
 
 def _serve(host: str, port: int, database: Path, token: str, projects: tuple[str, ...]) -> None:
-    # Here, not above: without the extra the import fails, and `serve` turns that into one line.
+    # Here, not above: without the extra the import fails, and `serve` makes one line of that.
     from famacase_xdist.server import app, http, store
 
     with http.listen(host, port) as listener:
@@ -80,7 +80,7 @@ def _serve(host: str, port: int, database: Path, token: str, projects: tuple[str
 
 
 def _end_on_signals() -> None:
-    # Also where the shell that started us in the background made SIGINT ignored.
+    # Needed for SIGINT too: a shell that starts this process in the background has SIGINT ignored.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
 

@@ -1,4 +1,4 @@
-"""The settings that a command finds in the directory where it is started."""
+"""The settings for a command that is started in this directory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from famacase_xdist.settings.sources import Directory, Sources
 
 
 def settings_here(state_dir: Path | None = None) -> Settings:
-    """Read the settings of the environment and of this directory's files.
+    """Return the settings of the environment and of this directory's files.
 
     Args:
-        state_dir: Wins over the setting of this name, unless it is None.
+        state_dir: Wins over the setting of the same name, unless it is None.
 
     Raises:
         SettingsError: A value is not allowed.

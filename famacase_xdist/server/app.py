@@ -22,14 +22,18 @@ from .store import Store
 
 _SHOWN_ERRORS = 5
 
-# The gate has checked the token already; this puts it into the OpenAPI page.
+# The gate has checked the token already. This only names the header on the OpenAPI page.
 _token = APIKeyHeader(name="Authorization", auto_error=False, description="Token rep_...")
 router = APIRouter(prefix=API_PREFIX, dependencies=[Security(_token)])
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the calls work with. `projects` are the only ones there are; None: any, made at first use."""
+    """What the calls work with.
+
+    Attributes:
+        projects: Codes of the only projects there are; None for any project, which is made at its first use.
+    """
 
     store: Store
     limits: Limits
@@ -44,14 +48,16 @@ def create_app(
     projects: Iterable[str] | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
-    """Build the application over an open `store`, which stays the caller's to close.
+    """Return the application over an open store.
 
     Args:
-        store: used from the threads of the server.
-        token: every API call must bring it.
-        loopback: pages are open and only loopback hosts are answered; False: pages want the token too.
-        projects: codes of the only projects there are (they are added); None: any, made at first use.
-        limits: of one request; None for those of the contract.
+        store: Used on the threads of the server. The application does not close it.
+        token: What every API call must bring.
+        loopback: Whether pages are open and only requests to a loopback host are answered. If not, pages need the
+            token too.
+        projects: Codes of the only projects there are, which are added; None for any project, which is made at its
+            first use.
+        limits: What one request may hold; None for the limits of the contract.
     """
     app = FastAPI(title="Famacase reporter API", version="1", description="The embedded server.")
     codes = None if projects is None else frozenset(projects)
@@ -98,13 +104,13 @@ KnownRun = Annotated[int, Depends(_known_run)]
 
 @router.get("/projects/{code}")
 def get_project(code: KnownProject, context: Ctx) -> dict[str, object]:
-    """Tell id, code and title of a project."""
+    """Return the id, the code and the title of a project."""
     return vars(context.store.add_project(code))
 
 
 @router.get("/projects/{code}/environments")
 def list_environments(code: KnownProject, context: Ctx, slug: str | None = None) -> list[Environment]:
-    """List the environments, or the one of that slug."""
+    """Return the environments, or only the one that has the slug."""
     if slug and context.projects is None:
         context.store.add_environment(code, slug)
     return context.store.environments(code, slug)
@@ -112,7 +118,7 @@ def list_environments(code: KnownProject, context: Ctx, slug: str | None = None)
 
 @router.get("/projects/{code}/plans/{plan_id}/cases")
 def list_plan_cases(code: KnownProject, plan_id: int, context: Ctx) -> dict[str, list[int]]:
-    """List the case ids of a plan."""
+    """Return the case ids of a test plan."""
     cases = context.store.plan_cases(code, plan_id)
     if cases is None:
         raise HTTPException(404, f"no plan {plan_id} in project {code!r}")
@@ -126,7 +132,7 @@ def create_run(
     context: Ctx,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> dict[str, int]:
-    """Create a run; an Idempotency-Key that made one before gives that one."""
+    """Create a run, or return the one that was created with the same Idempotency-Key."""
     _check_links(code, body, context.store)
     new = NewRun(**{**body.model_dump(), "tags": tuple(body.tags), "key": idempotency_key or None})
     try:
@@ -144,7 +150,7 @@ def _check_links(code: str, body: RunCreate, store: Store) -> None:
 
 @router.get("/projects/{code}/runs/{run_id}")
 def get_run(run_id: KnownRun, context: Ctx, request: Request) -> dict[str, object]:
-    """Tell how a run stands."""
+    """Return a run as it is now, with the number of its results by status."""
     run = context.store.run(run_id)
     assert run is not None
     return _shown(run, request)
@@ -160,7 +166,7 @@ def _run_url(run_id: int, request: Request) -> str:
 
 @router.post("/projects/{code}/runs/{run_id}/results")
 def add_results(run_id: KnownRun, body: Results, context: Ctx) -> dict[str, int]:
-    """Keep results; one that is there already is replaced."""
+    """Keep results. A result replaces the one that has the same id."""
     count, limit = len(body.results), context.limits.results
     if count > limit:
         raise HTTPException(413, f"{count} results in one request, at most {limit} are allowed")
@@ -170,7 +176,7 @@ def add_results(run_id: KnownRun, body: Results, context: Ctx) -> dict[str, int]
 
 @router.post("/projects/{code}/attachments")
 async def add_attachments(code: KnownProject, request: Request, context: Ctx) -> dict[str, object]:
-    """Keep the files of a multipart body, each a part named ``files``."""
+    """Keep the files of a multipart body, in which each file is a part named ``files``."""
     async with multipart.received_files(request, context.limits) as files:
         kept = await run_in_threadpool(context.store.add_attachments, code, multipart.contents(files))
     names = ("id", "file_name", "mime_type", "file_size")
@@ -179,14 +185,14 @@ async def add_attachments(code: KnownProject, request: Request, context: Ctx) ->
 
 @router.post("/projects/{code}/runs/{run_id}/complete")
 def complete_run(run_id: KnownRun, context: Ctx) -> dict[str, object]:
-    """Complete a run, once or again."""
+    """Complete a run. To complete it again is no error."""
     context.store.complete_run(run_id)
     return {"id": run_id, "status": "completed"}
 
 
 @router.post("/projects/{code}/runs/{run_id}/public")
 def publish_run(run_id: KnownRun, body: Public, context: Ctx, request: Request) -> dict[str, str]:
-    """Give the link of the run's page."""
+    """Note whether the run is public, and return the link of its page."""
     context.store.publish_run(run_id, body.status)
     return {"url": _run_url(run_id, request)}
 
@@ -200,7 +206,7 @@ async def _unprocessable(_: Request, error: Exception) -> JSONResponse:
 
 
 def _fault(found: Mapping[str, Any]) -> dict[str, object]:
-    """Name place and fault, with nothing of the input: it may not be encodable."""
+    """Return the place and the message of a fault, without the input, because that may not be encodable."""
     path = [part for part in found["loc"] if part != "body"]
     index = path[1] if path[:1] == ["results"] and len(path) > 1 else None
     field = ".".join(str(part) for part in path[2:]) if index is not None else ".".join(map(str, path))

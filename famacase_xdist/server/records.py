@@ -1,4 +1,7 @@
-"""What goes into the store and what comes out of it: plain values, the standard library only."""
+"""What goes into the store and what comes out of it: plain values, which need only the standard library.
+
+The contract, here and in the other modules of the server, is `docs/reporter-api.md`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import NotRequired, TypedDict
 from famacase_xdist.results.status import FAILED, INVALID, PASSED, SKIPPED, STATUSES, UNTESTED
 
 PROJECT_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-"""What a project code looks like, the whole of it."""
+"""The form of a project code; use `fullmatch`."""
 NO_PROJECT_CODE = "{code!r} is no project code (letters, digits, - and _, 32 at most)"
 
 _SYNONYMS = {
@@ -33,14 +36,14 @@ class AttachmentPayload(TypedDict):
 
 
 class StepExecutionPayload(TypedDict):
-    """How a step went."""
+    """The execution of a step."""
 
     status: str
     attachments: NotRequired[list[AttachmentPayload]]
 
 
 class StepPayload(TypedDict):
-    """A STEP of the contract, as it was sent: the keys that the pages read by name."""
+    """A STEP of the contract, as it was sent. These are the keys that the pages read by name."""
 
     step_type: str
     data: dict[str, object]
@@ -49,7 +52,7 @@ class StepPayload(TypedDict):
 
 
 class ExecutionPayload(TypedDict):
-    """How a test went."""
+    """The execution of a test."""
 
     status: str
     stacktrace: NotRequired[str | None]
@@ -62,7 +65,7 @@ class SuiteTitlePayload(TypedDict):
 
 
 class SuitePayload(TypedDict, total=False):
-    """The path of suites, outermost first."""
+    """The suites of a test, the outermost first."""
 
     data: list[SuiteTitlePayload]
 
@@ -74,7 +77,10 @@ class RelationsPayload(TypedDict, total=False):
 
 
 class ResultPayload(TypedDict):
-    """A RESULT of the contract, as it was sent: the keys that the server reads by name. `payloads` has all of them."""
+    """A RESULT of the contract, as it was sent. These are the keys that the server reads by name.
+
+    `payloads.Result` has all keys.
+    """
 
     id: str
     title: str
@@ -83,14 +89,14 @@ class ResultPayload(TypedDict):
 
 
 def canonical_status(status: str) -> str | None:
-    """Return the one of `STATUSES` that `status` means, or None when it means none of them."""
+    """Return which of `STATUSES` a status means, or None if it means none of them."""
     lowered = status.lower()
     return lowered if lowered in STATUSES else _SYNONYMS.get(lowered)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold; more is answered with 413. Sizes are bytes."""
+    """What one request may hold; a larger one is answered with 413. Sizes are in bytes."""
 
     results: int = 200
     files: int = 20
@@ -100,7 +106,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Project:
-    """A project; runs, environments, plans and attachments belong to one."""
+    """A project, to which runs, environments, test plans and attachments belong."""
 
     id: int
     code: str
@@ -118,7 +124,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run to be created. `key` is its Idempotency-Key, None for none."""
+    """A run to be created. `key` is its Idempotency-Key, or None."""
 
     title: str
     description: str | None = None
@@ -131,7 +137,7 @@ class NewRun:
 
 @dataclass(frozen=True)
 class StoredRun:
-    """A run as it stands. Times are epoch seconds; `counts` has every one of `STATUSES`."""
+    """A run as it is in the store. Times are seconds since the epoch; `counts` has each of `STATUSES`."""
 
     id: int
     project: str
@@ -149,13 +155,19 @@ class StoredRun:
 
     @property
     def status(self) -> str:
-        """``active`` until the first complete call, ``completed`` from then on."""
+        """The status of the run: ``active`` until the first complete call, ``completed`` after it."""
         return "active" if self.completed_at is None else "completed"
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """One row of the results. `received_at` (epoch seconds) is of the first time, `payload` of the last."""
+    """A result as it is in the store.
+
+    Attributes:
+        position: Grows in the order in which results arrived for the first time.
+        received_at: When the result arrived for the first time, in seconds since the epoch.
+        payload: The result as it was sent the last time.
+    """
 
     position: int
     id: str
@@ -168,7 +180,7 @@ class StoredResult:
 
 @dataclass(frozen=True)
 class Upload:
-    """One file to be kept."""
+    """A file to be kept."""
 
     file_name: str
     mime_type: str
@@ -177,7 +189,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Attachment:
-    """What is known of a kept file. `file_size` is bytes; `sha256` names its content, which is kept once."""
+    """What is known of a kept file. `file_size` is in bytes; files of the same `sha256` share their content."""
 
     id: str
     file_name: str

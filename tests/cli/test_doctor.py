@@ -1,4 +1,4 @@
-"""`famacase-xdist doctor` says whether reporting would work here: real processes, and a real server that has faults."""
+"""``famacase-xdist doctor`` as a real process, against a real server that has faults."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def here(server: Backend, suite: Suite) -> Suite:
 
 
 def examined(suite: Suite, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command, and make sure that it ends in its own words."""
+    """Run the command, and check that it ends without a traceback and without a word on stderr."""
     ran = subprocess.run(
         [sys.executable, "-m", "famacase_xdist", "doctor", *args],
         cwd=suite.path,
