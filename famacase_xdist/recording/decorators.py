@@ -1,7 +1,8 @@
-"""Upstream's decorators with `step` mended: what `from famacase_xdist import qase` gives.
+"""Upstream's decorators with a corrected `step`: the class that ``from famacase_xdist import qase`` imports.
 
-Upstream's own `qase.step` turns an AttributeError of the test into "generator didn't stop after throw", leaves a step
-open that `pytest.fail` or a skip ends, and ends the step of an ``async def`` before its first await.
+Upstream's own `qase.step` has three faults. It turns an AttributeError of the test into "generator didn't stop after
+throw", it leaves a step open if `pytest.fail` or a skip ends it, and it ends the step of an ``async def`` before the
+first await.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _YieldT = TypeVar("_YieldT")
 _SendT = TypeVar("_SendT")
 _ReturnT = TypeVar("_ReturnT")
 
-#: What else than pytest's own exceptions cuts a step off without a failure, by the module that has it.
+#: Exceptions besides pytest's own that end a step without a failure, by the module that defines them.
 _CUT_SHORT = {"unittest": "SkipTest", "asyncio": "CancelledError"}
 
 
@@ -50,13 +51,17 @@ class qase(upstream):  # type: ignore[misc]  # upstream has no types
 
     @staticmethod
     def step(title: _FunctionT | str, expected: str | None = None) -> _FunctionT | _StepContext:
-        """Report a part of a test as a step: ``with qase.step("title"):``, or a decorator of any kind of function.
+        """Report a part of a test as a step.
 
-        Outside a test that is reported it does nothing.
+        It is a context manager, ``with qase.step("title"):``, and a decorator of functions, coroutine functions and
+        generator functions, also async ones. Outside a test that is reported it does nothing.
 
         Args:
-            title: What is done. A function that is decorated without a title gives its name.
-            expected: What should come of it.
+            title: The action of the step. With ``@qase.step`` alone, it is the name of the function.
+            expected: The expected result of the action.
+
+        Returns:
+            The context manager, which is the decorator too; with ``@qase.step`` alone, the decorated function.
         """
         if callable(title):
             return _StepContext(getattr(title, "__name__", repr(title)))(title)
@@ -64,18 +69,19 @@ class qase(upstream):  # type: ignore[misc]  # upstream has no types
 
 
 class _OpenStep:
-    """One step from its begin to its end; what goes wrong in here never reaches the test."""
+    """One step from its beginning to its end. An error in this class never reaches the test."""
 
-    #: Set before `_runtime` is, which stays None where no step was begun.
+    #: Set before `_runtime`, which stays None if no step has begun.
     _step: Step
 
     def __init__(self, title: object, expected: object) -> None:
         self._title = title
         self._expected = expected
+        #: Ours, or upstream's where we are not active.
         self._runtime: Runtime | None = None
 
     def __enter__(self) -> None:
-        with contextlib.suppress(Exception):  # there may be no session, or upstream's plugin outside a test
+        with contextlib.suppress(Exception):  # there is no session, or upstream's plugin has no running test
             runtime = QasePytestPluginSingleton.get_instance().runtime
             self._step = Step(StepType.TEXT, str(uuid.uuid4()), StepTextData(self._title, self._expected or None))
             runtime.add_step(self._step)
@@ -89,13 +95,13 @@ class _OpenStep:
                 self._runtime.finish_step(self._step.id, status=status_of(error))
 
     def leave(self) -> None:
-        """Let steps that begin now be beside this one, until it is resumed."""
+        """Make steps that begin from now on siblings of this one, until it is resumed."""
         if self._runtime is not None:
             self._runtime.step_id = self._step.parent_id
 
     @contextlib.contextmanager
     def resumed(self) -> Iterator[None]:
-        """Run one piece of a generator: the step is the open one only while the generator's own code runs."""
+        """Run one piece of a generator. The step is open only while the generator's own code runs."""
         if self._runtime is None:
             yield
             return
@@ -104,12 +110,12 @@ class _OpenStep:
         try:
             yield
         finally:
-            self._step.execution.status = PASSED  # so far; it may never be resumed
+            self._step.execution.status = PASSED  # so far; the generator may never be resumed
             self._runtime.step_id = outside
 
 
 class _StepContext:
-    """What `qase.step` gives: a context manager and a decorator."""
+    """The return value of `qase.step`: a context manager and a decorator."""
 
     def __init__(self, title: object, expected: object = None) -> None:
         self._new = partial(_OpenStep, title, expected)
@@ -221,7 +227,7 @@ def _async_generator_function(
 
 
 def status_of(error: BaseException | None) -> str:
-    """Give the status of a step that ends with this exception, or with none."""
+    """Return the status of a step that ends with this exception, or with none."""
     if error is None or isinstance(error, GeneratorExit):
         return PASSED
     loaded = [getattr(sys.modules[module], name) for module, name in _CUT_SHORT.items() if module in sys.modules]

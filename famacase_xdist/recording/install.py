@@ -1,4 +1,4 @@
-"""Puts a recorder, and what goes with it, into the process that runs the tests, and takes it out again."""
+"""Installs a recorder, and the plugins that belong to it, in the process that runs the tests; and removes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,17 @@ _PREVIOUS = pytest.StashKey[tuple[object, object]]()
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
-    """Register a recorder in this process and make it the one that `qase.step` and the like find."""
+    """Register a recorder in this process, where `qase.step` and upstream's other functions find it.
+
+    Args:
+        config: pytest's config, of the process that runs the tests.
+        settings: The settings of this process.
+        sink: Gets the frames.
+        thread: The name of this process in results: xdist's name of the worker, or the name of the only process.
+
+    Returns:
+        The recorder; `uninstall` undoes what is done here.
+    """
     recorder = Recorder(settings, sink, thread)
     _take_upstreams_place(config, recorder)
     config.pluginmanager.register(recorder, NAME)
@@ -33,8 +43,8 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
 def _take_upstreams_place(config: pytest.Config, recorder: Recorder) -> None:
     config.stash[_PREVIOUS] = (QasePytestPluginSingleton._instance, vars(QaseUtils).get(_CLOCK))
     QasePytestPluginSingleton._instance = recorder
-    # Upstream's clock looks for the C library at each call, which starts a process: 2 ms, three times a test and
-    # twice a step. It does so to go round libraries that freeze time; ours is not bent by them either.
+    # Upstream's clock searches for the C library at each call, which starts a process: 2 ms, three times a test and
+    # twice a step. Upstream does so because some libraries freeze time; they do not change our clock either.
     if _CLOCK in vars(QaseUtils):
         setattr(QaseUtils, _CLOCK, staticmethod(clock.now))
 
@@ -52,7 +62,7 @@ def _add_fixture_steps(config: pytest.Config, settings: Settings, recorder: Reco
 
 
 def _add_integrations(config: pytest.Config, settings: Settings, recorder: Recorder) -> None:
-    """Register what the settings, and the other plugins of this session, give reason for."""
+    """Register the integrations that the settings and the other plugins of this session need."""
     if settings.profilers:
         from .integrations.profilers import Profilers
 
@@ -62,7 +72,7 @@ def _add_integrations(config: pytest.Config, settings: Settings, recorder: Recor
     if playwright.are_made(config):
         artifacts = playwright.Artifacts(config, recorder.runtime, recorder.add_attachments, recorder.guard)
         config.pluginmanager.register(artifacts, f"{NAME}-artifacts")
-    # pytest refuses unknown hooks, so the bridge is for where pytest-bdd is loaded.
+    # pytest refuses unknown hooks, so the bridge is registered only if pytest-bdd is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
         from .integrations.pytest_bdd import Scenarios
 
@@ -71,7 +81,7 @@ def _add_integrations(config: pytest.Config, settings: Settings, recorder: Recor
 
 
 def uninstall(config: pytest.Config) -> None:
-    """Put back upstream's clock and what was in its singleton; in-process runs can follow each other."""
+    """Restore upstream's clock and its singleton, so that one process can run several sessions."""
     if _PREVIOUS in config.stash:
         QasePytestPluginSingleton._instance, upstreams_clock = config.stash[_PREVIOUS]
         if upstreams_clock is not None:

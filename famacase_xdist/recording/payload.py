@@ -1,4 +1,4 @@
-"""Upstream's model of a result in the form of reporter-api.md: plain values, every text a real `str`.
+"""Upstream's model of a result in the form of `docs/reporter-api.md`: plain values, every text a real `str`.
 
 The rules are those of qase-pytest's own client: an empty param is "empty", a root suite stands in front of the
 suites, an untested step is sent as skipped, and each type of step has its action text.
@@ -25,16 +25,19 @@ if TYPE_CHECKING:
 
 _KeyT = TypeVar("_KeyT")
 
-#: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
+#: Takes an attachment and returns its entry in the payload; None if it cannot be sent.
 Attach = Callable[[AttachmentLike], AttachmentEntry | None]
 
 _REQUEST_ATTACHMENTS = ("request_body", "request_headers", "response_body", "response_headers")
 
 
 def result_payload(result: Result, settings: Settings, attach: Attach) -> Body:
-    """Give the RESULT of reporter-api.md for a finished `qase.commons.models.Result`.
+    """Return the RESULT of a finished attempt.
 
-    `result.execution` also has `attempt_index`, from 1. `attach` is called once for each attachment.
+    Args:
+        result: Upstream's model. Its `execution` also has `attempt_index`, from 1.
+        settings: Has the root suite, and the params to leave out.
+        attach: Called once for each attachment.
     """
     payload: Body = {
         "id": result.id,
@@ -59,7 +62,7 @@ def result_payload(result: Result, settings: Settings, attach: Attach) -> Body:
 
 
 def step_payload(step: UpstreamStep, attach: Attach) -> Step:
-    """Give the STEP of reporter-api.md for a `qase.commons.models.Step` and all below it."""
+    """Return the STEP of upstream's model of a step, with all steps below it."""
     step_type = text_of(getattr(step.step_type, "value", step.step_type))
     data: dict[str, object] = {}
     if step.data:
@@ -113,7 +116,7 @@ def _step_execution(execution: UpstreamStepExecution, attachments: list[Attachme
 
 
 def _action(step_type: str, data: dict[str, object]) -> object:
-    """Give the line that stands for the step, as upstream's client words it."""
+    """Return the line that stands for the step, in the words of upstream's client."""
     if step_type == "request":
         return f"{data.get('request_method')} {data.get('request_url')}"
     if step_type == "gherkin":
@@ -127,7 +130,7 @@ def _action(step_type: str, data: dict[str, object]) -> object:
 
 
 def _request_parts(step_type: str, data: dict[str, object]) -> list[TextAttachment]:
-    """Take bodies and headers out of a request's data: they go as attachments."""
+    """Remove bodies and headers from a request's data, and return them as attachments."""
     if step_type != "request":
         return []
     parts = [(name, data.pop(name, None)) for name in _REQUEST_ATTACHMENTS]
@@ -139,7 +142,7 @@ def _attached(attachments: Iterable[AttachmentLike], attach: Attach) -> list[Att
 
 
 def _groups(groups: Iterable[Iterable[object]], excluded: Sequence[str]) -> list[list[str]]:
-    """Give the param groups; one that an excluded param belongs to is none, as with an ignored one."""
+    """Return the param groups. A group with an excluded param is left out, like one with an ignored param."""
     named = [[text_of(name) for name in group] for group in groups]
     return [names for names in named if not set(names).intersection(excluded)]
 

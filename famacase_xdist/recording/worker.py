@@ -1,4 +1,4 @@
-"""The side of an xdist worker: a recorder whose sink is the channel that the controller made. No network, no disk."""
+"""An xdist worker's side: a recorder whose sink is the channel that the controller made. No network, no disk."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Worker:
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        """Close the channel when the last fixture is torn down."""
+        """Close the channel, after the last fixture was torn down."""
         install.uninstall(self._config)
         self._sink.close()
 
 
 def configure(config: pytest.Config) -> None:
-    """Set a worker up; silent where the controller has no such plugin, or reports nothing."""
+    """Set up a worker. Nothing happens if the controller does not have this plugin, or reports nothing."""
     given: WorkerInput | None = config.workerinput.get(WORKERINPUT)  # type: ignore[attr-defined]
     if given is not None:
         config.pluginmanager.register(Worker(config, given), "famacase-worker")

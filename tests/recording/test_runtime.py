@@ -1,4 +1,4 @@
-"""Steps of `famacase_xdist.qase` and of upstream's own: what they nest into, how they end; they harm no test."""
+"""Steps of `famacase_xdist.qase` and of upstream's own: how they nest and end, and that they harm no test."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> StepRuntime:
 
 
 def lines(steps: Any) -> list[str]:
-    """Give a line for each step with its status, indented as nested."""
+    """Return a line for each step with its status, indented as nested."""
 
     def below(parent: str | None, indent: str) -> Iterator[str]:
         for step in steps.steps.values():

@@ -1,6 +1,6 @@
-"""The profiler of databases: upstream's, with another way into sqlite3.
+"""The profiler of databases: upstream's, except for sqlite3.
 
-Upstream hands out proxies of connections and cursors, which are no context managers and cannot be iterated.
+For sqlite3, upstream returns proxies of connections and cursors, which are no context managers and cannot be iterated.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         DatabaseProfilerSingleton._instance = self
 
     def enable(self) -> None:
-        """Look at all libraries that there are, once: looking for one that is missing takes time."""
+        """Watch all libraries that are installed. Done once, because the search for a missing one takes time."""
         if not self._is_enabled:
             self._is_enabled = True
             super().enable()
 
     def disable(self) -> None:
-        """Put everything back."""
+        """Restore everything that `enable` replaced."""
         super().disable()
         DatabaseProfilerSingleton._instance = self._previous
 
@@ -58,7 +58,7 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         connection_info: str | None = None,
         error: str | None = None,
     ) -> None:
-        """Take a query that has been made; upstream gives it no duration."""
+        """Add a step for a query that has ended; upstream gives such a step no duration."""
         if not self._steps.are_taken:
             return
         data = StepDbQueryData(
@@ -74,7 +74,7 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
                 step.execution.set_status(FAILED)
 
     def _sqlite3_connect_wrapper(self, connect: Callable[P, T]) -> Callable[P, T]:
-        """Let connections that the test opens be of a class of ours, unless it asks for another."""
+        """Make the connections of the test instances of a class of ours, unless the test asks for another."""
         library = sys.modules["sqlite3"]
         factory = _connection_class(library, _cursor_class(library, self._log_db_query))
 
@@ -89,7 +89,7 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
 
 
 def _cursor_class(library: ModuleType, log: Callable[..., None]) -> type[sqlite3.Cursor]:
-    """Make a class of cursors whose queries are logged."""
+    """Return a class of cursors whose queries are logged."""
 
     class Cursor(library.Cursor):  # type: ignore[misc, name-defined]
         def execute(self, sql: str, *args: object) -> object:
@@ -116,7 +116,7 @@ def _cursor_class(library: ModuleType, log: Callable[..., None]) -> type[sqlite3
 
 
 def _connection_class(library: ModuleType, cursors: type[sqlite3.Cursor]) -> type:
-    """Make a class of connections whose cursors are of a class, unless the test asks for another."""
+    """Return a class of connections with these cursors, unless the test asks for others."""
 
     class Connection(library.Connection):  # type: ignore[misc, name-defined]
         def cursor(self, factory: type[sqlite3.Cursor] = cursors) -> sqlite3.Cursor:

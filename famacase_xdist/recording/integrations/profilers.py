@@ -1,8 +1,9 @@
 """Profilers: the requests, queries and sleeps of a test become its steps.
 
-A test's are those of the thread that runs it, while one of its phases runs. All else goes past the profilers: our own
-threads, which post results and sleep meanwhile, those of the test, and what other plugins do between two tests.
-Upstream's own take in every thread, and mix up their steps; of them the one for databases is used, see `queries`.
+Only the thread that runs the test counts, and only while one of the test's phases runs. The profilers ignore all else:
+our own threads, which post results and sleep meanwhile, threads of the test, and the work of other plugins between two
+tests. Upstream's profilers watch every thread and mix up the steps of all. Of them, only the one for databases is used;
+see `database`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Function = Callable[..., Any]
 
 
 class TakenSteps:
-    """Where profilers put steps: the running test's, or nowhere."""
+    """The place where profilers put steps: the running test, or nowhere."""
 
     def __init__(self, runtime: StepRuntime) -> None:
         self._runtime = runtime
@@ -41,12 +42,12 @@ class TakenSteps:
 
     @property
     def are_taken(self) -> bool:
-        """Whether what is done here and now is the test's own doing."""
+        """Whether this thread now runs a phase of a test, so that its calls become steps."""
         return self._thread == get_ident() and self._runtime.result is not None
 
     @contextmanager
     def of_this_thread(self) -> Iterator[None]:
-        """Take steps of this thread until the block ends."""
+        """Take the steps of this thread until the block ends."""
         before, self._thread = self._thread, get_ident()
         try:
             yield
@@ -55,7 +56,7 @@ class TakenSteps:
 
     @contextmanager
     def one(self, step_type: StepType, data: object) -> Iterator[Step]:
-        """Make a step of the block; it failed where the block raises, or the caller has set that status."""
+        """Make a step of the block. It is failed if the block raises, or if the caller sets that status."""
         step = Step(step_type, None, data)
         self._runtime.add_step(step)
         status = FAILED
@@ -69,13 +70,13 @@ class TakenSteps:
 
 
 class Profiler(Protocol):
-    """What `Profilers` asks of one."""
+    """The methods that `Profilers` needs of a profiler."""
 
     def enable(self) -> None:
-        """Begin to look; called before each test, because what it looks at may have been imported since."""
+        """Replace the functions to watch. Called before each test, because a library may be imported late."""
 
     def disable(self) -> None:
-        """Put everything back."""
+        """Restore the functions."""
 
 
 class Profilers:
@@ -83,9 +84,9 @@ class Profilers:
 
     Args:
         runtime: Has the running result and its steps.
-        names: Which of network, db and sleep.
+        names: Any of ``network``, ``db`` and ``sleep``.
         hosts: Parts of addresses whose requests make no steps.
-        guard: Keeps our own mistakes, and those of a database's library, from the test.
+        guard: Keeps our own errors, and those of a database's library, from the test.
     """
 
     def __init__(self, runtime: StepRuntime, names: Iterable[str], hosts: Iterable[str], guard: Guard) -> None:
@@ -100,7 +101,7 @@ class Profilers:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self) -> Generator[None, None, None]:
-        """Look from here on; fixtures belong to the test that they are set up for."""
+        """Watch from the set-up on, because fixtures belong to the test that they are set up for."""
         for profiler in self._profilers:
             with self._guard:
                 profiler.enable()
@@ -115,19 +116,19 @@ class Profilers:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self) -> Generator[None, None, None]:
-        """Take the steps of its fixtures' ends."""
+        """Take the steps of the teardowns of its fixtures."""
         with self._steps.of_this_thread():
             yield
 
     def pytest_unconfigure(self) -> None:
-        """Put everything back, so that in-process runs can follow each other."""
+        """Restore everything, so that one process can run several sessions."""
         for profiler in reversed(self._profilers):
             with self._guard:
                 profiler.disable()
 
 
 class _Replaced:
-    """Functions that are replaced until `undo`; another's replacement on top of ours is left alone."""
+    """Functions that are replaced until `undo`. If another library has replaced ours since, it stays."""
 
     def __init__(self) -> None:
         self._done: dict[tuple[object, str], tuple[Function, Function]] = {}
@@ -141,7 +142,7 @@ class _Replaced:
             self._done[owner, name] = original, ours
 
     def undo(self) -> None:
-        """Put back what is still ours."""
+        """Restore the functions that are still ours."""
         for (owner, name), (original, ours) in self._done.items():
             if getattr(owner, name, None) is ours:
                 setattr(owner, name, original)
@@ -156,11 +157,11 @@ class Sleep:
         self._replaced = _Replaced()
 
     def enable(self) -> None:
-        """Look at `time.sleep`."""
+        """Replace `time.sleep`."""
         self._replaced.replace(time, "sleep", self._wrapped)
 
     def disable(self) -> None:
-        """Put `time.sleep` back."""
+        """Restore `time.sleep`."""
         self._replaced.undo()
 
     def _wrapped(self, sleep: Function) -> Function:
@@ -174,7 +175,7 @@ class Sleep:
 
 
 class Network:
-    """Steps for requests made with requests or urllib3, but for those to some hosts."""
+    """Steps for requests made with requests or urllib3, except for those to some hosts."""
 
     def __init__(self, steps: TakenSteps, hosts: tuple[str, ...]) -> None:
         self._steps = steps
@@ -182,14 +183,14 @@ class Network:
         self._replaced = _Replaced()
 
     def enable(self) -> None:
-        """Look at those of the libraries that have been imported."""
+        """Replace the functions of those libraries that have been imported."""
         if requests := sys.modules.get("requests"):
             self._replaced.replace(requests.Session, "send", self._of_requests)
         if urllib3 := sys.modules.get("urllib3"):
             self._replaced.replace(urllib3.PoolManager, "request", self._of_urllib3)
 
     def disable(self) -> None:
-        """Put the libraries' functions back."""
+        """Restore the functions of the libraries."""
         self._replaced.undo()
 
     def _of_requests(self, send: Function) -> Function:
@@ -223,7 +224,7 @@ class Network:
 
     def _request(self, request: object, url: str) -> AbstractContextManager[Step]:
         body = getattr(request, "body", None)
-        # What is neither text nor bytes is a file or a generator, which is not ours to read.
+        # Anything but text and bytes is a file or a generator; the library could not read it after us.
         sent = body if isinstance(body, (str, bytes)) else None
         headers = _texts(getattr(request, "headers", None))
         method = text_of(getattr(request, "method", ""))
@@ -231,7 +232,7 @@ class Network:
 
 
 def _answer(step: Step, status: int, headers: Mapping[str, object] | None, body: Callable[[], object] | None) -> None:
-    """Put the answer into a request's step; its body and headers only where it failed, as upstream has it."""
+    """Put the response into a request's step, as upstream does: its body and headers only if the request failed."""
     if status < _FIRST_ERROR:
         step.data.add_response(status)
         return
@@ -242,5 +243,5 @@ def _answer(step: Step, status: int, headers: Mapping[str, object] | None, body:
 def _texts(headers: Mapping[str, object] | None) -> dict[str, str]:
     try:
         return {text_of(name): text_of(value) for name, value in dict(headers or {}).items()}
-    except (TypeError, ValueError):  # no headers at all; the library will say so
+    except (TypeError, ValueError):  # these are no headers; the library itself will raise
         return {}

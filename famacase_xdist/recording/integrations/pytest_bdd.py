@@ -1,7 +1,7 @@
 """pytest-bdd: a scenario as it stands in its feature file, each step once, in order.
 
-Upstream's own bridge makes up steps for backgrounds, repeats the step that failed and ends the session at an ignored
-scenario. What it reads off a tag and off a step is used here.
+Upstream's own bridge adds steps for backgrounds, repeats the step that failed and ends the session at an ignored
+scenario. Of it, only the functions that read a tag and a step are used here.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _MARKER = re.compile(r"qase\.[^:(]+", re.IGNORECASE)
 
 
 class Scenarios:
-    """pytest-bdd's hooks. None of them raises: pytest-bdd would fail the scenario.
+    """pytest-bdd's hooks. None of them raises, because pytest-bdd would fail the scenario.
 
     Args:
-        config: Of the process that runs the tests.
+        config: pytest's config, of the process that runs the tests.
         runtime: Has the running result and its steps.
-        guard: Keeps our own mistakes from the test.
-        drop: Drops the running result, and says so to the controller.
+        guard: Keeps our own errors from the test.
+        drop: Drops the running result, and tells the controller.
     """
 
     def __init__(self, config: pytest.Config, runtime: StepRuntime, guard: Guard, drop: Callable[[], None]) -> None:
@@ -50,15 +50,15 @@ class Scenarios:
         self._is_described = False
         self._waiting: list[Step] = []
         self._step_id = ""
-        # Tags of an Examples table become markers without any hook.
+        # pytest-bdd makes markers of the tags of an Examples table without calling a hook.
         config.addinivalue_line(
             "filterwarnings", r"ignore:Unknown pytest\.mark\.qase\.:pytest.PytestUnknownMarkWarning"
         )
 
     def describe(self, item: pytest.Item, result: Result) -> bool:
-        """Put what the feature file says into a test's new result; tells whether the test is a scenario.
+        """Put the text of the feature file into a test's new result. Return whether the test is a scenario.
 
-        Done before the set-up, which may fail, skip the scenario or end the process.
+        Called before the set-up, because that may fail, skip the scenario or end the process.
         """
         row = _row_of(item)
         if _ROW in result.params:
@@ -78,7 +78,7 @@ class Scenarios:
             self._config.addinivalue_line("markers", f"{tag}: tag of a feature file")
 
     def pytest_bdd_before_scenario(self, request: pytest.FixtureRequest, feature: Feature, scenario: Scenario) -> None:
-        """Note the steps to come."""
+        """Keep the steps of the scenario, because some may not be reached."""
         with self._guard:
             result = self._runtime.result
             if result is None:
@@ -106,13 +106,13 @@ class Scenarios:
             self._end(FAILED)
 
     def pytest_bdd_step_func_lookup_error(self, step: Step) -> None:
-        """Take a step that nothing is defined for; it has not begun."""
+        """Add a step that has no definition; pytest-bdd has not begun it."""
         with self._guard:
             self._begin(step)
             self._end(INVALID)
 
     def pytest_bdd_after_scenario(self) -> None:
-        """Take the steps that were not reached. A step that was left by pytest.skip is still open here."""
+        """Add the steps that were not reached. A step that pytest.skip ended is still open here."""
         with self._guard:
             waiting, self._waiting = self._waiting, []
             if self._runtime.result is None:
@@ -131,7 +131,7 @@ class Scenarios:
             self._runtime.add_step(built)
 
     def _end(self, status: str) -> None:
-        """End the running step, and the steps inside it that an exception of pytest's own left open."""
+        """End the running step, and the steps inside it that one of pytest's exceptions left open."""
         if self._runtime.result is None or self._step_id not in self._runtime.steps:
             return
         while (open_ := self._runtime.step_id) is not None and open_ in self._runtime.steps:
@@ -157,7 +157,7 @@ def _describe(result: Result, scenario: Scenario, feature: Feature, of_examples:
 
 
 def _tag(result: Result, tags: Iterable[str]) -> None:
-    """Take the tags of one level; a level further in wins, free tags add up."""
+    """Apply the tags of one level, after those of the levels around it: it wins over them, but free tags add up."""
     parsed = [parse_scenario_tags([tag]) for tag in tags]
     ids = [id_ for each in parsed for id_ in each["testops_ids"] or ()]
     if ids:
@@ -179,7 +179,7 @@ def _row_of(item: pytest.Item) -> dict[str, str]:
 
 
 def _expanded(params: dict[str, str], row: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Give the params with one for each column in the place of the row."""
+    """Yield the params, with one for each column in the place of the row."""
     for name, value in params.items():
         if name == _ROW:
             yield from ((text_of(column), text_of(cell)) for column, cell in row.items())
@@ -188,16 +188,16 @@ def _expanded(params: dict[str, str], row: dict[str, str]) -> Iterator[tuple[str
 
 
 def _tags_of_examples(item: pytest.Item) -> list[str]:
-    """Give the tags of the Examples table that a row stands in: pytest-bdd makes marks of the row of them."""
+    """Return the tags of the Examples table that a row is in: pytest-bdd turns them into marks of the row."""
     marks = getattr(getattr(item, "callspec", None), "marks", ()) if _row_of(item) else ()
     return [mark.name for mark in marks if not mark.args and not mark.kwargs]
 
 
 def _template_of(item: pytest.Item) -> ScenarioTemplate | None:
-    """Give a scenario as pytest-bdd parsed it; None where that is kept elsewhere, then the hooks tell of it later."""
+    """Return a scenario as pytest-bdd parsed it; None if it is not found: the hooks give it later."""
     function = getattr(item, "function", None)
     registry = getattr(sys.modules.get("pytest_bdd.scenario"), "scenario_wrapper_template_registry", None)
     try:
         return registry.get(function) if registry is not None else getattr(function, "__scenario__", None)
-    except TypeError:  # no function, or one that cannot be referred to weakly
+    except TypeError:  # no function, or one that has no weak reference
         return None
