@@ -47,9 +47,9 @@ def _frames(outbox: Outbox) -> Iterator[AnyFrame]:
 
 
 def _content(outbox: Outbox, digest: str) -> Iterator[AnyFrame]:
-    head = outbox.content(digest)
+    head = outbox.contents.waiting(digest)
     number = 0
-    while head is not None and (piece := outbox.piece(digest, number)) is not None:
+    while head is not None and (piece := outbox.contents.piece(digest, number)) is not None:
         yield Frame(PieceHead(digest, number), piece)
         number += 1
     if head is not None:

@@ -67,7 +67,7 @@ class Sender:
         self._is_server_well = False
         self._is_stopping = False
         self._ending = Ending.NONE
-        self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
+        self._uploads = Uploads(api, outbox.contents, self._retry, workers=settings.attachment_workers)
         self._pool = Pool("famacase-sender", LANES)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
         self.delivered: Counter[str] = Counter()
@@ -278,7 +278,7 @@ class Sender:
         resolved = with_attachment_ids(frame, ids)
         missing = [digest for digest in frame.head.contents if digest not in ids]
         if missing:
-            resolved = with_notes(resolved, self._outbox.content_refusals(missing))
+            resolved = with_notes(resolved, self._outbox.contents.refusals(missing))
         return resolved.body
 
     def _retry(self, call: Callable[[], T]) -> T:

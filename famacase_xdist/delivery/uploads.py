@@ -10,7 +10,7 @@ from famacase_xdist.client.api import MOST_FILES, Api
 from famacase_xdist.client.transport import File
 from famacase_xdist.errors import Refused
 from famacase_xdist.results.frames import ContentHead
-from famacase_xdist.state.outbox import Outbox
+from famacase_xdist.state.outbox_contents import OutboxContents
 
 from .pool import Pool
 
@@ -30,8 +30,8 @@ class Retry(Protocol):
 class ContentReader:
     """Reads an attachment out of the outbox piece by piece; `len` is what is left, as requests-toolbelt asks for."""
 
-    def __init__(self, outbox: Outbox, content: ContentHead) -> None:
-        self._outbox = outbox
+    def __init__(self, contents: OutboxContents, content: ContentHead) -> None:
+        self._contents = contents
         self._content = content
         self._left = content.size
         self._number = 0
@@ -47,7 +47,7 @@ class ContentReader:
             OSError: The outbox has fewer than it should have.
         """
         while not self._buffer and self._left:
-            piece = self._outbox.piece(self._content.digest, self._number)
+            piece = self._contents.piece(self._content.digest, self._number)
             if piece is None:
                 raise OSError(f"a part of {self._content.name} is missing")
             self._buffer = piece
@@ -61,9 +61,9 @@ class ContentReader:
 class Uploads:
     """Uploads the attachments of batches with a few threads, ``famacase-upload-N``, started on first use."""
 
-    def __init__(self, api: Api, outbox: Outbox, retry: Retry, *, workers: int) -> None:
+    def __init__(self, api: Api, contents: OutboxContents, retry: Retry, *, workers: int) -> None:
         self._api = api
-        self._outbox = outbox
+        self._contents = contents
         self._retry = retry
         self._pool = Pool("famacase-upload", workers)
 
@@ -76,11 +76,11 @@ class Uploads:
             FamacaseError: An upload failed that may succeed later, or none may (401, 403).
         """
         wanted = list(dict.fromkeys(digests))
-        known = self._outbox.remote_ids(wanted)
+        known = self._contents.remote_ids(wanted)
         missing = [digest for digest in wanted if digest not in known]
         if missing:
             self._pool.run([partial(self._send, group) for group in self._groups(missing)])
-            known = self._outbox.remote_ids(wanted)
+            known = self._contents.remote_ids(wanted)
         return known
 
     def close(self) -> None:
@@ -91,9 +91,9 @@ class Uploads:
         """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""
         group: list[ContentHead] = []
         size = 0
-        for content in filter(None, map(self._outbox.content, digests)):
-            if not self._outbox.is_whole(content):
-                self._outbox.refuse_content(content.digest, "a part of its content is missing")
+        for content in filter(None, map(self._contents.waiting, digests)):
+            if not self._contents.is_whole(content):
+                self._contents.refuse(content.digest, "a part of its content is missing")
                 continue
             if group and (len(group) == MOST_FILES or size + content.size > GROUP_BYTES):
                 yield group
@@ -113,15 +113,15 @@ class Uploads:
             self._refused(group, error)
         else:
             for content, remote_id in zip(group, ids, strict=True):
-                self._outbox.uploaded(content.digest, remote_id)
+                self._contents.acknowledge(content.digest, remote_id)
 
     def _file(self, content: ContentHead) -> File:
-        return File(content.name, content.mime, ContentReader(self._outbox, content))
+        return File(content.name, content.mime, ContentReader(self._contents, content))
 
     def _refused(self, group: Sequence[ContentHead], error: Refused) -> None:
         """Halve a group until the attachment that the server will not take stands alone."""
         if len(group) == 1:
-            self._outbox.refuse_content(group[0].digest, str(error))
+            self._contents.refuse(group[0].digest, str(error))
             return
         half = len(group) // 2
         self._send(group[:half])

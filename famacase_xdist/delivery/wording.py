@@ -42,10 +42,10 @@ def completion(completed: bool, why_open: str) -> str:
 
 def _shared(run: Run) -> str:
     """Say under which key, and as which shard, a run is shared."""
-    if run.sharing is None or run.join_id is not None:
+    if run.shared is None or run.join_id is not None:
         return ""
-    shard = run.sharing.member.shard
-    return f" (run key {run.sharing.key}{', shard {}/{}'.format(*shard) if shard else ''})"
+    shard = run.shared.member.shard
+    return f" (run key {run.shared.key}{', shard {}/{}'.format(*shard) if shard else ''})"
 
 
 def resend_command(settings: Settings) -> str:

@@ -18,7 +18,7 @@ from famacase_xdist.state.outbox import Outbox
 
 
 class _FoundEmpty(Outbox):
-    """An outbox that says when a lease found nothing: something else may happen just then."""
+    """An outbox that says when there was no batch to take: something else may happen just then."""
 
     def __init__(self, path: Path | None) -> None:
         super().__init__(path)

@@ -31,14 +31,14 @@ def ids(batch: list[ResultFrame]) -> list[str]:
 
 
 def take_all(outbox: Outbox) -> list[ResultFrame]:
-    """Lease all that nobody has leased."""
+    """Take all results that are not taken."""
     return outbox.take(1_000_000, 1_000_000_000)
 
 
 def content_of(outbox: Outbox, digest: str) -> bytes:
     """Give all pieces of a content, joined."""
     pieces: list[bytes] = []
-    while (piece := outbox.piece(digest, len(pieces))) is not None:
+    while (piece := outbox.contents.piece(digest, len(pieces))) is not None:
         pieces.append(piece)
     return b"".join(pieces)
 

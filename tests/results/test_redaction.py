@@ -45,7 +45,7 @@ def kept(frames: Iterable[AnyFrame], digest: str = ONE) -> bytes:
 
 
 def _pieces(outbox: Outbox, digest: str) -> Iterable[Any]:
-    return (outbox.piece(digest, number) for number in itertools.count())
+    return (outbox.contents.piece(digest, number) for number in itertools.count())
 
 
 @pytest.mark.parametrize(

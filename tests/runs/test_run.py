@@ -415,10 +415,10 @@ def shared(path: Path, **settings: Any) -> Run:
 
 
 def test_a_key_is_shared_and_a_number_is_not_unless_it_is_to_be_completed(tmp_path: Path) -> None:
-    assert shared(tmp_path, testops_run_id="nightly").sharing is not None
-    assert shared(tmp_path).sharing is None
-    assert shared(tmp_path, testops_run_id="12").sharing is None
-    assert shared(tmp_path, testops_run_id="12", sources={"testops_run_complete": "x"}).sharing is not None
+    assert shared(tmp_path, testops_run_id="nightly").shared is not None
+    assert shared(tmp_path).shared is None
+    assert shared(tmp_path, testops_run_id="12").shared is None
+    assert shared(tmp_path, testops_run_id="12", sources={"testops_run_complete": "x"}).shared is not None
 
 
 def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, backend: Backend) -> None:
@@ -429,9 +429,9 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
     again = Run.from_facts(facts, Home(files_at(tmp_path / "outbox" / "0.sqlite3"), ("host", "DEMO")), 5.0)
     again.leave(api, undelivered=0, ending=Ending.FINISHED)
 
-    assert again.sharing is not None
-    assert run.sharing is not None
-    assert again.sharing.member == run.sharing.member
+    assert again.shared is not None
+    assert run.shared is not None
+    assert again.shared.member == run.shared.member
     assert again.completed
     assert len(backend.requests(COMPLETE)) == 1
 

@@ -25,17 +25,17 @@ def steps_of(outbox: Outbox, work: Callable[[], object]) -> int:
     return steps
 
 
-# Leases
+# Batches
 
 
-def test_results_are_leased_in_the_order_they_were_put(outbox: Outbox) -> None:
+def test_results_are_taken_in_the_order_they_were_put(outbox: Outbox) -> None:
     outbox.put([numbered(2), numbered(1)])
     outbox.put([numbered(3)])
 
     assert ids(take_all(outbox)) == ["id-2", "id-1", "id-3"]
 
 
-def test_a_leased_result_has_head_and_body_as_they_were_put(outbox: Outbox) -> None:
+def test_a_taken_result_has_head_and_body_as_they_were_put(outbox: Outbox) -> None:
     frame = numbered(1, b'{"id":"x"}', contents=[ONE])
     outbox.put([frame])
 
@@ -74,7 +74,7 @@ def test_a_refused_result_is_kept_and_counted_by_the_servers_words(outbox: Outbo
     assert outbox.undelivered() == 3
 
 
-def test_what_is_forgiven_is_leased_again_in_its_place(outbox: Outbox) -> None:
+def test_what_is_forgiven_is_taken_again_in_its_place(outbox: Outbox) -> None:
     outbox.put([numbered(number) for number in range(3)])
     (refused,) = outbox.take(1, 1000)
     outbox.refuse(refused, "no")
@@ -93,7 +93,7 @@ def refuse_all(outbox: Outbox, first: int, results: int) -> None:
             outbox.refuse(each, "no")
 
 
-def test_a_lease_costs_as_much_however_many_results_were_refused_before(outbox: Outbox) -> None:
+def test_a_batch_costs_as_much_however_many_results_were_refused_before(outbox: Outbox) -> None:
     costs = []
     for first in (0, 100, 2100):
         refuse_all(outbox, first, 100 if first < 2000 else 2000)
@@ -122,17 +122,17 @@ def test_the_other_costs_are_the_same_however_many_results_wait(outbox: Outbox) 
 def test_a_refused_content_is_named_with_the_servers_words(outbox: Outbox) -> None:
     outbox.put(content(ONE, [b"ab", b"c"]))
 
-    outbox.refuse_content(ONE, "HTTP 415: no")
+    outbox.contents.refuse(ONE, "HTTP 415: no")
 
-    assert outbox.content_refusals([ONE]) == ["a.txt: HTTP 415: no"]
-    assert outbox.content(ONE) is None
+    assert outbox.contents.refusals([ONE]) == ["a.txt: HTTP 415: no"]
+    assert outbox.contents.waiting(ONE) is None
 
 
 def test_a_refused_content_is_forgiven_with_all_its_pieces(outbox: Outbox) -> None:
     outbox.put(content(ONE, [b"ab", b"c"]))
-    outbox.refuse_content(ONE, "no")
+    outbox.contents.refuse(ONE, "no")
 
     outbox.forgive()
 
-    assert outbox.content(ONE) == ContentHead(ONE, "a.txt", "text/plain", 3)
+    assert outbox.contents.waiting(ONE) == ContentHead(ONE, "a.txt", "text/plain", 3)
     assert content_of(outbox, ONE) == b"abc"

@@ -39,7 +39,7 @@ def test_where_the_disk_fails_earlier_and_later_results_are_in_memory(outbox: Ou
     assert ids(take_all(outbox)) == ["id-1", "id-2", "id-3"]
 
 
-def test_where_the_disk_fails_with_nothing_left_later_results_are_leased(outbox: Outbox) -> None:
+def test_where_the_disk_fails_with_nothing_left_later_results_are_taken(outbox: Outbox) -> None:
     outbox.put([numbered(1), numbered(2)])
     outbox.acknowledge(outbox.take(1, 1000))
     outbox.acknowledge(outbox.take(1, 1000))
@@ -68,18 +68,18 @@ def test_where_the_disk_fails_all_else_moves_along(outbox: Outbox) -> None:
     outbox.put([*content(ONE, [b"ab", b"cd"]), *content("2" * 64, [b"ef", b"gh"])])
     outbox.put([begun("a", b"{}"), numbered(0), numbered(1)])
     outbox.remember(run_id=7)
-    outbox.uploaded("2" * 64, 9)
+    outbox.contents.acknowledge("2" * 64, 9)
     outbox.refuse(outbox.take(1, 1)[0], "no")
     fill(outbox)
 
     outbox.put([numbered(2, HUGE)])
 
     assert content_of(outbox, ONE) == b"abcd"
-    assert (outbox.remote_ids(["2" * 64]), outbox.session()) == ({"2" * 64: 9}, {"run_id": 7})
+    assert (outbox.contents.remote_ids(["2" * 64]), outbox.session()) == ({"2" * 64: 9}, {"run_id": 7})
     assert (outbox.running(), outbox.refusals()) == ([("a", b"{}")], {"no": 1})
 
 
-def test_a_lease_holds_where_the_disk_fails(outbox: Outbox) -> None:
+def test_a_batch_stays_taken_where_the_disk_fails(outbox: Outbox) -> None:
     outbox.put([numbered(1)])
     batch = take_all(outbox)
     fill(outbox)
@@ -108,7 +108,7 @@ def test_a_full_disk_does_not_keep_the_sender_from_its_notes(change: str, path: 
     changes: dict[str, Callable[[], None]] = {
         "acknowledge": lambda: outbox.acknowledge(batch),
         "refuse": lambda: outbox.refuse(batch[0], "no"),
-        "uploaded": lambda: outbox.uploaded(ONE, 7),
+        "uploaded": lambda: outbox.contents.acknowledge(ONE, 7),
         "remember": lambda: outbox.remember(run_id=7),
     }
 
@@ -118,7 +118,7 @@ def test_a_full_disk_does_not_keep_the_sender_from_its_notes(change: str, path: 
     kept = {
         "acknowledge": outbox.undelivered() == 0,
         "refuse": outbox.refusals() == {"no": 1},
-        "uploaded": outbox.remote_ids([ONE]) == {ONE: 7},
+        "uploaded": outbox.contents.remote_ids([ONE]) == {ONE: 7},
         "remember": outbox.session() == {"run_id": 7},
     }
     assert kept[change]

@@ -42,7 +42,7 @@ def transactions(outbox: Outbox) -> list[str]:
     return started
 
 
-def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
+def test_a_put_costs_no_transaction_and_the_next_batch_one(path: Path) -> None:
     outbox = Outbox(files_at(path))
     started = transactions(outbox)
 
@@ -143,7 +143,7 @@ def test_attachments_are_not_written_twice(path: Path) -> None:
     outbox.put([piece])
 
     assert tail_of(path).stat().st_size == 0
-    assert outbox.piece("d" * 64, 0) == piece.body
+    assert outbox.contents.piece("d" * 64, 0) == piece.body
     assert outbox.undelivered() == 1
     outbox.close()
 
