@@ -36,11 +36,10 @@ def result(
     stacktrace: str | None = None,
     seconds: float = 0.0,
 ) -> ResultFrame:
-    """Return the frame of a result that no recorder made, and that ends now.
+    """Return the frame of a result that no recorder made.
 
-    Args beyond the fields of a RESULT:
-        described: The body of the test's begun frame; without one, the node id describes the test.
-        seconds: The duration of the attempt.
+    `described` is the body of the test's begun frame; without one, the node id describes the test. `seconds` is the
+    duration of the attempt, which ends now. The other arguments are the fields of a RESULT.
     """
     content, projects = description_of(described) if described else (described_by(nodeid), {})
     now = clock.now()
