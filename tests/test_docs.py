@@ -98,7 +98,7 @@ def test_the_reporter_api_names_the_statuses_to_retry() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [body.Body, body.Execution, body.Step, body.StepExecution], ids=lambda kind: kind.__name__
+    "kind", [body.Body, body.ExecutionBody, body.StepBody, body.StepExecutionBody], ids=lambda kind: kind.__name__
 )
 def test_the_reporter_api_names_each_field(kind: type) -> None:
     # Only the frame of a test that begins has it; no result is sent with it.

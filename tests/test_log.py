@@ -1,4 +1,4 @@
-"""The log of DEBUG: it costs nothing without a listener, tells no secret, and neither a disk nor a test harms it."""
+"""The log of DEBUG: it costs nothing without a listener, holds no secret, and neither a disk nor a test harms it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Starts recordings that mask the token; they stop with the test."""
+    """A function that starts collectors that mask the token; they stop when the test ends."""
     started: list[LogCollector] = []
 
     def start() -> LogCollector:
@@ -65,7 +65,7 @@ def open_files() -> set[str]:
 
 
 class Costly:
-    """An argument that must not be made a text."""
+    """An argument that must not be turned into text."""
 
     def __str__(self) -> str:
         raise AssertionError("it was made a text")

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from famacase_xdist.results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from famacase_xdist.results.body import (
+    AttachmentEntry,
+    Body,
+    ExecutionBody,
+    StepBody,
+    StepExecutionBody,
+    SuiteEntry,
+    suite_entry,
+)
 from famacase_xdist.results.status import SKIPPED, UNTESTED
 from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
@@ -61,7 +69,7 @@ def result_payload(result: Result, settings: Settings, attach: Attach) -> Body:
     return payload
 
 
-def step_payload(step: UpstreamStep, attach: Attach) -> Step:
+def step_payload(step: UpstreamStep, attach: Attach) -> StepBody:
     """Return the STEP of upstream's model of a step, with all steps below it."""
     step_type = text_of(getattr(step.step_type, "value", step.step_type))
     data: dict[str, object] = {}
@@ -90,7 +98,7 @@ class TextAttachment:
         self.content = content
 
 
-def _execution(execution: UpstreamExecution) -> Execution:
+def _execution(execution: UpstreamExecution) -> ExecutionBody:
     return {
         "status": execution.status,
         "start_time": execution.start_time,
@@ -103,7 +111,7 @@ def _execution(execution: UpstreamExecution) -> Execution:
     }
 
 
-def _step_execution(execution: UpstreamStepExecution, attachments: list[AttachmentEntry]) -> StepExecution:
+def _step_execution(execution: UpstreamStepExecution, attachments: list[AttachmentEntry]) -> StepExecutionBody:
     if execution.status == UNTESTED:
         return {"status": SKIPPED, "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
     return {
