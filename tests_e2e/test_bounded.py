@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -359,12 +358,12 @@ def test_damaged_files_of_earlier_sessions_harm_neither_the_next_one_nor_resend(
 
     with running(tmp_path / "late.sqlite3", port=port) as backend:
         ran = suite.run(*ONE_PROCESS)
-        sent = resend(suite)
+        sent = suite.resend()
 
         assert is_unharmed(ran), ran.text
         assert f"famacase: {TESTS} results of 1 earlier sessions" in header(ran)
         assert f"delivered {TESTS} ({TESTS} passed), undelivered 0" in section(ran)
-        assert sent.returncode == 1
+        assert sent.status == 1
         assert "Traceback" not in sent.stdout + sent.stderr
         assert f"{good.name}: delivered {TESTS}, left 0" in sent.stdout
         assert [len(backend.store.results(run.id)) for run in backend.store.runs()] == [TESTS, TESTS]
@@ -385,15 +384,3 @@ def damage(good: Path, outbox: Path) -> None:
     with half.open("r+b") as file:
         file.truncate(good.stat().st_size // 2)
     (outbox / "02-folder.sqlite3").mkdir()
-
-
-def resend(suite: Suite, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [suite.python, "-m", "famacase_xdist", "resend", *args],
-        cwd=suite.path,
-        env=suite.environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -35,18 +33,6 @@ SUITE = f"""
 ONE_PROCESS = ("-p", "no:xdist")
 
 
-def resend(suite: Suite, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "famacase_xdist", "resend", *args],
-        cwd=suite.path,
-        env=suite.environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def outboxes(suite: Suite) -> list[str]:
     return [name for name in suite.leftovers() if name.endswith(".sqlite3")]
 
@@ -73,9 +59,9 @@ def test_one_process_that_dies_leaves_all_to_resend(death: str, dying: Suite, ba
     dying.run(*ONE_PROCESS, "-p", "no:faulthandler", *options)
     assert backend.results() == []
     backend.faults.clear()
-    sent = resend(dying)
+    sent = dying.resend()
 
-    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert sent.status == 0, sent.text
     assert f"delivered {FINISHED + 1}, left 0" in sent.stdout
     assert len([each for each in backend.results() if each["title"] == "test_before"]) == FINISHED
     (running,) = [each for each in backend.results() if each["title"] == "Was running"]
@@ -90,9 +76,9 @@ def test_resend_twice_sends_nothing_twice(dying: Suite, backend: Backend) -> Non
     dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
     dying.run(*ONE_PROCESS)
 
-    first, second = resend(dying), resend(dying)
+    first, second = dying.resend(), dying.resend()
 
-    assert first.returncode == second.returncode == 0, first.stdout + first.stderr
+    assert first.status == second.status == 0, first.text
     assert "nothing to send" in second.stdout
     assert len(backend.results()) == FINISHED + 1
     (run,) = backend.store.runs()
@@ -132,9 +118,9 @@ def test_a_killed_controller_leaves_what_reached_it(number: signal.Signals, dyin
     stdout, stderr = process.communicate(timeout=40)
     assert process.returncode == -number, stdout + stderr
     backend.faults.clear()
-    sent = resend(dying)
+    sent = dying.resend()
 
-    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert sent.status == 0, sent.text
     titles = [each["title"] for each in backend.results()]
     assert titles.count("test_before") == FINISHED
     assert titles.count("Was running") == 1
@@ -198,11 +184,11 @@ def test_resend_leaves_a_live_session_alone(dying: Suite, backend: Backend) -> N
     process = dying.start(*ONE_PROCESS)
     wait_for(dying.path / "started")
 
-    sent = resend(dying)
+    sent = dying.resend()
     (dying.path / "go").touch()
     stdout, stderr = process.communicate(timeout=60)
 
-    assert "locked" in sent.stdout, sent.stdout + sent.stderr
+    assert "locked" in sent.stdout, sent.text
     assert process.returncode == 0, stdout + stderr
     assert len(backend.results()) == FINISHED + 1
     (run,) = backend.store.runs()
@@ -217,9 +203,9 @@ def test_list_and_dry_run_send_nothing(dying: Suite, backend: Backend) -> None:
     before = len(backend.seen)
 
     for option in ("--list", "--dry-run"):
-        shown = resend(dying, option)
+        shown = dying.resend(option)
         assert f"{FINISHED + 1} results for run 1, project DEMO, {backend.url}" in shown.stdout
-        assert shown.returncode == 1
+        assert shown.status == 1
     assert len(backend.seen) == before
 
 
@@ -232,9 +218,9 @@ def test_a_run_that_was_never_created_is_created_by_resend(dying: Suite, backend
     assert "no run was opened" in ran.stdout
     assert f"undelivered {FINISHED + 1}" in ran.stdout
     backend.faults.clear()
-    sent = resend(dying)
+    sent = dying.resend()
 
-    assert sent.returncode == 0, sent.stdout + sent.stderr
+    assert sent.status == 0, sent.text
     assert [(run.title, run.status) for run in backend.store.runs()] == [("Nightly", "completed")]
     assert len(backend.requests(RUNS)) == 1
     assert len(backend.results()) == FINISHED + 1

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,15 +81,7 @@ def test_an_unknown_project_makes_a_report_of_a_session_that_can_be_resent(quick
     assert len(reported(quick)) == 6
 
     with running(tmp_path / "late.sqlite3", port=int(backend.url.rpartition(":")[2])) as late:
-        command = [sys.executable, "-m", "famacase_xdist", "resend"]
-        sent = subprocess.run(
-            command,
-            env=quick.environment(**late.environment()),
-            cwd=quick.path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        sent = quick.resend(**late.environment())
         assert len(late.results()) == 6, sent
 
 

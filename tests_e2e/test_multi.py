@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +76,6 @@ def section(ran: Ran) -> list[str]:
     return ran.stdout.partition(" Famacase ")[2].partition("short test summary")[0].splitlines()[1:]
 
 
-def resend(suite: Suite, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "famacase_xdist", "resend"]
-    return subprocess.run(
-        command, env=suite.environment(**env), cwd=suite.path, capture_output=True, text=True, check=False
-    )
-
-
 def at(backend: Backend) -> dict[str, str]:
     return {"FAMACASE_API_URL": backend.url}
 
@@ -124,9 +115,9 @@ def test_a_worker_that_dies_loses_no_project_a_result(several: Suite, backend: B
 def test_the_only_process_that_dies_leaves_each_project_what_it_is_to_get(several: Suite, backend: Backend) -> None:
     several.run("-p", "no:xdist", DIES="yes")
 
-    sent = resend(several)
+    sent = several.resend()
 
-    assert sent.returncode == 0, sent
+    assert sent.status == 0, sent
     assert told(of_project(backend, "ONE")) == IN_ONE
     assert told(of_project(backend, "TWO")) == IN_TWO
     ended = [each for each in backend.results() if each["execution"]["status"] == "invalid"]
@@ -149,7 +140,7 @@ def test_a_project_that_is_not_there_stops_no_other_and_is_sent_later(several: S
     assert len(list((several.path / "build/qase-report/TWO/results").iterdir())) == 6
 
     with running(tmp_path / "both.sqlite3", port=int(backend.url.rpartition(":")[2])) as late:
-        sent = resend(several, **at(late))
+        sent = several.resend(**at(late))
 
         assert told(of_project(late, "TWO")) == IN_TWO, sent
         assert of_project(late, "ONE") == []

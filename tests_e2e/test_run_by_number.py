@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from harness.server import COMPLETE, RUNS, Backend
-from harness.suites import Suite
+from harness.suites import Ran, Suite
 
 
-def famacase(suite: Suite, *args: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "famacase_xdist", "run", *args],
-        cwd=suite.path,
-        env=suite.environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+def famacase(suite: Suite, *args: str) -> Ran:
+    ran = suite.call("run", *args)
+    assert ran.status == 0, ran.text
+    return ran
 
 
 @pytest.mark.parametrize("args", [("-p", "no:xdist"), ("-n2",)], ids=["no-xdist", "n2"])

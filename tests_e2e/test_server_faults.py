@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import json
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,18 +66,6 @@ def reporting_to(url: str) -> dict[str, str]:
         "FAMACASE_TESTOPS_API_TOKEN": TOKEN,
         "FAMACASE_TESTOPS_PROJECT": "DEMO",
     }
-
-
-def resend(suite: Suite, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [suite.python, "-m", "famacase_xdist", "resend", *args],
-        cwd=suite.path,
-        env=suite.environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 def header(ran: Ran) -> str:
@@ -191,21 +178,21 @@ def test_a_server_that_is_not_there_costs_nothing_and_resend_delivers_once(
         assert "no run was opened" in section(ran)
         assert f"undelivered {TESTS}: no connection (Connection refused)" in section(ran)
         assert f"--state-dir {quick.state}" in section(ran)
-        listed = resend(quick, "--list", **env)
+        listed = quick.resend("--list", **env)
         assert f"{TESTS} results for a run still to be created, project DEMO" in listed.stdout, listed.stderr
-        failed = resend(quick, **env)
-        assert failed.returncode == 1
+        failed = quick.resend(**env)
+        assert failed.status == 1
         assert f"delivered 0, left {TESTS}; problem: no connection (Connection refused)" in failed.stdout
         assert quick.leftovers() == [kept_file(ran).name]
 
     with running(tmp_path / "late.sqlite3", port=port) as backend:
-        first = resend(quick, **env)
-        second = resend(quick, **env)
+        first = quick.resend(**env)
+        second = quick.resend(**env)
 
-        assert first.returncode == 0, first.stdout + first.stderr
+        assert first.status == 0, first.text
         assert f"delivered {TESTS}, left 0" in first.stdout
         assert "(completed)" in first.stdout
-        assert second.returncode == 0, second.stdout + second.stderr
+        assert second.status == 0, second.text
         assert "nothing to send" in second.stdout
         assert all_arrived(backend)
         assert quick.leftovers() == []
@@ -541,14 +528,14 @@ def test_resend_tries_a_refused_result_once_more_and_completes_the_run(quick: Su
     quick.run(*ONE_PROCESS, **env)
     assert len(backend.results()) == TESTS - 1
 
-    still_refused = resend(quick, **env)
+    still_refused = quick.resend(**env)
     backend.faults.clear()
-    accepted = resend(quick, **env)
+    accepted = quick.resend(**env)
 
-    assert still_refused.returncode == 1
+    assert still_refused.status == 1
     assert "delivered 0, left 1" in still_refused.stdout
     assert "HTTP 422: not today" in still_refused.stdout
-    assert accepted.returncode == 0, accepted.stdout + accepted.stderr
+    assert accepted.status == 0, accepted.text
     assert "delivered 1, left 0" in accepted.stdout
     assert all_arrived(backend)
     assert quick.leftovers() == []

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,14 +52,6 @@ def shard(index: int, total: int) -> dict[str, str]:
 def ended(process: subprocess.Popen[str]) -> Ran:
     stdout, stderr = process.communicate(timeout=120)
     return Ran(process.returncode, stdout, stderr)
-
-
-def resend(suite: Suite) -> Ran:
-    command = [sys.executable, "-m", "famacase_xdist", "resend"]
-    process = subprocess.Popen(
-        command, cwd=suite.path, env=suite.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    return ended(process)
 
 
 @pytest.mark.parametrize("args", [("-p", "no:xdist"), ("-n2",)], ids=["no-xdist", "n2"])
@@ -161,7 +152,7 @@ def test_a_shard_that_dies_is_named_and_its_second_run_completes(jobs: Suite, ba
     assert dead.status == 3
     second = jobs.run("-p", "no:xdist", **shard(2, 2))
     assert re.search(r"not completed: shard 1/2 died; \d+ results of shard 1/2 are undelivered", second.stdout)
-    sent = resend(jobs)
+    sent = jobs.resend()
     assert sent.status == 0, sent.text
     assert "(not completed: shard 1/2 died)" in sent.stdout
     assert backend.requests(COMPLETE) == []
@@ -181,7 +172,7 @@ def test_a_shard_whose_results_the_server_refused_is_mended_by_resend(jobs: Suit
     second = jobs.run("-p", "no:xdist", **shard(2, 2))
     assert f"not completed: {TESTS // 2} results of shard 1/2 are undelivered (famacase-xdist resend)" in second.stdout
 
-    sent = resend(jobs)
+    sent = jobs.resend()
 
     assert "(completed)" in sent.stdout, sent.text
     assert numbers(backend) == list(range(TESTS))
@@ -197,7 +188,7 @@ def test_a_session_that_never_reached_the_server_joins_the_key_by_resend(jobs: S
     jobs.run("-p", "no:xdist", **shard(2, 2))
     assert len(backend.store.runs()) == 1
 
-    sent = resend(jobs)
+    sent = jobs.resend()
 
     assert "(completed)" in sent.stdout, sent.text
     assert [run.status for run in backend.store.runs()] == ["completed"]

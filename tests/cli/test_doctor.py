@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 from harness.outboxes import files_at
 from harness.results import result
 from harness.server import Backend, answer, hang, running
-from harness.suites import Suite
+from harness.suites import Ran, Suite
 
 from famacase_xdist.cli import doctor
 from famacase_xdist.cli.diagnosis import OK, PROBLEM, WARNING
@@ -41,20 +39,12 @@ def here(server: Backend, suite: Suite) -> Suite:
     return suite
 
 
-def examined(suite: Suite, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+def examined(suite: Suite, *args: str, **env: str) -> Ran:
     """Run the command, and check that it ends without a traceback and without a word on stderr."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "famacase_xdist", "doctor", *args],
-        cwd=suite.path,
-        env=suite.environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert "Traceback" not in ran.stdout + ran.stderr
+    ran = suite.call("doctor", *args, timeout=90, **env)
+    assert "Traceback" not in ran.text
     assert ran.stderr == ""
-    assert ran.returncode in (0, 1)
+    assert ran.status in (0, 1)
     return ran
 
 
@@ -64,7 +54,7 @@ def test_all_that_is_well_is_said(here: Suite, server: Backend) -> None:
 
     ran = examined(here, **env)
 
-    assert ran.returncode == 0, ran.stdout
+    assert ran.status == 0, ran.stdout
     lines = ran.stdout.splitlines()
     assert all(line.startswith("ok: ") for line in lines), ran.stdout
     assert any(line.startswith("ok: versions: famacase-xdist 0.") and "qase-pytest" in line for line in lines)
@@ -96,7 +86,7 @@ def test_json_is_for_scripts(here: Suite, server: Backend) -> None:
     ran = examined(here, "--format=json", FAMACASE_TESTOPS_PLAN_ID="9", FAMACASE_TESTOPS_RUN_TITLE=server.token)
 
     said = json.loads(ran.stdout)
-    assert ran.returncode == 1
+    assert ran.status == 1
     assert said["ok"] is False
     assert said["settings"]["testops_project"] == {"value": "DEMO", "source": "FAMACASE_TESTOPS_PROJECT"}
     assert said["settings"]["testops_api_token"]["value"] == "***"
@@ -130,7 +120,7 @@ def test_what_is_wrong_with_the_server_is_said_after_one_try(
 
     ran = examined(here, FAMACASE_TESTOPS_PLAN_ID="7", **env)
 
-    assert ran.returncode == 1
+    assert ran.status == 1
     assert sum(line.startswith(said) for line in ran.stdout.splitlines()) == 1, ran.stdout
     assert len(server.seen) == (0 if fault is None else 1)
     assert time.monotonic() - since < 60
@@ -152,7 +142,7 @@ def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
         FAMACASE_TIEMOUT="3",
     )
 
-    assert ran.returncode == 1
+    assert ran.status == 1
     for said in (
         "problem: plan: test plan 8 has no cases",
         "problem: run: there is no run 4711 in project DEMO",
@@ -168,7 +158,7 @@ def test_a_bad_value_and_a_file_that_is_no_json_are_findings(here: Suite, server
     here.write("famacase.config.json", "{")
     broken = examined(here)
 
-    assert bad.returncode == broken.returncode == 1
+    assert bad.status == broken.status == 1
     assert "problem: settings: FAMACASE_TIMEOUT: 'soon' is not allowed; allowed is a number" in bad.stdout
     assert "problem: settings: FAMACASE_API_URL: 'https://' is not allowed" in bad.stdout
     assert "famacase.config.json: not readable as JSON" in broken.stdout
@@ -178,7 +168,7 @@ def test_a_bad_value_and_a_file_that_is_no_json_are_findings(here: Suite, server
 def test_without_any_setting_nothing_would_be_reported(suite: Suite) -> None:
     ran = examined(suite)
 
-    assert ran.returncode == 1
+    assert ran.status == 1
     assert "problem: mode: nothing is reported: FAMACASE_MODE=testops turns reporting on" in ran.stdout
     assert "problem: server: reporting needs FAMACASE_API_URL, FAMACASE_TESTOPS_API_TOKEN, FAMACASE_TEST" in ran.stdout
 
@@ -186,7 +176,7 @@ def test_without_any_setting_nothing_would_be_reported(suite: Suite) -> None:
 def test_the_embedded_mode_needs_nothing(suite: Suite) -> None:
     ran = examined(suite, FAMACASE_MODE="embedded", FAMACASE_SHARD="1/2")
 
-    assert ran.returncode == 0, ran.stdout
+    assert ran.status == 0, ran.stdout
     assert "ok: server: mode embedded starts its own" in ran.stdout
     assert "warning: run: shard 1 of 2 makes a run of its own" in ran.stdout
 
@@ -197,9 +187,9 @@ def test_a_pytest_that_does_not_start_or_does_not_load_us_is_said(here: Suite) -
     here.write("pytest.ini", "[pytest]\naddopts = -p no:famacase_xdist.plugin\n")
     blocked = examined(here)
 
-    assert broken.returncode == 0, broken.stdout
+    assert broken.status == 0, broken.stdout
     assert "warning: pytest: its ini file was not read:" in broken.stdout
-    assert blocked.returncode == 1, blocked.stdout
+    assert blocked.status == 1, blocked.stdout
     assert "problem: pytest: it does not load famacase-xdist here" in blocked.stdout
 
 
@@ -210,7 +200,7 @@ def test_another_reporter_is_a_warning_that_names_what_to_remove(here: Suite) ->
 
     ran = examined(here, PYTHONPATH=f"{site}:{here.environment().get('PYTHONPATH', '')}")
 
-    assert ran.returncode == 0, ran.stdout
+    assert ran.status == 0, ran.stdout
     assert "warning: plugins: other would report the same tests a second time; remove it and keep" in ran.stdout
     assert "pip uninstall other" in ran.stdout
 
@@ -221,9 +211,9 @@ def test_a_state_directory_that_cannot_be_written_is_a_problem_for_a_run_key(her
     alone = examined(here)
     shared = examined(here, FAMACASE_TESTOPS_RUN_ID="nightly")
 
-    assert alone.returncode == 0, alone.stdout
+    assert alone.status == 0, alone.stdout
     assert f"warning: state: {here.state}: Not a directory; undelivered results would be lost" in alone.stdout
-    assert shared.returncode == 1
+    assert shared.status == 1
     assert "problem: state: " in shared.stdout
 
 

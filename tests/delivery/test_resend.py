@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 from harness.outboxes import files_at
 from harness.results import attachment, begun, described, result
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
+from harness.suites import Suite
 
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
@@ -132,6 +133,7 @@ def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
 
 HOLDING = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from famacase_xdist.state.directory import StateDirectory
 from famacase_xdist.state.outbox import Outbox
@@ -522,20 +524,18 @@ def test_results_of_the_embedded_server_go_into_its_database(leave: Leave, setti
 # Two at once
 
 
-def test_two_that_resend_at_once_deliver_each_result_once(leave: Leave, settings: Settings, backend: Backend) -> None:
+def test_two_that_resend_at_once_deliver_each_result_once(
+    leave: Leave, settings: Settings, backend: Backend, suite: Suite
+) -> None:
     for number in range(4):
         names = [f"test_{number}_{each}" for each in range(50)]
         run = Run.from_settings(Settings())
         leave(*[result(name) for name in names], begun(f"t.py::test_{number}_x"), name=f"2026010{number + 1}", run=run)
-    command = [sys.executable, "-m", "famacase_xdist", "resend", "--state-dir", str(settings.state_dir)]
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("FAMACASE_", "QASE_"))}
-    environment = {**clean, "FAMACASE_TESTOPS_API_TOKEN": TOKEN}
+    suite.env["FAMACASE_TESTOPS_API_TOKEN"] = TOKEN
 
-    both = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for _ in range(2)
-    ]
-    said = [each.communicate(timeout=60)[0] for each in both]
+    with ThreadPoolExecutor(2) as pool:
+        both = [pool.submit(suite.resend, "--state-dir", str(settings.state_dir)) for _ in range(2)]
+    said = [each.result().text for each in both]
 
     assert "Traceback" not in "".join(said)
     assert len(backend.results()) == 4 * 51, said

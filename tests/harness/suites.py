@@ -98,6 +98,23 @@ class Suite:
             raise AssertionError(f"pytest did not end in {timeout} s\n{stdout}\n{stderr}") from None
         return Ran(process.returncode, stdout, stderr)
 
+    def call(self, *args: str, timeout: float = 60, **env: str) -> Ran:
+        """Run `famacase-xdist` in the suite's directory to its end."""
+        ran = subprocess.run(
+            [self.python, "-m", "famacase_xdist", *args],
+            cwd=self.path,
+            env=self.environment(**env),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+    def resend(self, *args: str, **env: str) -> Ran:
+        """Run `famacase-xdist resend`."""
+        return self.call("resend", *args, **env)
+
     def leftovers(self) -> list[str]:
         """Name the outbox files that are still there."""
         outbox = self.state / "outbox"
