@@ -1,4 +1,4 @@
-"""The life of the embedded server: as long as the session, or the resend, that needs it."""
+"""The life of the embedded server, which is as long as the session, or the resend, that needs it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ def serving(database: Path, project: str) -> Iterator[Server]:
     """Start a server on a free port, and stop it at the end of the block.
 
     Args:
-        database: The SQLite file; made where it is not there.
-        project: The project that the server has at least.
+        database: The SQLite file; made if it is not there.
+        project: The code of a project that the server has to have.
+
+    Yields:
+        The server's address and token.
 
     Raises:
-        FamacaseError: It cannot be started.
+        FamacaseError: The server cannot be started.
     """
-    # Only where a session has a server of its own.
+    # Imported late, because only few sessions have a server of their own.
     from famacase_xdist.server.embedded import EmbeddedServer
 
     embedded = EmbeddedServer(database, project)
