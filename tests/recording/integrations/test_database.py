@@ -16,11 +16,18 @@ from qase.commons.models.result import Result
 from qase.commons.profilers.db import DatabaseProfilerSingleton
 from qase.commons.utils import QaseUtils
 
+from famacase_xdist import clock
 from famacase_xdist.recording.integrations.database import Database
 from famacase_xdist.recording.integrations.profilers import Steps as ProfilerSteps
 from famacase_xdist.recording.runtime import Steps as Runtime
 
 DEADLINE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def quick_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace upstream's clock, which starts a process at each call, as the recorder's installation does."""
+    monkeypatch.setattr(QaseUtils, "get_real_time", staticmethod(clock.now))
 
 
 class Bench:
@@ -112,8 +119,8 @@ def test_a_step_took_as_long_as_its_query(db: sqlite3.Connection, inside: Bench)
     """Also where the test freezes time."""
     counting = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 9999) select max(i) from n"
     with pytest.MonkeyPatch.context() as patch:
-        for clock in ("time", "monotonic", "perf_counter"):
-            patch.setattr(time, clock, lambda: 1000.0)
+        for name in ("time", "monotonic", "perf_counter"):
+            patch.setattr(time, name, lambda: 1000.0)
         patch.setattr(QaseUtils, "get_real_time", staticmethod(lambda: 1000.0))
         begun = time.clock_gettime(time.CLOCK_MONOTONIC)
         db.execute(counting)

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
+from qase.commons.utils import QaseUtils
 from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
+from famacase_xdist import clock
 from famacase_xdist.recording.integrations.qase_status import UpstreamPolicy
 
 MODULE = """
@@ -141,13 +143,12 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (directory / "test_statuses_of_upstream.py").write_text(MODULE)
     (directory / "pytest.ini").write_text("[pytest]\n")
     reporter, copy = Reporter(), Copy(UpstreamPolicy(Reporter()))
-    absent = ("famacase_xdist.plugin", "qase_pytest", "xdist", "rerunfailures", "timeout", "cacheprovider")
-    others = ("faulthandler", "asyncio", "randomly", "playwright", "pytest-bdd", "repeat")
-    without = [arg for name in (*absent, *others) for arg in ("-p", f"no:{name}")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
         patch.delenv("PYTEST_ADDOPTS", raising=False)
-        options = ["-q", "-W", "ignore", "--import-mode=importlib", *without]
+        patch.setattr(QaseUtils, "get_real_time", staticmethod(clock.now))  # upstream's starts a process each time
+        patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+        options = ["-q", "-W", "ignore", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:faulthandler"]
         pytest.main([*options, str(directory)], plugins=[Upstream(reporter), copy])
     sys.modules.pop("test_statuses_of_upstream", None)
     return SimpleNamespace(upstream=reporter.statuses, copy=copy.statuses, phases=copy.phases, directory=directory)
