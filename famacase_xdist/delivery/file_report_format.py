@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import TypedDict
 
-from famacase_xdist.results.body import AttachmentEntry, Body, Execution, Step
+from famacase_xdist.results.body import AttachmentEntry, Body, ExecutionBody, StepBody
 
 
 class ReportedAttachment(TypedDict):
@@ -81,7 +81,7 @@ class ReportedResult(TypedDict):
     signature: str | None
     testops_ids: list[int] | None
     testops_project_mapping: dict[str, Sequence[int]] | None
-    execution: Execution
+    execution: ExecutionBody
     fields: dict[str, str]
     tags: list[str]
     params: dict[str, str]
@@ -175,7 +175,7 @@ def _attached(entries: Iterable[AttachmentEntry], attach: Attach) -> list[Report
     return [form for entry in entries if (form := attach(entry)) is not None]
 
 
-def _step_form(step: Step, parent_id: str | None, attach: Attach) -> ReportedStep:
+def _step_form(step: StepBody, parent_id: str | None, attach: Attach) -> ReportedStep:
     execution = step["execution"]
     # In the server's form, a step without times is one that never ran.
     has_run = execution["start_time"] is not None
