@@ -18,10 +18,10 @@ from famacase_xdist import clock
 from famacase_xdist.results.status import FAILED
 from famacase_xdist.results.text import text_of
 
+from .taken_steps import TakenSteps
+
 if TYPE_CHECKING:
     import sqlite3
-
-    from .profilers import TakenSteps
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import wraps
-from threading import get_ident
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -22,51 +21,16 @@ from qase.commons.models.step import Step, StepRequestData, StepSleepData, StepT
 
 from famacase_xdist.recording.guard import Guard
 from famacase_xdist.recording.runtime import StepRuntime
-from famacase_xdist.results.status import FAILED, PASSED
+from famacase_xdist.results.status import FAILED
 from famacase_xdist.results.text import text_of
 
 from .database import Database
+from .taken_steps import TakenSteps
 
 #: The first of HTTP's statuses that make a request's step a failed one.
 _FIRST_ERROR = 400
 #: A function of a foreign library.
 Function = Callable[..., Any]
-
-
-class TakenSteps:
-    """The place where profilers put steps: the running test, or nowhere."""
-
-    def __init__(self, runtime: StepRuntime) -> None:
-        self._runtime = runtime
-        self._thread: int | None = None
-
-    @property
-    def are_taken(self) -> bool:
-        """Whether this thread now runs a phase of a test, so that its calls become steps."""
-        return self._thread == get_ident() and self._runtime.result is not None
-
-    @contextmanager
-    def of_this_thread(self) -> Iterator[None]:
-        """Take the steps of this thread until the block ends."""
-        before, self._thread = self._thread, get_ident()
-        try:
-            yield
-        finally:
-            self._thread = before
-
-    @contextmanager
-    def one(self, step_type: StepType, data: object) -> Iterator[Step]:
-        """Make a step of the block. It is failed if the block raises, or if the caller sets that status."""
-        step = Step(step_type, None, data)
-        self._runtime.add_step(step)
-        status = FAILED
-        try:
-            yield step
-            status = FAILED if step.execution.status == FAILED else PASSED
-        finally:
-            # A timeout may have ended the test, and with it all of its steps, from inside the block.
-            if step.id in self._runtime.steps:
-                self._runtime.finish_step(step.id, status)
 
 
 class Profiler(Protocol):
