@@ -24,9 +24,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     config = pluginmanager.get_plugin("pytestconfig")
     if config is None or not _is_named(config):
         return
-    from .settings import sources
+    from .settings import options
 
-    sources.add_options(parser)
+    options.add_options(parser)
     if hasattr(config, "known_args_namespace"):
         args = [*config.getini("addopts"), *config.invocation_params.args]
         _decide(config, parser.parse_known_args(args))
@@ -56,9 +56,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Say which variable may be a misspelled one of ours, also where nothing turns us on."""
     if not any(name.startswith("FAMACASE_") for name in os.environ):
         return []
-    from .settings import sources
+    from .settings import shown
 
-    return [f"famacase: {line}" for line in sources.misspelled(os.environ)]
+    return [f"famacase: {line}" for line in shown.misspelled(os.environ)]
 
 
 @pytest.fixture(scope="session")
