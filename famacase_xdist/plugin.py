@@ -27,9 +27,9 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     config = pluginmanager.get_plugin("pytestconfig")
     if config is None or not _is_named(config):
         return
-    from .settings import sources
+    from .settings import options
 
-    sources.add_options(parser)
+    options.add_options(parser)
     if hasattr(config, "known_args_namespace"):
         args = [*config.getini("addopts"), *config.invocation_params.args]
         _decide(config, parser.parse_known_args(args))
@@ -59,9 +59,9 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """Return a line for each variable that may be a misspelled one of ours, also if nothing turns us on."""
     if not any(name.startswith("FAMACASE_") for name in os.environ):
         return []
-    from .settings import sources
+    from .settings import shown
 
-    return [f"famacase: {line}" for line in sources.misspelled(os.environ)]
+    return [f"famacase: {line}" for line in shown.misspelled(os.environ)]
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,8 @@ from famacase_xdist.delivery.wording import resend_command
 from famacase_xdist.errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from famacase_xdist.settings.run_reference import RunId, run_id_of
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.sources import Directory, Sources, described, idle_line, misspelled
+from famacase_xdist.settings.shown import effective, idle_line, misspelled
+from famacase_xdist.settings.sources import Directory, Sources
 from famacase_xdist.state import file_system
 from famacase_xdist.state.directory import StateDirectory
 
@@ -99,7 +100,7 @@ def _settings_and_what_they_name(diagnosis: Diagnosis, environ: Mapping[str, str
             diagnosis.add(PROBLEM, "settings", line)
         return
     diagnosis.secret = settings.token if len(settings.token) > 3 else ""
-    diagnosis.settings = described(settings)
+    diagnosis.settings = effective(settings)
     for name, (value, source) in diagnosis.settings.items():
         diagnosis.add(OK, "setting", f"{name.upper()} = {value} (from {source})")
     if line := idle_line(settings):

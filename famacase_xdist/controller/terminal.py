@@ -13,7 +13,7 @@ from famacase_xdist.delivery.wording import resend_command
 from famacase_xdist.log import LogCollector, log
 from famacase_xdist.results.redaction import Mask
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.sources import described, idle_line
+from famacase_xdist.settings.shown import effective, idle_line
 from famacase_xdist.state.directory import StateDirectory
 
 from .ledger import Ledger
@@ -49,7 +49,7 @@ class Terminal:
             if self._settings.logging_file:
                 state = StateDirectory.of(self._settings)
                 self._log.write_to(state.log(state.new_outbox().session))
-            for name, (value, source) in described(self._settings).items():
+            for name, (value, source) in effective(self._settings).items():
                 log.info("setting %s = %s (%s)", name, value, source)
 
     def notes(self, cases: Sized | None) -> list[str]:

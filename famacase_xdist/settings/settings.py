@@ -6,10 +6,9 @@ Each setting is declared here once: its type, its default, how it is parsed, and
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from famacase_xdist.errors import SettingsError
@@ -31,16 +30,16 @@ from .parsers import (
     parse_statuses,
     parse_text,
 )
-from .projects import Projects, parse_projects
+from .projects import Projects, ProjectSettings, parse_projects
 from .run_reference import parse_run, run_id_of
 from .table import NO_CALL, Setting, rows_of, setting
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one session, immutable. `sources` says where each value came from.
+    """The settings of one session, immutable; `sources` has the source of each value that is set.
 
-    Tokens are left out of `repr`; read the effective ones from `host` and `token`.
+    `repr` shows no token. The effective address and token are `host` and `token`.
     """
 
     mode: str = setting(
@@ -51,7 +50,7 @@ class Settings:
         qase=True,
     )
     fallback: str = setting(
-        "off", choice("off", "report"), "mode where testops cannot start: off or report", "fallback", qase=True
+        "off", choice("off", "report"), "mode to use if testops cannot start: off or report", "fallback", qase=True
     )
     debug: bool = setting(False, parse_bool, "log in detail what is done; the token is masked", "debug", qase=True)
     api_url: str | None = setting(
@@ -71,7 +70,7 @@ class Settings:
     )
     testops_run_title: str | None = setting(None, parse_text, "title of a new run", "testops.run.title", qase=True)
     testops_run_description: str | None = setting(
-        None, parse_text, "its description", "testops.run.description", qase=True
+        None, parse_text, "description of a new run", "testops.run.description", qase=True
     )
     testops_run_complete: bool = setting(
         True, parse_bool, "complete the run at the end", "testops.run.complete", qase=True
@@ -82,7 +81,7 @@ class Settings:
         (), parse_statuses, "statuses not to report", "testops.statusFilter", qase=True, worker=True
     )
     testops_show_public_report_link: bool = setting(
-        False, parse_bool, "publish the run and say its link", "testops.showPublicReportLink", qase=True
+        False, parse_bool, "publish the run and print its link", "testops.showPublicReportLink", qase=True
     )
     testops_defect: bool = setting(
         False, parse_bool, f"upstream's: defects for failures; {NO_CALL}", "testops.defect", qase=True, is_idle=True
@@ -184,16 +183,16 @@ class Settings:
     attachment_workers: int = setting(4, number(int, 1, 32), "uploads side by side", "attachmentWorkers")
     flush_timeout: float = setting(60.0, number(float, 0), "seconds the end of the session may wait", "flushTimeout")
     undelivered: str = setting(
-        "warn", choice("warn", "fail", "ignore"), "what undelivered results do: warn, fail, ignore", "undelivered"
+        "warn", choice("warn", "fail", "ignore"), "effect of undelivered results: warn, fail, ignore", "undelivered"
     )
-    collection_errors: bool = setting(True, parse_bool, "report modules that do not import", "collectionErrors")
+    collection_errors: bool = setting(True, parse_bool, "report modules that cannot be imported", "collectionErrors")
     fixture_steps: str = setting(
         "failed", choice("failed", "all", "off"), "fixtures as steps: failed, all, off", "fixtureSteps", worker=True
     )
     status_policy: str = setting(
         "famacase",
         choice("famacase", "upstream"),
-        "what makes a status: famacase or upstream",
+        "rules for statuses: famacase or upstream",
         "statusPolicy",
         worker=True,
     )
@@ -201,23 +200,23 @@ class Settings:
     state_dir: Path | None = setting(None, parse_path, "directory of outboxes and run keys", "stateDir")
     lock_timeout: float = setting(120.0, number(float, 0), "seconds to wait for a run key's lock", "lockTimeout")
     shard: tuple[int, int] | None = setting(
-        None, parse_shard, "which shard of how many this is, 2/4; CI systems tell", "shard"
+        None, parse_shard, "this shard and the number of shards, 2/4; CI systems set it", "shard"
     )
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def host(self) -> str:
-        """The server's address, without the API's path; empty where none is set."""
+        """The server's address, without the API's path; empty if none is set."""
         return self.api_url or self.testops_api_host or ""
 
     @property
     def token(self) -> str:
-        """The token to send; empty where none is set."""
+        """The token to send; empty if none is set."""
         return self.reporter_token or self.testops_api_token or ""
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """All tokens that are set; none of them may be written down."""
+        """All tokens that are set; none of them may be shown or written to disk."""
         return tuple(filter(None, (self.reporter_token, self.testops_api_token)))
 
     @property
@@ -227,34 +226,42 @@ class Settings:
 
     @property
     def project(self) -> str:
-        """The project's code; ``LOCAL`` on the embedded server where none is set."""
+        """The project's code; if none is set, ``LOCAL`` on the embedded server and empty elsewhere."""
         return self.testops_project or ("LOCAL" if self.mode == "embedded" else "")
 
-    def for_worker(self) -> dict[str, Any]:
-        """Give what a worker needs, as plain values; never a secret, never an address."""
+    @classmethod
+    def of(cls, values: Mapping[str, object]) -> Settings:
+        """Return settings with these values by field; the table's parsers have made them, so their types are right."""
+        make: Callable[..., Settings] = cls
+        return make(**values)
+
+    def for_worker(self) -> dict[str, object]:
+        """Return the settings that a worker needs, as plain values; never a secret, never an address."""
         return {row.name: _plain(getattr(self, row.name)) for row in SETTINGS if row.worker}
 
     @classmethod
-    def from_controller(cls, values: Mapping[str, Any]) -> Settings:
-        """Rebuild in a worker what `for_worker` gave."""
-        known: dict[str, Any] = {
-            name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in BY_NAME
-        }
-        return cls(**known)
+    def from_controller(cls, values: Mapping[str, object]) -> Settings:
+        """Return the settings that `for_worker` made of them, after JSON; names that are not settings are ignored."""
+        known = {name: value for name, value in values.items() if name in BY_NAME}
+        return cls.of({name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
     def of_each_project(self) -> dict[str, Settings]:
-        """Give, by code, what a project of mode testops_multi has for settings: its own, and what all share."""
-        shared: dict[str, Any] = {"mode": "testops", "testops_plan_id": None, "testops_multi": None}
-        if self.testops_run_id is not None and run_id_of(self.testops_run_id) is not None:
-            shared["testops_run_id"] = None  # a number is one project's; a key each project has its own of
-        return {
-            own["testops_project"]: dataclasses.replace(
-                self,
-                **{**shared, "report_connection_path": self.report_connection_path / own["testops_project"], **own},
-                sources={**self.sources, **dict.fromkeys(own, "testops_multi")},
-            )
-            for own in (self.testops_multi.settings if self.testops_multi else ())
-        }
+        """Return the settings of each project of mode testops_multi by its code: its own and the shared ones."""
+        if self.testops_multi is None:
+            return {}
+        run = self.testops_run_id
+        # All projects share a run key, because each has its own run for the key. A number is the run of one project.
+        key = run if run is None or run_id_of(run) is None else None
+        shared = dataclasses.replace(self, mode="testops", testops_plan_id=None, testops_multi=None, testops_run_id=key)
+        return {own["testops_project"]: shared._with_own(own) for own in self.testops_multi.settings}
+
+    def _with_own(self, own: ProjectSettings) -> Settings:
+        return dataclasses.replace(
+            self,
+            report_connection_path=self.report_connection_path / own["testops_project"],
+            sources={**self.sources, **dict.fromkeys(own, "testops_multi")},
+            **own,
+        )
 
     def check_complete(self) -> None:
         """Check that reporting can start.
@@ -262,17 +269,20 @@ class Settings:
         Raises:
             SettingsError: The server's address, token or project is missing.
         """
-        who = f"mode {self.mode} (from {self.sources.get('mode', 'default')}) also"
+        subject = f"mode {self.mode} (from {self.sources.get('mode', 'default')}) also"
         if self.mode == "testops":
-            self.check_reachable(who)
+            self.check_reachable(subject)
         elif self.mode == "testops_multi":
             if self.testops_multi is None:
-                raise SettingsError(f"{who} needs testops_multi in famacase.config.json or qase.config.json")
+                raise SettingsError(f"{subject} needs testops_multi in famacase.config.json or qase.config.json")
             for settings in self.of_each_project().values():
-                settings.check_reachable(who)
+                settings.check_reachable(subject)
 
-    def check_reachable(self, who: str) -> None:
-        """Check that the server can be asked, whatever the mode is; `who` needs it.
+    def check_reachable(self, subject: str) -> None:
+        """Check that the settings name a server, a token and a project, whatever the mode is.
+
+        Args:
+            subject: The subject of the error's sentence: what needs them.
 
         Raises:
             SettingsError: The server's address, token or project is missing.
@@ -287,13 +297,13 @@ class Settings:
             if not value
         ]
         if missing:
-            raise SettingsError(f"{who} needs {', '.join(missing)}")
+            raise SettingsError(f"{subject} needs {', '.join(missing)}")
         # A suite that came from Qase often still has its host in QASE_TESTOPS_API_HOST or qase.config.json.
         if (urlsplit(self.host).hostname or "").split(".")[-2:] == ["qase", "io"]:
             raise SettingsError(f"{self.host} is Qase's own server; FAMACASE_API_URL has to name yours")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return list(value)
     return dict(value) if isinstance(value, Mapping) else value

@@ -146,7 +146,7 @@ def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     for said in (
         "problem: plan: test plan 8 has no cases",
         "problem: run: there is no run 4711 in project DEMO",
-        "warning: settings: Famacase has no call for QASE_TESTOPS_DEFECT: nothing comes of it",
+        "warning: settings: Famacase has no call for QASE_TESTOPS_DEFECT: it has no effect",
         "warning: settings: FAMACASE_TIEMOUT is not a setting; did you mean FAMACASE_TIMEOUT?",
         "warning: outbox: 20260101T000000-abc.sqlite3: 1 results were not delivered; to send them: famacase-xdist",
     ):
@@ -159,7 +159,7 @@ def test_a_bad_value_and_a_file_that_is_no_json_are_findings(here: Suite, server
     broken = examined(here)
 
     assert bad.status == broken.status == 1
-    assert "problem: settings: FAMACASE_TIMEOUT: 'soon' is not allowed; allowed is a number" in bad.stdout
+    assert "problem: settings: FAMACASE_TIMEOUT: 'soon' is not allowed; allowed: a number" in bad.stdout
     assert "problem: settings: FAMACASE_API_URL: 'https://' is not allowed" in bad.stdout
     assert "famacase.config.json: not readable as JSON" in broken.stdout
     assert server.seen == []

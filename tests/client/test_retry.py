@@ -1,4 +1,4 @@
-"""Tries: which errors are worth another one, how many there are, and how long the wait between two is."""
+"""Retries: which errors lead to another try, the number of tries, and the waits between them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Call:
 
 
 def tries_of(error: BaseException, attempts: int = 3) -> int:
-    """Return how often a call is made that raises an error each time."""
+    """Return the number of tries of a call that raises an error each time."""
     call = Call(*[error] * attempts)
     with pytest.raises(type(error)):
         retrying(attempts, sleep=lambda seconds: None)(call)
@@ -50,13 +50,13 @@ def waits(attempts: int, *errors: BaseException) -> list[float]:
 
 @pytest.fixture
 def longest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let chance choose the longest wait each time."""
+    """Make each random wait the longest one."""
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
 
 
 @pytest.fixture
 def shortest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let chance choose the shortest wait each time."""
+    """Make each random wait the shortest one."""
     monkeypatch.setattr(random, "uniform", lambda low, high: low)
 
 
@@ -253,8 +253,8 @@ def test_each_wait_is_told_before_it_begins_with_its_reason(longest: None) -> No
 
 @pytest.fixture
 def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogCollector]:
-    """What DEBUG tells."""
-    monkeypatch.setattr(log, "_cache", {})  # it keeps each level silent that was logged without a listener
+    """The log of DEBUG."""
+    monkeypatch.setattr(log, "_cache", {})  # the cache keeps a level silent that was logged without a listener
     recording = LogCollector(str)
     recording.start()
     yield recording

@@ -102,7 +102,7 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
     (
         projects.parse_projects,
         {"projects": [{"code": "A", "plan": {"id": "x"}}]},
-        "for plan.id of a project a number of 1 or more",
+        "a number of 1 or more as plan.id of a project",
     ),
     (parsers.parse_list, [["a"]], "a text"),
     (parsers.parse_list, [None], "a text"),
