@@ -55,16 +55,19 @@ def test_a_room_has_a_word_on_what_it_is_for_and_nothing_else(name: str) -> None
     assert len(tree.body) == 1
 
 
+@pytest.mark.process
 def test_the_entry_point_imports_nothing_of_ours_before_it_is_active() -> None:
     of_ours = tuple(f"{NAME}.{name.replace('/', '.')}" for name in FILES if name not in ("__init__", "plugin"))
 
     assert _loaded(f"import {NAME}.plugin", of_ours) == "[]"
 
 
+@pytest.mark.process
 def test_importing_the_entry_point_loads_nothing_heavy() -> None:
     assert _loaded(f"import {NAME}.plugin", HEAVY) == "[]"
 
 
+@pytest.mark.process
 def test_a_worker_loads_nothing_of_the_transport() -> None:
     rooms = tuple(f"{NAME}.{room}" for room in ("client", "state", "runs", "delivery", "controller", "server"))
 

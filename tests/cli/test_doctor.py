@@ -18,6 +18,8 @@ from famacase_xdist.cli import doctor
 from famacase_xdist.cli.diagnosis import OK, PROBLEM, WARNING
 from famacase_xdist.state.outbox import Outbox
 
+pytestmark = pytest.mark.process
+
 PROJECT = r"GET .*/projects/DEMO"
 
 

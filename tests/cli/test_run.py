@@ -425,6 +425,7 @@ def test_a_server_that_is_not_there(args: tuple[str, ...], command: Command, wai
 # As a process
 
 
+@pytest.mark.process
 def test_the_output_of_a_process_goes_into_a_variable(command: Command, backend: Backend, tmp_path: Path) -> None:
     # `command` has prepared environment and directory.
     script = f'number=$("{sys.executable}" -m famacase_xdist run create --title T 2>notes) && printf %s "$number"'
@@ -436,6 +437,7 @@ def test_the_output_of_a_process_goes_into_a_variable(command: Command, backend:
     assert (tmp_path / "notes").read_text() == f"run {run.id}: {backend.url}/runs/{run.id}\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["run", "create", "--help"]], ids=" ".join)
 def test_help_loads_nothing_heavy(args: list[str]) -> None:
     heavy = ("requests", "tenacity", "sqlite3", "rich", "platformdirs", "pytest", "execnet")

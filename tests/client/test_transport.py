@@ -499,6 +499,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return certificate(tmp_path_factory.mktemp("own"), "127.0.0.1")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_a_certificate_that_the_environment_trusts_is_trusted(
     name: str, own: Certificate, transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
@@ -509,6 +510,7 @@ def test_a_certificate_that_the_environment_trusts_is_trusted(
         assert get(transport, secure.url("https")) == {}
 
 
+@pytest.mark.process
 def test_a_certificate_that_nobody_trusts_is_refused_before_the_token_is_sent(
     own: Certificate, transport: HttpTransport
 ) -> None:
@@ -518,6 +520,7 @@ def test_a_certificate_that_nobody_trusts_is_refused_before_the_token_is_sent(
     assert (caught.value.cause, secure.seen) == ("tls", [])
 
 
+@pytest.mark.process
 def test_a_certificate_of_another_host_is_refused(
     own: Certificate, transport: HttpTransport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

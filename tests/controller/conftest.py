@@ -11,11 +11,8 @@ def books() -> Books:
     return Books()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def broken_module(tmp_path_factory: pytest.TempPathFactory) -> pytest.CollectReport:
-    """Return what pytest says of a module that cannot be collected.
-
-    Once for the process: a module that failed stays in `sys.modules`, and pytest takes it from there the second time.
-    """
+    """What pytest says of a module that cannot be collected."""
     (found,) = heard(tmp_path_factory.mktemp("broken"), test_broken="import no_such_module").not_collected
     return found

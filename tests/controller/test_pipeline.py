@@ -166,6 +166,7 @@ def server_elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
     server.stop()
 
 
+@pytest.mark.process
 def test_nothing_is_kept_of_a_test_that_passed(server_elsewhere: Server, tmp_path: Path) -> None:
     is_up = server_elsewhere.host != "http://127.0.0.1:9"
     settings = Settings(mode="testops", testops_project="DEMO", retry_attempts=1, state_dir=tmp_path)

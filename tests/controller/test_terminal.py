@@ -232,6 +232,7 @@ def test_sigterm_ends_the_session_as_ctrl_c_does() -> None:
     assert termination.is_asked
 
 
+@pytest.mark.process
 def test_a_process_that_was_told_to_end_dies_of_it_with_all_that_it_said() -> None:
     ran = terminated(
         """
@@ -249,6 +250,7 @@ print("never")
     assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGTERM, "delivered", "said")
 
 
+@pytest.mark.process
 def test_a_second_sigterm_kills_at_once() -> None:
     ran = terminated(
         """
@@ -264,6 +266,7 @@ except KeyboardInterrupt:
     assert ran.returncode == -signal.SIGTERM
 
 
+@pytest.mark.process
 def test_a_process_that_was_not_told_to_end_goes_on() -> None:
     ran = terminated("termination.end()\nprint(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)")
 
@@ -331,6 +334,7 @@ def test_an_end_without_a_watch_and_a_second_end_do_nothing() -> None:
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
+@pytest.mark.process
 def test_a_forked_child_does_not_kill_its_parent() -> None:
     ran = terminated(
         """

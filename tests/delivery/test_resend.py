@@ -157,6 +157,7 @@ def live(leave: Leave) -> Iterator[Path]:
     holder.communicate(timeout=DEADLINE)
 
 
+@pytest.mark.process
 def test_an_outbox_of_a_live_session_is_left_alone(live: Path, settings: Settings, backend: Backend) -> None:
     (leftover,) = resend.leftovers(settings)
     resent = resend.send(leftover, settings, lambda sent, total: None)
@@ -166,6 +167,7 @@ def test_an_outbox_of_a_live_session_is_left_alone(live: Path, settings: Setting
     assert (live.exists(), backend.requests(RESULTS)) == (True, [])
 
 
+@pytest.mark.process
 def test_an_outbox_whose_session_came_alive_after_the_look_is_left_alone(
     leave: Leave, settings: Settings, backend: Backend
 ) -> None:
@@ -508,6 +510,7 @@ def test_a_wrong_token_is_said_and_all_stays(token: str, leave: Leave, settings:
     assert (resent.left, path.exists()) == (1, True)
 
 
+@pytest.mark.process
 def test_results_of_the_embedded_server_go_into_its_database(leave: Leave, settings: Settings, tmp_path: Path) -> None:
     database = tmp_path / ".famacase" / "famacase.sqlite3"
     run = Run.from_settings(Settings())
@@ -524,6 +527,7 @@ def test_results_of_the_embedded_server_go_into_its_database(leave: Leave, setti
 # Two at once
 
 
+@pytest.mark.process
 def test_two_that_resend_at_once_deliver_each_result_once(
     leave: Leave, settings: Settings, backend: Backend, suite: Suite
 ) -> None:
@@ -561,5 +565,6 @@ def test_the_next_session_says_nothing_where_nothing_was_left(settings: Settings
     assert resend.leftover_line(settings) == ""
 
 
+@pytest.mark.process
 def test_the_next_session_says_nothing_of_a_live_one(live: Path, settings: Settings) -> None:
     assert resend.leftover_line(settings) == ""

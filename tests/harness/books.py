@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox
 
 from . import results
+from .collecting import modules_forgotten
 
 TEST = "t.py::test_a"
 
@@ -139,24 +139,9 @@ def heard(directory: Path, **files: str) -> Heard:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text), encoding="utf-8")
     plugin = Heard()
-    with pytest.MonkeyPatch.context() as patch:
+    absent = ("cacheprovider", "qase_pytest", "famacase_xdist.plugin", "asyncio", "randomly", "playwright")
+    without = [f"-pno:{name}" for name in absent]
+    with pytest.MonkeyPatch.context() as patch, modules_forgotten(directory):
         patch.chdir(directory)
-        arguments = ["-p", "no:cacheprovider", "-p", "no:qase_pytest", "-p", "no:famacase_xdist.plugin"]
-        pytest.main(
-            [
-                *arguments,
-                "-pno:asyncio",
-                "-pno:randomly",
-                "-pno:playwright",
-                "--import-mode=importlib",
-                "-c",
-                "/dev/null",
-                "--rootdir=.",
-                ".",
-            ],
-            plugins=[plugin],
-        )
-    # pytest leaves even a module that failed to import in there; a later suite's module of that name would be that one.
-    for name in files:
-        sys.modules.pop(name, None)
+        pytest.main([*without, "--import-mode=importlib", "-c", "/dev/null", "--rootdir=.", "."], plugins=[plugin])
     return plugin

@@ -1,7 +1,10 @@
-"""Items as pytest really collects them, in the process of the test."""
+"""Suites that pytest collects or runs in the process of the test."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,19 @@ def collected(directory: Path, *args: str) -> list[pytest.Item]:
     status = pytest.main(["--collect-only", "-q", "-W", "ignore", *without, *args, str(directory)], plugins=[collector])
     assert status == 0
     return collector.items
+
+
+@contextmanager
+def modules_forgotten(directory: Path) -> Iterator[None]:
+    """Take the modules of a directory out of `sys.modules` at the end of the block.
+
+    With `--import-mode=importlib` pytest takes a module that is in `sys.modules` by its name alone. The next suite that
+    has a file of the same name would run the tests of this one, and a module that failed would have no error.
+    """
+    try:
+        yield
+    finally:
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if isinstance(file, str) and Path(file).is_relative_to(directory):
+                del sys.modules[name]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.collecting import modules_forgotten
 
 from famacase_xdist.recording import install
 from famacase_xdist.results.frames import ResultHead
@@ -47,12 +47,10 @@ def results(directory: Path, *args: str, steps: str = "all", worker: str = "", *
         file.write_text(f"import pytest\nfrom famacase_xdist import qase\n{textwrap.dedent(text)}", encoding="utf-8")
     plugin = _Installed(steps, worker)
     without = [arg for name in (*ABSENT, *OTHERS) for arg in ("-p", f"no:{name}")]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, modules_forgotten(directory):
         patch.chdir(directory)
         patch.delenv("PYTEST_ADDOPTS", raising=False)
         pytest.main(["-q", "-W", "ignore", "--import-mode=importlib", *without, *args, "."], plugins=[plugin])
-    for name in files:  # the next suite has modules of these names too
-        sys.modules.pop(name.replace("__", "."), None)
     assert plugin.failures == 0
     frames = plugin.sink.frames
     return {

@@ -10,6 +10,8 @@ import pytest
 from famacase_xdist.results.frames import BegunHead, Frame, decode
 from famacase_xdist.results.sinks import ChannelSink, ListSink
 
+pytestmark = pytest.mark.process
+
 ONE, TWO = (Frame(BegunHead("t.py::test_a"), body) for body in (b"one", b"two"))
 ECHO = "while True: channel.send(channel.receive())"
 

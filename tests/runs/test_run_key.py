@@ -522,6 +522,7 @@ def test_what_a_killed_sweeper_left_is_swept_too(state: Path, api: Api) -> None:
     assert not half.exists()
 
 
+@pytest.mark.process
 def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another machine's lease only that nobody refreshes it tells, and only to who has looked before."""
     monkeypatch.setattr("famacase_xdist.state.locks.LEASE_SECONDS", 0.5)

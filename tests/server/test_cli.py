@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import requests
 
+pytestmark = pytest.mark.process
+
 COMMAND = [sys.executable, "-m", "famacase_xdist"]
 SECONDS = 30
 

@@ -19,12 +19,15 @@ from famacase_xdist.errors import FamacaseError, ServerStartError
 from famacase_xdist.server.embedded import EmbeddedServer, prepare_database_directory
 from famacase_xdist.server.store import Store
 
+pytestmark = pytest.mark.process
+
 SECONDS = 30
 
 PARENT = """
 import json, os, signal, sys, time
 from pathlib import Path
 from famacase_xdist.server.embedded import EmbeddedServer
+
 server = EmbeddedServer(Path(sys.argv[1]), "DEMO")
 server.start()
 holder = 0

@@ -136,6 +136,7 @@ with Store(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.process
 def test_processes_that_open_one_new_file_together(tmp_path: Path, leftovers: Any) -> None:
     path = tmp_path / "s.sqlite3"
     started = [
@@ -187,6 +188,7 @@ def test_the_first_look_sees_one_state(tmp_path: Path, monkeypatch: pytest.Monke
     assert not other.is_alive()
 
 
+@pytest.mark.process
 def test_killed_process_loses_nothing_committed(tmp_path: Path, leftovers: Any) -> None:
     path = tmp_path / "s.sqlite3"
     code = (

@@ -581,6 +581,7 @@ def _usage_errors(suite: Suite, *args: str, **env: str) -> str:
     return ran.stderr
 
 
+@pytest.mark.process
 def test_bad_values_stop_pytest_before_collection_with_one_error(suite: Suite) -> None:
     suite.write("famacase.config.json", '{"retryAttempts": "x", "flushTimeot": 3, "reporterToken": ["rep_secret"]}')
 
@@ -598,24 +599,28 @@ def test_bad_values_stop_pytest_before_collection_with_one_error(suite: Suite) -
     assert "rep_secret" not in said
 
 
+@pytest.mark.process
 def test_a_mode_that_is_none_stops_pytest(suite: Suite) -> None:
     said = _usage_errors(suite, FAMACASE_MODE="testop")
 
     assert "FAMACASE_MODE: 'testop' is not allowed; allowed: off, report, testops, testops_multi, embedded" in said
 
 
+@pytest.mark.process
 def test_missing_settings_stop_pytest(suite: Suite) -> None:
     said = _usage_errors(suite, FAMACASE_MODE="testops", FAMACASE_TESTOPS_PROJECT="DEMO")
 
     assert "mode testops (from FAMACASE_MODE) also needs FAMACASE_API_URL, FAMACASE_TESTOPS_API_TOKEN" in said
 
 
+@pytest.mark.process
 def test_a_file_that_is_no_json_stops_pytest(suite: Suite) -> None:
     suite.write("famacase.config.json", "{")
 
     assert "famacase.config.json: not readable as JSON" in _usage_errors(suite, FAMACASE_MODE="testops")
 
 
+@pytest.mark.process
 def test_a_home_that_nobody_has_stops_pytest(suite: Suite) -> None:
     said = _usage_errors(suite, FAMACASE_MODE="embedded", FAMACASE_STATE_DIR="~no-such-user-anywhere/state")
 

@@ -96,6 +96,7 @@ def test_each_variable_that_upstream_reads_has_a_row() -> None:
     assert read - NOT_OURS == {f"QASE_{row.name.upper()}" for row in SETTINGS if row.qase} - OF_FILES
 
 
+@pytest.mark.process
 def test_help_shows_every_flag_and_ini_name_with_its_meaning(suite: Suite) -> None:
     ran = suite.run("--help", COLUMNS="400")
 
@@ -110,6 +111,7 @@ def test_help_shows_every_flag_and_ini_name_with_its_meaning(suite: Suite) -> No
             assert re.search(rf"{row.upstream_flag}[ =]{row.upstream_dest.upper()} ", text), row.upstream_flag
 
 
+@pytest.mark.process
 def test_a_flag_that_is_none_is_pytests_own_usage_error(suite: Suite) -> None:
     ran = suite.run("-p", "no:xdist", "--famacase-tiemout=3")
 
@@ -117,6 +119,7 @@ def test_a_flag_that_is_none_is_pytests_own_usage_error(suite: Suite) -> None:
     assert "unrecognized arguments: --famacase-tiemout=3" in ran.stderr
 
 
+@pytest.mark.process
 def test_an_ini_name_that_is_none_is_pytests_own_warning_or_error(suite: Suite) -> None:
     suite.write("pytest.ini", "[pytest]\nfamacase_tiemout = 3\n")
     suite.write("test_it.py", "def test_it(): pass")

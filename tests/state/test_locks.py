@@ -70,6 +70,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 # The lock around a key
 
 
+@pytest.mark.process
 def test_the_lock_is_for_one_at_a_time(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
 
@@ -77,6 +78,7 @@ def test_the_lock_is_for_one_at_a_time(tmp_path: Path, kind: str, holders: list[
         pass
 
 
+@pytest.mark.process
 def test_who_gives_up_says_who_has_the_lock(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
 
@@ -87,6 +89,7 @@ def test_who_gives_up_says_who_has_the_lock(tmp_path: Path, kind: str, holders: 
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.process
 def test_who_waits_can_be_asked_for_whom(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
     lock = KeyLock(RunKeyFiles(tmp_path / "key"), kind)
@@ -108,6 +111,7 @@ def test_who_waits_can_be_asked_for_whom(tmp_path: Path, kind: str, holders: lis
     assert lock.waits_for == ""
 
 
+@pytest.mark.process
 def test_a_holder_that_is_killed_lets_go(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
     holders[0].kill()
@@ -116,6 +120,7 @@ def test_a_holder_that_is_killed_lets_go(tmp_path: Path, kind: str, holders: lis
         assert json.loads((tmp_path / "key" / "holder").read_text())["pid"] == os.getpid()
 
 
+@pytest.mark.process
 def test_who_is_told_to_give_up_does_not_wait(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     holders.append(Holder("lock", tmp_path / "key", kind))
 
@@ -123,6 +128,7 @@ def test_who_is_told_to_give_up_does_not_wait(tmp_path: Path, kind: str, holders
         pass
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("holder", ["", "{", "[]", '{"pid": 1}'])
 def test_a_holder_that_has_not_said_who_it_is_is_no_error(
     holder: str, tmp_path: Path, kind: str, holders: list[Holder]
@@ -179,6 +185,7 @@ def test_a_session_lives_until_it_says_goodbye(tmp_path: Path, kind: str) -> Non
     assert not path.exists()
 
 
+@pytest.mark.process
 def test_a_session_that_is_killed_does_not_live(tmp_path: Path, kind: str, holders: list[Holder]) -> None:
     path = tmp_path / "leases" / "a"
     holders.append(Holder("lease", path, kind))
@@ -199,6 +206,7 @@ def test_to_look_whether_a_session_lives_does_not_take_its_lease(tmp_path: Path,
     assert [Lease(path, kind).is_alive() for _ in range(3)] == [True] * 3
 
 
+@pytest.mark.process
 def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
     """A daemon that a test forks inherits every descriptor, and flock lasts as long as any of them."""
     path = tmp_path / "lease"
@@ -221,6 +229,7 @@ def test_a_forked_child_does_not_keep_its_parent_alive(tmp_path: Path) -> None:
         os.kill(child, signal.SIGKILL)
 
 
+@pytest.mark.process
 def test_a_lease_of_another_host_counts_as_alive_until_it_was_watched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holders: list[Holder]
 ) -> None:

@@ -30,6 +30,7 @@ def test_file_and_directory_are_the_users_alone_whatever_the_umask(path: Path) -
     outbox.close()
 
 
+@pytest.mark.process
 def test_a_second_process_is_refused_while_the_first_one_lives(path: Path, child: Callable[..., Child]) -> None:
     assert child(HOLDING, path).line() == "ready"
 
@@ -37,6 +38,7 @@ def test_a_second_process_is_refused_while_the_first_one_lives(path: Path, child
         Outbox(files_at(path))
 
 
+@pytest.mark.process
 def test_what_a_killed_process_committed_is_there_for_the_next(path: Path, child: Callable[..., Child]) -> None:
     first = child(HOLDING, path)
     assert first.line() == "ready"
@@ -61,6 +63,7 @@ def test_a_second_opener_in_the_same_process_is_refused(path: Path, outbox: Outb
         Outbox(files_at(path))
 
 
+@pytest.mark.process
 def test_a_refused_opener_in_the_same_process_does_not_unlock_the_file_for_others(
     path: Path, outbox: Outbox, child: Callable[..., Child]
 ) -> None:
@@ -70,6 +73,7 @@ def test_a_refused_opener_in_the_same_process_does_not_unlock_the_file_for_other
     assert child(OTHER, path).line() == "refused"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "ending",
     ["sys.exit()", "import gc; del outbox; gc.collect(); sys.exit()", "os._exit(0)"],
@@ -101,6 +105,7 @@ def test_a_forked_child_that_ends_leaves_the_parents_file_whole(
     outbox.close()
 
 
+@pytest.mark.process
 def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(
     path: Path, child: Callable[..., Child]
 ) -> None:
@@ -148,6 +153,7 @@ def test_a_file_that_is_no_outbox_is_refused_and_left_as_it_was(garbage: bytes, 
     assert path.read_bytes() == garbage
 
 
+@pytest.mark.process
 def test_a_file_that_was_refused_can_be_opened_later(path: Path, child: Callable[..., Child]) -> None:
     holder = child(HOLDING, path)
     holder.line()

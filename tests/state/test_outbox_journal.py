@@ -79,6 +79,7 @@ def test_large_results_move_on_sooner(path: Path) -> None:
     outbox.close()
 
 
+@pytest.mark.process
 def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path) -> None:
     child = os.fork()
     if child == 0:
@@ -184,6 +185,7 @@ def killed_with_a_tail(path: Path, results: int) -> None:
     os.waitpid(child, 0)
 
 
+@pytest.mark.process
 def test_whoever_looks_into_a_file_on_a_full_disk_takes_nothing_away(path: Path) -> None:
     killed_with_a_tail(path, 20)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
