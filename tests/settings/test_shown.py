@@ -93,6 +93,7 @@ def test_another_variable_is_nobodys_mistake(name: str) -> None:
     assert list(shown.misspelled({name: "x"})) == []
 
 
+@pytest.mark.process
 def test_a_misspelled_mode_is_said_though_nothing_turns_us_on(suite: Suite) -> None:
     suite.write("test_it.py", "def test_it(): pass")
 
