@@ -82,6 +82,7 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
 
 
 def _argument(marker: pytest.Mark, position: int, name: str, default: object = None) -> Any:
+    """Return an argument of a mark, which may be any object."""
     return marker.args[position] if len(marker.args) > position else marker.kwargs.get(name, default)
 
 
