@@ -12,7 +12,7 @@
     │   ├── LockTimeout     the lock of a run key did not come in time
     │   ├── NoAnswer        no usable answer: refused, timed out, cut off, no JSON
     │   └── Refused         the server answered with a status of 3xx, 4xx or 5xx
-    └── ServerError         the embedded server cannot do what it is asked for
+    └── ServerError         the embedded server failed
         ├── ServerStartError        it did not start
         ├── ListenError             its address cannot be listened on
         ├── IdempotencyConflict     a key that made one run came again with another body
@@ -95,11 +95,11 @@ class Refused(DeliveryError):
 
 
 class ServerError(FamacaseError):
-    """The embedded server cannot do what it is asked for."""
+    """The embedded server failed."""
 
 
 class ServerStartError(ServerError):
-    """The embedded server did not start; the message ends with what it wrote to stderr."""
+    """The embedded server did not start; the message ends with its words on stderr."""
 
 
 class ListenError(ServerError):

@@ -115,7 +115,7 @@ def framed(
         content: The RESULT.
         nodeid: pytest's name of the test.
         contents: Digests of the attachments that the RESULT refers to.
-        projects: Test case ids by project, where the test says which projects it belongs to.
+        projects: Test case ids by project, if the test names its projects.
     """
     execution = content["execution"]
     head = ResultHead(

@@ -37,7 +37,7 @@ class ResultHead:
         status: One of the server's statuses.
         attempt: The number of the attempt, from 1.
         contents: Digests of the attachments that the body refers to.
-        projects: Test case ids by project, where the test says which projects it belongs to.
+        projects: Test case ids by project, if the test names its projects.
     """
 
     id: str

@@ -1,6 +1,6 @@
 """The settings of one session, an immutable value. Its fields are the table of all settings.
 
-Each setting is declared here once: its type, its default, how it is parsed, and what it means.
+Each setting is declared here once: its type, its default, its parser and its meaning.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class Settings:
         """Check that the settings name a server, a token and a project, whatever the mode is.
 
         Args:
-            subject: The subject of the error's sentence: what needs them.
+            subject: The subject of the sentence in the error, such as "reporting".
 
         Raises:
             SettingsError: The server's address, token or project is missing.

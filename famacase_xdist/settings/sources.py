@@ -134,7 +134,7 @@ class Sources:
         return Settings.of({**values, "sources": sources})
 
     def _run_key_of_ci(self, source: str) -> str:
-        """Return the run key that ``auto`` means; `source` is where ``auto`` comes from."""
+        """Return the run key that ``auto`` stands for; `source` is the source of ``auto``."""
         found = ci.detect(self._environ)
         if found is None or not found.key:
             raise SettingsError(
