@@ -23,9 +23,10 @@ from stub_server import running
 
 from famacase_xdist.client.server import Server
 from famacase_xdist.controller.events import Began, Event, Received
+from famacase_xdist.controller.inbox import ImmediateInbox, QueuedInbox
 from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.pipeline import Intake
-from famacase_xdist.delivery.project import Delivery
+from famacase_xdist.controller.pipeline import Pipeline
+from famacase_xdist.delivery.project import ProjectDestination
 from famacase_xdist.settings.settings import Settings
 
 #: A port where nobody listens.
@@ -79,10 +80,10 @@ def measure(
             state_dir=Path(directory),
             retry_attempts=1,
         )
-        delivery = Delivery(settings, Server(settings.host, settings.token))
+        delivery = ProjectDestination(settings, Server(settings.host, settings.token))
         delivery.start(print)
         ledger = Ledger()
-        intake = Intake(settings, ledger, delivery, is_immediate=is_immediate)
+        intake = Pipeline(settings, ledger, delivery, ImmediateInbox if is_immediate else QueuedInbox)
         for event in (each for number in range(100) for each in events(number)):
             intake.put(event)
         intake.settle()

@@ -126,7 +126,7 @@ def measure(results: int, *, is_up: bool, stub: Stub | None) -> list[str]:
         on_disk = size_on_disk(directory)
         transport.is_up = True
         before, begun = transport.results, time.perf_counter()
-        assert sender.flush(3600)
+        assert sender.shutdown(3600)
         out = time.perf_counter() - begun
         assert (transport.results, outbox.undelivered(), sender.trouble) == (results, 0, "")
         after = size_on_disk(directory)

@@ -30,9 +30,10 @@ from stub_server import running
 
 from famacase_xdist.client.server import Server
 from famacase_xdist.controller.events import Began, Received
+from famacase_xdist.controller.inbox import QueuedInbox
 from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.pipeline import Intake
-from famacase_xdist.delivery.project import Delivery
+from famacase_xdist.controller.pipeline import Pipeline
+from famacase_xdist.delivery.project import ProjectDestination
 from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.settings.settings import Settings
 
@@ -221,7 +222,7 @@ class Sampler(threading.Thread):
         self.join()
 
 
-class Slow(Delivery):
+class Slow(ProjectDestination):
     """A delivery on a slow disk."""
 
     seconds = 0.0
@@ -246,7 +247,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         )
         delivery = Slow(settings, Server(settings.host, settings.token))
         delivery.start(print)
-        intake = Intake(settings, Ledger(), delivery, is_immediate=False)
+        intake = Pipeline(settings, Ledger(), delivery, QueuedInbox)
         reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
         taker: Any = Bare() if given.bare else intake
         crowd = Crowd(given.workers, reported, taker)

@@ -1,4 +1,4 @@
-"""Reports pytest suites written for qase-pytest to Famacase, right under pytest-xdist."""
+"""A pytest plugin that reports suites written for qase-pytest to Famacase, and does it right under pytest-xdist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 
 __all__ = ["Famacase", "FamacaseRun", "__version__", "famacase", "qase"]
 
-#: Where a public name is, and under which name there.
+#: Each public name: its module in `recording`, and its name there.
 _DOORS = {
     "qase": ("decorators", "qase"),
     "famacase": ("decorators", "qase"),
@@ -25,7 +25,7 @@ _DOORS = {
 
 
 def __getattr__(name: str) -> object:
-    """Load a public name on first use: to import the decorators costs a second, which an inactive plugin must not."""
+    """Load a public name on first use: the decorators take a second to load, and an inactive plugin must be quick."""
     if name not in _DOORS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _DOORS[name]

@@ -1,6 +1,7 @@
-"""Clocks that tests do not bend: libraries that freeze or shift time replace the ones of `time`, in every thread.
+"""Clocks that tests cannot change. Libraries that freeze or shift time replace those of `time`, in every thread.
 
-freezegun and time-machine leave the clock that counts from the machine's start alone, so the time of day is made of it.
+freezegun and time-machine do not replace the clock that counts from the machine's start, so the time of day is computed
+from that one.
 """
 
 from __future__ import annotations
@@ -8,17 +9,18 @@ from __future__ import annotations
 import time
 from time import clock_gettime
 
-#: It goes on while the machine is suspended, where there is such a clock.
+#: The clock since the machine's start; where there is a choice, one that goes on while the machine is suspended.
 _SINCE_START = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-#: Read once: a time of day that is set anew in the middle of a session would make a test end before it began.
+#: The time of day at the machine's start. Read once, because a test could end before it began if the time of day were
+#: set during a session.
 _START = clock_gettime(time.CLOCK_REALTIME) - clock_gettime(_SINCE_START)
 
 
 def now() -> float:
-    """Give the time of day, in seconds since the epoch."""
+    """Return the time of day, in seconds since the epoch."""
     return _START + clock_gettime(_SINCE_START)
 
 
 def monotonic() -> float:
-    """Give seconds that only grow, for durations and deadlines."""
+    """Return seconds that only grow, for durations and deadlines."""
     return clock_gettime(_SINCE_START)

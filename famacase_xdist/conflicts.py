@@ -1,34 +1,45 @@
-"""Keeps out who else would report the same tests: qase-pytest, whose place we take, and famacasepytest."""
+"""Keeps out other plugins that would report the same tests: qase-pytest, whose place we take, and famacasepytest."""
 
 from __future__ import annotations
 
 import contextlib
+import enum
 import importlib.metadata
 import os
 from types import ModuleType
 
 import pytest
 
-#: How upstream is known: its entry point, the module that a conftest may name, and the plugins it registers.
+#: Upstream's names: its entry point, the module that a conftest may name, and the plugins that it registers.
 _UPSTREAM = ("qase_pytest", "qase.pytest.conftest", "qase-pytest", "qase-pytest-bdd")
-#: The same of the other client of Famacase, which has a copy of upstream in it.
+#: The names of the other client of Famacase, which contains a copy of upstream.
 RIVAL = "famacasepytest"
 RIVAL_PLUGIN = "famacase_pytest"
 _RIVALS = (RIVAL_PLUGIN, RIVAL, "famacase-pytest", "famacase.pytest.plugin")
 _RIVAL_PACKAGES = ("famacase", RIVAL)
 
-#: Whether its user has kept the rival out himself, with ``-p no:famacase_pytest``.
-_IS_KNOWN = pytest.StashKey[bool]()
-_WAS_THERE = pytest.StashKey[bool]()
+
+class _Rival(enum.Enum):
+    """What has been seen of the other client in a session."""
+
+    NOTHING = enum.auto()
+    #: It was registered, and we unregistered it.
+    EVICTED = enum.auto()
+    #: The user keeps it out, with ``-p no:famacase_pytest``.
+    BLOCKED_BY_USER = enum.auto()
+
+
+_SEEN = pytest.StashKey[_Rival]()
 
 
 def evict(config: pytest.Config) -> None:
-    """Unregister and block them; called as early as hooks allow, and again where more plugins may have come."""
+    """Unregister and block these plugins. Called as early as hooks allow, and again when more may have been loaded."""
     manager = config.pluginmanager
-    config.stash.setdefault(_IS_KNOWN, manager.is_blocked(RIVAL_PLUGIN))
+    if _SEEN not in config.stash:  # a later call would find our own block
+        config.stash[_SEEN] = _Rival.BLOCKED_BY_USER if manager.is_blocked(RIVAL_PLUGIN) else _Rival.NOTHING
     found = [name for name, plugin in manager.list_name_plugin() if plugin is not None and _is_rival(name, plugin)]
-    if found:
-        config.stash[_WAS_THERE] = True
+    if found and config.stash[_SEEN] is _Rival.NOTHING:
+        config.stash[_SEEN] = _Rival.EVICTED
     for name in (*_UPSTREAM, *_RIVALS, *found):
         manager.set_blocked(name)
 
@@ -39,7 +50,7 @@ def _is_rival(name: str, plugin: object) -> bool:
 
 
 def installed() -> list[str]:
-    """Name the distributions that would report the same tests."""
+    """Return the installed distributions that would report the same tests."""
     found = {RIVAL} if _is_installed(RIVAL) else set()
     for entry_point in importlib.metadata.entry_points(group="pytest11", name=RIVAL_PLUGIN):
         found.add(entry_point.dist.name.lower() if entry_point.dist else RIVAL)
@@ -53,10 +64,11 @@ def _is_installed(name: str) -> bool:
 
 
 def header_line(config: pytest.Config) -> str:
-    """Say whom we kept out and what to remove; empty where nobody else would have reported."""
-    if config.stash.get(_IS_KNOWN, True):
+    """Return a line on the plugin that was kept out, and on what to remove; empty if there was none."""
+    seen = config.stash.get(_SEEN, _Rival.BLOCKED_BY_USER)
+    if seen is _Rival.BLOCKED_BY_USER:
         return ""
-    is_loaded = config.stash.get(_WAS_THERE, False)
+    is_loaded = seen is _Rival.EVICTED
     names = installed() if is_loaded or not _is_autoload_off(config) else []
     if not names and not is_loaded:
         return ""
@@ -64,7 +76,7 @@ def header_line(config: pytest.Config) -> str:
 
 
 def advice(names: list[str]) -> str:
-    """Say what is wrong with two reporters, and which to remove."""
+    """Return why two reporters are wrong, and which one to remove."""
     return (
         f"{' and '.join(names)} would report the same tests a second time;"
         f" remove it and keep famacase-xdist: pip uninstall {' '.join(names)}"

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-#: Statuses worth another try; every other 4xx is final (reporter-api.md, "Statuses to retry").
+#: Statuses worth another try; every other 4xx is final (`docs/reporter-api.md`, "Statuses to retry").
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 
 
@@ -33,7 +33,7 @@ class FamacaseError(Exception):
 
 
 class SettingsError(FamacaseError):
-    """A setting is missing, or its value is not allowed; the text names value, source and what is allowed."""
+    """A setting is missing, or its value is not allowed; the text names value, source and allowed values."""
 
 
 class OutboxError(FamacaseError):
@@ -41,7 +41,7 @@ class OutboxError(FamacaseError):
 
 
 class PlanError(FamacaseError):
-    """The test plan is not there, or has no cases: which tests are to run is not known."""
+    """The test plan is not there, or has no cases, so that the tests to run are unknown."""
 
 
 class SharingError(FamacaseError):
@@ -63,11 +63,11 @@ class DeliveryError(FamacaseError):
 
 
 class LockTimeout(DeliveryError):
-    """The lock of a run key did not come in time; the text says who holds it."""
+    """The lock of a run key did not come in time; the text names its holder."""
 
 
 class NoAnswer(DeliveryError):
-    """There was no usable answer: the request may or may not have reached the server.
+    """There was no usable answer; it is unknown whether the request reached the server.
 
     Attributes:
         cause: One word: ``connection``, ``timeout``, ``tls``, ``answer``, ``token``.
@@ -80,11 +80,11 @@ class NoAnswer(DeliveryError):
 
 
 class Refused(DeliveryError):
-    """The server answered, and the answer is no.
+    """The server answered with a status of 3xx, 4xx or 5xx.
 
     Attributes:
         status: The HTTP status.
-        retry_after: Seconds the server asked to wait, or None.
+        retry_after: The seconds that the server asks to wait, or None.
     """
 
     def __init__(self, text: str, *, status: int, retry_after: float | None = None) -> None:

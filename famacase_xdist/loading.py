@@ -1,8 +1,8 @@
-"""How the rest of us, and upstream with it, is imported: in less time than an import statement takes in pytest.
+"""Imports our other modules, and upstream with them, in less time than an import statement takes under pytest.
 
 pytest rewrites the assertions of each distribution that has a plugin. Upstream comes with 200 modules of generated API
-clients, which assert nothing; to read and compile them costs each process half a second more, and to look for garbage
-among what they make, all of which stays, a tenth.
+clients, which contain no assertions. To read and compile them costs each process half a second more. To search for
+garbage among their objects, all of which stay, costs a tenth of a second more.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import pytest
 
 @contextmanager
 def quick(config: pytest.Config) -> Iterator[None]:
-    """Import what is imported in this block as it is, and without looking for garbage."""
+    """Import modules in this block without rewriting their assertions and without collecting garbage."""
     hook = getattr(config.pluginmanager, "rewrite_hook", None)
-    # Under --assert=plain pytest has a stand-in that is no finder of modules.
+    # With --assert=plain pytest has another object there, which is no finder of modules.
     index = next((index for index, finder in enumerate(sys.meta_path) if finder is hook), None)
     is_collecting = gc.isenabled()
     gc.disable()

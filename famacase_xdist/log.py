@@ -1,7 +1,7 @@
-"""What DEBUG tells: what the controller does, line by line, for the end of the session and for a file.
+"""The log of DEBUG: the controller's actions, line by line, for the end of the session and for a file.
 
-The logger is none of `logging.getLogger`: tests capture, configure and disable those, in our process and in our
-threads, and a line of ours in somebody's caplog would change what a test sees.
+The logger does not come from `logging.getLogger`, because tests capture, configure and disable those loggers, also in
+our threads. A line of ours in a test's caplog would change what the test sees.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-#: Level of a logger that nobody listens to.
+#: The level of the logger while no collector listens.
 SILENT = logging.CRITICAL + 1
-#: Lines kept for the terminal; the file has all.
+#: Most lines that are kept for the terminal; the file has all.
 MOST_LINES = 1000
-#: Seconds after which a file is removed.
+#: The age in seconds at which a file is removed.
 KEPT_SECONDS = 7 * 24 * 3600.0
 
 log = logging.Logger("famacase_xdist", SILENT)
 
 
-class Recording(logging.Handler):
-    """Takes the lines of one session from `start` to `stop`; called by any thread, never raises.
+class LogCollector(logging.Handler):
+    """Collects the lines of one session from `start` to `stop`. Any thread may log; logging never raises.
 
     Args:
-        masked: Takes the token out of a text.
+        masked: Returns a text without the token.
 
     Attributes:
-        lines: The last ones.
-        trouble: Why there is no file; empty while all is well.
+        lines: The last lines, at most `MOST_LINES`.
+        trouble: The reason why the file is missing or incomplete; empty if there is none.
     """
 
     def __init__(self, masked: Callable[[str], str]) -> None:
@@ -46,12 +46,12 @@ class Recording(logging.Handler):
         self.trouble = ""
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to collect lines."""
         log.addHandler(self)
         log.setLevel(logging.DEBUG)
 
     def stop(self) -> None:
-        """End; a second call does nothing."""
+        """Stop collecting lines, and close the file; a second call does nothing."""
         log.removeHandler(self)
         if not log.handlers:
             log.setLevel(SILENT)
@@ -60,7 +60,7 @@ class Recording(logging.Handler):
         self.close()
 
     def write_to(self, path: Path) -> None:
-        """Write into a file from now on, and what there is already."""
+        """Write the lines so far, and all that follow, to a file; trouble with it does not raise."""
         with self._locked():
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -71,8 +71,8 @@ class Recording(logging.Handler):
                 self.trouble = f"{path}: {error.strerror or error}"
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep a line."""
-        # Not with logging's own way for errors, which prints a traceback.
+        """Keep the line of a record."""
+        # Not `handleError`, which is logging's own way: it prints a traceback.
         with contextlib.suppress(Exception):
             line = self._masked(self.format(record))
             self.lines.append(line)
@@ -80,7 +80,7 @@ class Recording(logging.Handler):
             self._write(f"{line}\n")
 
     def section(self) -> Iterator[str]:
-        """Give the lines for the terminal."""
+        """Yield the lines for the terminal."""
         if self._count > len(self.lines):
             yield f"({self._count - len(self.lines)} earlier lines are left out)"
         yield from list(self.lines)
@@ -111,7 +111,7 @@ class Recording(logging.Handler):
 
 
 def _sweep(directory: Path) -> None:
-    """Remove the files of sessions long ago."""
+    """Remove the files of old sessions."""
     oldest = time.time() - KEPT_SECONDS
     for path in directory.glob("*.log"):
         with contextlib.suppress(OSError):

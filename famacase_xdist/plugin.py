@@ -1,4 +1,7 @@
-"""pytest's entry point: are we active, and in which role. Nothing else of ours is imported until a setting names us."""
+"""pytest's entry point, which decides whether we are active, and in which role.
+
+It imports no other module of ours until a setting names us.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ _IN_FILE = re.compile(rb"famacase_(?!xdist|pytest\b)[a-z]|--famacase-")
 
 
 def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Add our options where a setting or --help asks for them, and keep upstream out where that is clear already."""
+    """Add our options if a setting or --help asks for them, and keep upstream out if we are known to be active."""
     config = pluginmanager.get_plugin("pytestconfig")
     if config is None or not _is_named(config):
         return
-    from .settings import sources
+    from .settings import options
 
-    sources.add_options(parser)
+    options.add_options(parser)
     if hasattr(config, "known_args_namespace"):
         args = [*config.getini("addopts"), *config.invocation_params.args]
         _decide(config, parser.parse_known_args(args))
@@ -34,7 +37,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None, object, object]:
-    """Keep upstream out again: ``-p qase_pytest``, or a conftest, takes it in after our options were added."""
+    """Keep upstream out again: ``-p qase_pytest``, or a conftest, loads it after our options were added."""
     if _is_named(early_config):
         _decide(early_config, early_config.known_args_namespace)
     result = yield
@@ -45,7 +48,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Take up the role of this process."""
+    """Set up the role of this process."""
     if hasattr(config, "workerinput"):
         _configure_worker(config)
     elif _is_named(config):
@@ -53,12 +56,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say which variable may be a misspelled one of ours, also where nothing turns us on."""
+    """Return a line for each variable that may be a misspelled one of ours, also if nothing turns us on."""
     if not any(name.startswith("FAMACASE_") for name in os.environ):
         return []
-    from .settings import sources
+    from .settings import shown
 
-    return [f"famacase: {line}" for line in sources.misspelled(os.environ)]
+    return [f"famacase: {line}" for line in shown.misspelled(os.environ)]
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +117,7 @@ def _configure_controller(config: pytest.Config) -> None:
 
 
 def _decide(config: pytest.Config, options: Namespace) -> None:
-    """Keep upstream out if we are active; what is wrong with a setting is said later, in `pytest_configure`."""
+    """Keep upstream out if we are active. `pytest_configure` will report a wrong setting."""
     from . import conflicts
     from .errors import SettingsError
     from .settings import sources
@@ -128,9 +131,9 @@ def _decide(config: pytest.Config, options: Namespace) -> None:
 
 
 def _is_named(config: pytest.Config) -> bool:
-    """Whether any source may hold a setting of ours: arguments, environment, ini file, our own file."""
+    """Return whether any source may have a setting of ours: arguments, environment, ini file, our own file."""
     args = [*map(str, config.invocation_params.args), os.environ.get("PYTEST_ADDOPTS", "")]
-    # Whoever names the plugin, so that it comes first, turns nothing on.
+    # The name of the package, which makes pytest load the plugin first, turns nothing on.
     args = [arg.replace("famacase_xdist", "") for arg in args]
     if any("famacase" in arg or arg in ("-h", "--help") or arg.startswith("@") for arg in args):
         return True
@@ -140,7 +143,7 @@ def _is_named(config: pytest.Config) -> bool:
         folders = {Path(config.invocation_params.dir), config.rootpath}
         ini = config.inipath
     except AttributeError:
-        # We were handed to pytest.main() as an object: the ini file has not been looked for.
+        # The plugin was passed to pytest.main() as an object, and pytest has not searched for the ini file yet.
         return True
     if any((folder / "famacase.config.json").is_file() for folder in folders):
         return True

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from famacase_xdist.settings.table import SETTINGS, Setting
+from famacase_xdist.settings.settings import SETTINGS
+from famacase_xdist.settings.table import Setting
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -70,7 +70,7 @@ def test_where_no_run_can_be_opened_there_is_a_report_and_resend_has_all(
 
     assert len(reported(quick)) == 6, ran.text
     assert words in ran.stdout
-    assert f"no run was opened\n6 results instead of it in the report: {REPORT} (FAMACASE_FALLBACK)" in ran.stdout
+    assert f"no run was opened\ninstead, 6 results are in the report: {REPORT} (FAMACASE_FALLBACK)" in ran.stdout
     assert "undelivered 6" in ran.stdout
     assert len([name for name in quick.leftovers() if name.endswith(".sqlite3")]) == 1
 
@@ -101,5 +101,5 @@ def test_a_report_that_cannot_be_written_either_is_said(quick: Suite, backend: B
 
     ran = quick.run("-p", "no:xdist", **nobody(backend))
 
-    assert f"no report instead of it: the report in {REPORT} cannot be written: Not a directory" in ran.stdout
+    assert f"no report was written instead: the report in {REPORT} cannot be written: Not a directory" in ran.stdout
     assert "kept in" in ran.stdout

@@ -46,7 +46,7 @@ def test_what_famacase_has_no_call_for_is_said_in_one_line(reporting: Suite) -> 
     assert line == (
         "famacase: Famacase has no call for QASE_TESTOPS_DEFECT, --qase-testops-configurations-values,"
         " testops.run.externalLink.type in qase.config.json, testops.run.externalLink.link in qase.config.json,"
-        " FAMACASE_EXECUTION_PLAN_PATH: nothing comes of them"
+        " FAMACASE_EXECUTION_PLAN_PATH: they have no effect"
     )
 
 

@@ -135,7 +135,7 @@ def test_a_project_that_is_not_there_stops_no_other_and_is_sent_later(several: S
         assert len(backend.requests(COMPLETE)) == 1
     lines = section(ran)
     assert "TWO: no run was opened, delivered 0, undelivered 6" in lines
-    assert "TWO: 6 results instead of it in the report: build/qase-report/TWO (FAMACASE_FALLBACK)" in lines
+    assert "TWO: instead, 6 results are in the report: build/qase-report/TWO (FAMACASE_FALLBACK)" in lines
     assert any(line.startswith("undelivered 6: there is no project TWO") for line in lines)
     assert len(list((several.path / "build/qase-report/TWO/results").iterdir())) == 6
 

@@ -109,7 +109,7 @@ REFUSED = {
     "empty": "it has no cases",
     "down": "HTTP 503: injected",
     "refused": "the token was refused: HTTP 401: injected",
-    "no-numbers": "the plan's case ids are no numbers; is the address right?",
+    "no-numbers": "the plan's case ids are not numbers; is the address right?",
     "project": "there is no project DEMO at",
 }
 

@@ -180,7 +180,7 @@ def test_the_commands_of_the_readme(player: Player, backend: Backend) -> None:
 
 
 def test_every_setting_that_is_named_is_one() -> None:
-    from famacase_xdist.settings.table import BY_NAME
+    from famacase_xdist.settings.settings import BY_NAME
 
     named = set(re.findall(r"\bFAMACASE_(\w+)", DOCS)) - {"TOKEN", "SERVER_TOKEN"}
     assert {name.lower() for name in named} <= set(BY_NAME)

@@ -284,7 +284,7 @@ def test_who_waits_says_for_whom_and_gives_up_with_a_clear_word(
 ) -> None:
     ran = jobs.run("-p", "no:xdist", FAMACASE_LOCK_TIMEOUT="3")
 
-    holder = rf"pid {creator.process.pid} on {os.uname().nodename}, which has the lock since 20[\d :-]+"
+    holder = rf"pid {creator.process.pid} on {os.uname().nodename}, which has had the lock since 20[\d :-]+"
     assert re.search(rf"famacase: waiting for the run key's lock: {holder}", ran.stdout), ran.text
     assert re.search(rf"undelivered {TESTS}: run key 'nightly': waited 3 s for {holder}", ran.stdout), ran.text
     assert "to send what was kept: famacase-xdist resend" in ran.stdout

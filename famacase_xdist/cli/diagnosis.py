@@ -1,4 +1,4 @@
-"""What `doctor` has to say: findings, and the forms in which they are printed."""
+"""What `doctor` finds, and the forms in which it is printed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line.
+    """One line of a diagnosis.
 
     Attributes:
-        level: `OK`, `WARNING`, or `PROBLEM`: reporting would not work.
-        check: What was looked at, in a word.
+        level: `OK`, `WARNING`, or `PROBLEM`, with which reporting would not work.
+        check: What was checked, in a word.
     """
 
     level: str
@@ -25,12 +25,13 @@ class Finding:
 
 
 @dataclass(slots=True)
-class Report:
-    """All that was found.
+class Diagnosis:
+    """Everything that was found.
 
     Attributes:
-        settings: Text and source of each setting that is set, by name; tokens are masked.
-        versions: By package.
+        settings: The text and the source of each setting that is set, by name; tokens are masked.
+        versions: The version of each package, by name.
+        secret: The token, which no form shows; empty if there is none to hide.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -44,11 +45,11 @@ class Report:
         return all(finding.level != PROBLEM for finding in self.findings)
 
     def add(self, level: str, check: str, text: object) -> None:
-        """Note one thing; any thread."""
+        """Add a finding, whose text becomes one line. Any thread may call this."""
         self.findings.append(Finding(level, check, " ".join(str(text).split())))
 
     def formatted(self, form: str) -> str:
-        """Give it as ``plain`` or ``json``, without the token."""
+        """Return the diagnosis as ``plain`` text or as ``json``, without the token."""
         text = self._json() if form == "json" else "\n".join(self._lines())
         return encodable(text.replace(self.secret, "***") if self.secret else text)
 

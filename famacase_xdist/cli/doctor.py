@@ -1,4 +1,4 @@
-"""What ``famacase-xdist doctor`` finds: whether reporting would work in this directory, and what is in its way."""
+"""The command ``famacase-xdist doctor``, which checks whether reporting would work in this directory."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 
 from famacase_xdist import conflicts
@@ -25,11 +27,12 @@ from famacase_xdist.delivery.wording import resend_command
 from famacase_xdist.errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from famacase_xdist.settings.run_reference import RunId, run_id_of
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.sources import Directory, Sources, described, idle_line, misspelled
+from famacase_xdist.settings.shown import effective, idle_line, misspelled
+from famacase_xdist.settings.sources import Directory, Sources
 from famacase_xdist.state import file_system
 from famacase_xdist.state.directory import StateDirectory
 
-from .diagnosis import OK, PROBLEM, WARNING, Report
+from .diagnosis import OK, PROBLEM, WARNING, Diagnosis
 
 PACKAGES = (
     *("famacase-xdist", "pytest", "pytest-xdist", "execnet"),
@@ -37,75 +40,87 @@ PACKAGES = (
 )
 
 
-def examine(environ: Mapping[str, str] = os.environ) -> Report:
-    """Look at everything; never raises, and asks the server once, for at most ``TIMEOUT`` seconds."""
-    report = Report()
-    steps: list[Callable[[], None]] = [
-        lambda: _versions(report),
-        lambda: _conflicts(report),
-        lambda: _settings_and_what_they_name(report, environ),
-    ]
-    for step in steps:
-        _guarded(report, step)
-    return report
+@click.command()
+@click.option("--format", "form", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
+def doctor(form: str) -> None:
+    """Say whether reporting would work in this directory, and what prevents it.
+
+    Reads what pytest would read here, without its command line. Exits with 1 if reporting would not work.
+    """
+    diagnosis = examine()
+    click.echo(diagnosis.formatted(form))
+    raise SystemExit(0 if diagnosis.is_ok else 1)
 
 
-def _guarded(report: Report, step: Callable[[], None]) -> None:
+def examine(environ: Mapping[str, str] = os.environ) -> Diagnosis:
+    """Return what is found about reporting from this directory; never raise.
+
+    The server gets each request only once, and all of them together wait for at most ``TIMEOUT`` seconds.
+    """
+    diagnosis = Diagnosis()
+    _guarded(diagnosis, lambda: _versions(diagnosis))
+    _guarded(diagnosis, lambda: _conflicts(diagnosis))
+    _guarded(diagnosis, lambda: _settings_and_what_they_name(diagnosis, environ))
+    return diagnosis
+
+
+def _guarded(diagnosis: Diagnosis, check: Callable[[], None]) -> None:
+    """Make a check. A mistake of ours in it is a finding, so that the other checks are made and printed."""
     try:
-        step()
+        check()
     except Exception as error:
-        report.add(PROBLEM, "doctor", f"internal error: {error!r}")
+        diagnosis.add(PROBLEM, "doctor", f"internal error: {error!r}")
 
 
-def _versions(report: Report) -> None:
+def _versions(diagnosis: Diagnosis) -> None:
     for name in PACKAGES:
         try:
-            report.versions[name] = importlib.metadata.version(name)
+            diagnosis.versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            report.versions[name] = "not installed"
-    report.versions |= {"python": platform.python_version(), "platform": platform.platform()}
-    report.add(OK, "versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))
+            diagnosis.versions[name] = "not installed"
+    diagnosis.versions |= {"python": platform.python_version(), "platform": platform.platform()}
+    diagnosis.add(OK, "versions", ", ".join(f"{name} {version}" for name, version in diagnosis.versions.items()))
 
 
-def _conflicts(report: Report) -> None:
+def _conflicts(diagnosis: Diagnosis) -> None:
     if names := conflicts.installed():
-        report.add(WARNING, "plugins", conflicts.advice(names))
+        diagnosis.add(WARNING, "plugins", conflicts.advice(names))
     else:
-        report.add(OK, "plugins", "no other one would report the same tests")
+        diagnosis.add(OK, "plugins", "no other one would report the same tests")
 
 
-def _settings_and_what_they_name(report: Report, environ: Mapping[str, str]) -> None:
+def _settings_and_what_they_name(diagnosis: Diagnosis, environ: Mapping[str, str]) -> None:
     for line in misspelled(environ):
-        report.add(WARNING, "settings", line)
+        diagnosis.add(WARNING, "settings", line)
     try:
-        sources = _sources(report, environ)
+        sources = _sources(diagnosis, environ)
         mode, settings = sources.mode(), sources.settings()
     except SettingsError as error:
         for line in str(error).splitlines():
-            report.add(PROBLEM, "settings", line)
+            diagnosis.add(PROBLEM, "settings", line)
         return
-    report.secret = settings.token if len(settings.token) > 3 else ""
-    report.settings = described(settings)
-    for name, (value, source) in report.settings.items():
-        report.add(OK, "setting", f"{name.upper()} = {value} (from {source})")
+    diagnosis.secret = settings.token if len(settings.token) > 3 else ""
+    diagnosis.settings = effective(settings)
+    for name, (value, source) in diagnosis.settings.items():
+        diagnosis.add(OK, "setting", f"{name.upper()} = {value} (from {source})")
     if line := idle_line(settings):
-        report.add(WARNING, "settings", line)
-    _mode(report, mode)
+        diagnosis.add(WARNING, "settings", line)
+    _mode(diagnosis, mode)
     for check in (_server, _run, _state, _leftovers):
-        _guarded(report, lambda check=check: check(report, settings))  # type: ignore[misc]
+        _guarded(diagnosis, partial(check, diagnosis, settings))
 
 
-def _mode(report: Report, mode: str) -> None:
+def _mode(diagnosis: Diagnosis, mode: str) -> None:
     if mode == "off":
-        report.add(PROBLEM, "mode", "nothing is reported: FAMACASE_MODE=testops turns reporting on")
+        diagnosis.add(PROBLEM, "mode", "nothing is reported: FAMACASE_MODE=testops turns reporting on")
     elif mode == "embedded" and importlib.util.find_spec("uvicorn") is None:
-        report.add(PROBLEM, "mode", "embedded needs the extra: pip install 'famacase-xdist[server]'")
+        diagnosis.add(PROBLEM, "mode", "embedded needs the extra: pip install 'famacase-xdist[server]'")
     else:
-        report.add(OK, "mode", mode)
+        diagnosis.add(OK, "mode", mode)
 
 
 class _Caught:
-    """Takes pytest's configuration before pytest does anything with it."""
+    """A plugin that keeps pytest's configuration and ends pytest before it does anything else."""
 
     config: pytest.Config | None = None
 
@@ -115,31 +130,31 @@ class _Caught:
         return 0
 
 
-def _sources(report: Report, environ: Mapping[str, str]) -> Sources:
-    """Read what pytest would read here, less its command line and the conftest files."""
+def _sources(diagnosis: Diagnosis, environ: Mapping[str, str]) -> Sources:
+    """Return the sources that pytest would read here, without its command line and the conftest files."""
     caught = _Caught()
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            # Our modules are loaded already, of which pytest warns.
+            # Warnings are ignored, because pytest warns that our modules were loaded before it could rewrite them.
             pytest.main(["--noconftest", "-W", "ignore"], plugins=[caught])
         except (Exception, SystemExit) as error:
             said.write(f"\n{error!r}")
     config = caught.config
     if config is None:
         words = said.getvalue().strip().splitlines() or ["it does not start"]
-        report.add(WARNING, "pytest", f"its ini file was not read: {words[-1]}")
+        diagnosis.add(WARNING, "pytest", f"its ini file was not read: {words[-1]}")
     elif not config.pluginmanager.hasplugin("famacase_xdist.plugin"):
-        report.add(PROBLEM, "pytest", "it does not load famacase-xdist here (plugin autoload is off, or -p no:)")
+        diagnosis.add(PROBLEM, "pytest", "it does not load famacase-xdist here (plugin autoload is off, or -p no:)")
     elif hasattr(config.option, "famacase_mode"):
         return Sources(config, config.option, environ)
     return Sources(Directory(Path.cwd()), SimpleNamespace(), environ)
 
 
-def _server(report: Report, settings: Settings) -> None:
+def _server(diagnosis: Diagnosis, settings: Settings) -> None:
     if settings.mode in ("embedded", "report"):
         words = "starts its own" if settings.mode == "embedded" else "writes files and needs none"
-        report.add(OK, "server", f"mode {settings.mode} {words}")
+        diagnosis.add(OK, "server", f"mode {settings.mode} {words}")
         return
     try:
         if settings.mode == "testops_multi":
@@ -147,12 +162,12 @@ def _server(report: Report, settings: Settings) -> None:
         else:
             settings.check_reachable("reporting")
     except SettingsError as error:
-        report.add(PROBLEM, "server", error)
+        diagnosis.add(PROBLEM, "server", error)
         return
-    # In a thread: looking up a name, or a server that drips, knows no timeout.
     asked = settings.of_each_project().values() if settings.mode == "testops_multi" else [settings]
-    # Into a report of its own: what it still finds when its time is over is not said behind the verdict.
-    heard = Report()
+    # With a diagnosis of its own, so that what the thread finds after its time is not added behind the verdict.
+    heard = Diagnosis()
+    # In a thread, because no timeout ends the look-up of a name, or an answer that comes a few bytes at a time.
     thread = threading.Thread(
         target=_guarded, args=(heard, lambda: _ask_all(heard, asked)), name="famacase-doctor", daemon=True
     )
@@ -160,54 +175,54 @@ def _server(report: Report, settings: Settings) -> None:
     thread.join(settings.timeout)
     in_time = list(heard.findings)
     is_late = thread.is_alive()
-    report.findings += in_time if is_late else heard.findings
+    diagnosis.findings += in_time if is_late else heard.findings
     if is_late:
-        report.add(PROBLEM, "server", f"{settings.host} did not answer all within {settings.timeout:g} s")
+        diagnosis.add(PROBLEM, "server", f"{settings.host} did not answer all requests within {settings.timeout:g} s")
 
 
-def _ask_all(report: Report, asked: Iterable[Settings]) -> None:
+def _ask_all(diagnosis: Diagnosis, asked: Iterable[Settings]) -> None:
     for settings in asked:
-        _ask(report, settings)
+        _ask(diagnosis, settings)
 
 
-def _ask(report: Report, settings: Settings) -> None:
+def _ask(diagnosis: Diagnosis, settings: Settings) -> None:
     with contextlib.closing(connect(Server.of(settings), settings.project, settings.timeout)) as api:
-        if _is_open(report, api):
-            _named(report, "plan", lambda: _plan(api, settings.testops_plan_id))
-            _named(report, "environment", lambda: _environment(api, settings.environment))
-            _named(report, "run", lambda: _joined(api, run_id_of(settings.testops_run_id or "")))
+        if _is_open(diagnosis, api):
+            _named(diagnosis, "plan", lambda: _plan(api, settings.testops_plan_id))
+            _named(diagnosis, "environment", lambda: _environment(api, settings.environment))
+            _named(diagnosis, "run", lambda: _joined(api, run_id_of(settings.testops_run_id or "")))
 
 
-def _is_open(report: Report, api: Api) -> bool:
-    """Whether the server can be reached, takes the token and has the project."""
+def _is_open(diagnosis: Diagnosis, api: Api) -> bool:
+    """Return whether the server can be reached, takes the token and has the project."""
     since = time.monotonic()
     refusal: Refused | None = None
     try:
         api.check_project()
     except NoAnswer as error:
-        report.add(PROBLEM, "token" if error.cause == "token" else "server", f"{api.host}: {error}")
+        diagnosis.add(PROBLEM, "token" if error.cause == "token" else "server", f"{api.host}: {error}")
         return False
     except Refused as error:
         refusal = error
     if refusal is None or refusal.status in (401, 403, 404):
-        report.add(OK, "server", f"{api.host} answered in {1000 * (time.monotonic() - since):.0f} ms")
+        diagnosis.add(OK, "server", f"{api.host} answered in {1000 * (time.monotonic() - since):.0f} ms")
     if refusal is None:
-        report.add(OK, "token", "it is accepted")
-        report.add(OK, "project", f"{api.project} is there")
+        diagnosis.add(OK, "token", "it is accepted")
+        diagnosis.add(OK, "project", f"{api.project} is there")
         return True
     check = {401: "token", 403: "token", 404: "project"}.get(refusal.status, "server")
-    report.add(PROBLEM, check, refusal)
+    diagnosis.add(PROBLEM, check, refusal)
     return False
 
 
-def _named(report: Report, check: str, ask: Callable[[], tuple[str, str]]) -> None:
-    """Look for something that a setting names."""
+def _named(diagnosis: Diagnosis, check: str, ask: Callable[[], tuple[str, str]]) -> None:
+    """Add the finding about something that a setting names, unless its text is empty."""
     try:
         level, text = ask()
     except FamacaseError as error:
         level, text = PROBLEM, str(error)
     if text:
-        report.add(level, check, text)
+        diagnosis.add(level, check, text)
 
 
 def _plan(api: Api, plan_id: int | None) -> tuple[str, str]:
@@ -242,39 +257,42 @@ def _joined(api: Api, run_id: RunId | None) -> tuple[str, str]:
     return OK, f"run {run_id} is there"
 
 
-def _run(report: Report, settings: Settings) -> None:
+def _run(diagnosis: Diagnosis, settings: Settings) -> None:
     shard = "shard {} of {}".format(*settings.shard) if settings.shard else ""
     reference = settings.testops_run_id
     if reference is None and shard:
-        report.add(WARNING, "run", f"{shard} makes a run of its own: FAMACASE_TESTOPS_RUN_ID names none to share")
+        diagnosis.add(WARNING, "run", f"{shard} makes a run of its own: FAMACASE_TESTOPS_RUN_ID names none to share")
     elif reference is None:
-        report.add(OK, "run", "each session makes its own")
+        diagnosis.add(OK, "run", "each session makes its own")
     else:
         kind = "run key" if run_id_of(reference) is None else "run"
-        report.add(OK, "run", ", ".join(filter(None, [f"{kind} {reference}", shard])))
+        diagnosis.add(OK, "run", ", ".join(filter(None, [f"{kind} {reference}", shard])))
 
 
-def _state(report: Report, settings: Settings) -> None:
+def _state(diagnosis: Diagnosis, settings: Settings) -> None:
     state = StateDirectory.of(settings)
     directory = state.path
     if (reason := _unwritable(directory)) is not None:
         is_shared = settings.testops_run_id is not None and run_id_of(settings.testops_run_id) is None
         text = f"{directory}: {reason}; undelivered results would be lost, and a run key cannot be shared"
-        report.add(PROBLEM if is_shared else WARNING, "state", text)
+        diagnosis.add(PROBLEM if is_shared else WARNING, "state", text)
         return
     kind, name = file_system.fitting_kind(directory)
     try:
         if state.lock_kind.exists():
             kind = file_system.lock_kind(state)
     except (SharingError, OSError) as error:
-        report.add(PROBLEM, "state", error)
+        diagnosis.add(PROBLEM, "state", error)
         return
     on = f" on {name}" if name else ""
-    report.add(OK, "state", f"{directory} can be written; a run key's lock is {kind}{on}")
+    diagnosis.add(OK, "state", f"{directory} can be written; a run key's lock is {kind}{on}")
 
 
 def _unwritable(directory: Path) -> str | None:
-    """Give the reason why a directory cannot be written, or made where it is not there; nothing is left behind."""
+    """Return why a directory cannot be written, or cannot be made if it is not there; None if it can.
+
+    Nothing is left behind.
+    """
     try:
         if directory.exists():
             with tempfile.TemporaryFile(dir=directory):
@@ -285,10 +303,10 @@ def _unwritable(directory: Path) -> str | None:
     return None if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK) else f"{parent} cannot be written"
 
 
-def _leftovers(report: Report, settings: Settings) -> None:
+def _leftovers(diagnosis: Diagnosis, settings: Settings) -> None:
     found = [each for each in resend.leftovers(settings) if each.results or each.problem]
     for each in found:
         what = f"left alone: {each.problem}" if each.problem else f"{each.results} results were not delivered"
-        report.add(WARNING, "outbox", f"{each.name}: {what}; to send them: {resend_command(settings)}")
+        diagnosis.add(WARNING, "outbox", f"{each.name}: {what}; to send them: {resend_command(settings)}")
     if not found:
-        report.add(OK, "outbox", "nothing is left of earlier sessions")
+        diagnosis.add(OK, "outbox", "nothing is left of earlier sessions")

@@ -1,36 +1,49 @@
-"""What ``famacase-xdist resend`` shows: a line for each outbox, and a progress bar."""
+"""The command ``famacase-xdist resend``, which prints a line for each outbox and shows a progress bar."""
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from famacase_xdist.delivery import resend
+from famacase_xdist.delivery.resend import Leftover, Resent, leftovers, patience_of, send
 from famacase_xdist.delivery.wording import completion
+from famacase_xdist.errors import FamacaseError
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.sources import Directory, Sources
 from famacase_xdist.state.directory import StateDirectory
 
+from .settings_here import settings_here
 
-def settings_here(state_dir: Path | None) -> Settings:
-    """Read the settings of the environment and of this directory's files.
 
-    Raises:
-        SettingsError: A value is not allowed.
+@click.command()
+@click.option("--list", "only_list", is_flag=True, help="Only show what there is to send.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent, and send nothing.")
+@click.option(
+    "--state-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Directory of the outboxes. Default: FAMACASE_STATE_DIR, or the user's own.",
+)
+def resend(only_list: bool, dry_run: bool, state_dir: Path | None) -> None:
+    """Deliver the results that earlier sessions could not.
+
+    Reads FAMACASE_TESTOPS_API_TOKEN and the other settings from the environment and from famacase.config.json and
+    qase.config.json in this directory. Exits with 1 if anything is left.
     """
-    settings = Sources(Directory(Path.cwd()), SimpleNamespace()).settings()
-    return settings if state_dir is None else dataclasses.replace(settings, state_dir=state_dir)
+    try:
+        settings = settings_here(state_dir)
+        is_clean = _show(settings) if only_list or dry_run else _send_all(settings)
+    except FamacaseError as error:
+        raise click.ClickException(str(error)) from error
+    raise SystemExit(0 if is_clean else 1)
 
 
-def show(settings: Settings) -> bool:
-    """Print what there is; True if that is nothing."""
+def _show(settings: Settings) -> bool:
+    """Print what the outboxes hold, and return whether they hold nothing."""
     console = _console()
-    found = resend.leftovers(settings)
+    found = leftovers(settings)
     for leftover in found:
         console.print(_described(leftover))
     if not found:
@@ -38,10 +51,10 @@ def show(settings: Settings) -> bool:
     return not found
 
 
-def send_all(settings: Settings) -> bool:
-    """Send all that there is; True if nothing is left."""
+def _send_all(settings: Settings) -> bool:
+    """Send what the outboxes hold, and return whether nothing is left."""
     console = _console()
-    found = resend.leftovers(settings, resend.patience_of(settings))
+    found = leftovers(settings, patience_of(settings))
     if not found:
         console.print(f"nothing to send in {StateDirectory.of(settings).outboxes}")
     is_clean = True
@@ -49,7 +62,7 @@ def send_all(settings: Settings) -> bool:
     with Progress(*columns, console=console, transient=True) as progress:
         for leftover in found:
             task = progress.add_task(leftover.name, total=leftover.results)
-            resent = resend.send(leftover, settings, partial(_advance, progress, task))
+            resent = send(leftover, settings, partial(_advance, progress, task))
             progress.remove_task(task)
             console.print(_outcome(resent))
             is_clean &= not resent.problem and not resent.left
@@ -61,18 +74,19 @@ def _advance(progress: Progress, task: TaskID, sent: int, total: int) -> None:
 
 
 def _console() -> Console:
-    # No markup: a project's code or a server's words may look like it. soft_wrap: lines are for scripts too.
+    # No markup, because a project's code or a server's words may look like markup. soft_wrap, because scripts read the
+    # lines too.
     return Console(markup=False, highlight=False, soft_wrap=True)
 
 
-def _described(leftover: resend.Leftover) -> str:
+def _described(leftover: Leftover) -> str:
     if leftover.problem:
         return f"{leftover.name}: left alone: {leftover.problem}"
     run = "a run still to be created" if leftover.run_id is None else f"run {leftover.run_id}"
     return f"{leftover.name}: {leftover.results} results for {run}, project {leftover.project}, {leftover.host}"
 
 
-def _outcome(resent: resend.Resent) -> str:
+def _outcome(resent: Resent) -> str:
     parts = [f"{resent.leftover.name}: delivered {resent.delivered}, left {resent.left}"]
     if resent.run_url:
         parts.append(f"{resent.run_url} ({completion(resent.completed, resent.why_open)})")

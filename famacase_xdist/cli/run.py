@@ -1,4 +1,4 @@
-"""The commands ``famacase-xdist run create``, ``show`` and ``complete``."""
+"""The commands ``famacase-xdist run create``, ``run show`` and ``run complete``."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from famacase_xdist.errors import FamacaseError
+from famacase_xdist.settings.run_reference import RunId, reference_of
+from famacase_xdist.settings.settings import Settings
 
+from .settings_here import settings_here
+
+# `project_runs` is imported in functions, because it imports requests, and --help must not wait for that.
 if TYPE_CHECKING:
-    from famacase_xdist.settings.run_reference import RunId
-    from famacase_xdist.settings.settings import Settings
-
-    from .project_runs import Runs
+    from .project_runs import ProjectRuns
 
 
 @click.group()
@@ -35,7 +37,7 @@ def run() -> None:
 @click.option("--environment", default="", metavar="SLUG", help="Default: FAMACASE_ENVIRONMENT.")
 @click.option("--format", "form", type=click.Choice(["plain", "env", "json"]), default="plain", show_default=True)
 def create(title: str, description: str, tags: tuple[str, ...], plan: int | None, environment: str, form: str) -> None:
-    """Create a run and print what FAMACASE_TESTOPS_RUN_ID takes to join it, and nothing else."""
+    """Create a run and print the value of FAMACASE_TESTOPS_RUN_ID that joins it, and nothing else."""
     from . import project_runs
 
     with _connected() as (settings, project):
@@ -48,7 +50,7 @@ def create(title: str, description: str, tags: tuple[str, ...], plan: int | None
 
 
 def _named(_: click.Context, __: click.Parameter, text: str) -> RunId:
-    """Give the id as the server has it."""
+    """Return the server's id of the run that an argument names."""
     from . import project_runs
 
     try:
@@ -61,7 +63,7 @@ def _named(_: click.Context, __: click.Parameter, text: str) -> RunId:
 @click.argument("run_id", metavar="ID", callback=_named)
 @click.option("--format", "form", type=click.Choice(["plain", "json"]), default="plain", show_default=True)
 def show(run_id: RunId, form: str) -> None:
-    """Print what the server says of a run."""
+    """Print what the server says about a run."""
     with _connected() as (_, project):
         shown = project.show(run_id, form)
     click.echo(shown)
@@ -70,22 +72,19 @@ def show(run_id: RunId, form: str) -> None:
 @run.command()
 @click.argument("run_id", metavar="ID", callback=_named)
 def complete(run_id: RunId) -> None:
-    """Complete a run; where it is complete already, that is fine."""
-    from famacase_xdist.settings.run_reference import reference_of
-
+    """Complete a run; it may be complete already."""
     with _connected() as (_, project):
         url = project.complete(run_id)
     click.echo(f"run {reference_of(run_id)} is complete: {url}")
 
 
 @contextmanager
-def _connected() -> Iterator[tuple[Settings, Runs]]:
-    """Give the settings of this directory and the runs of their project; errors are for people."""
-    # Here, not above: --help need not wait for requests.
-    from . import project_runs, resend
+def _connected() -> Iterator[tuple[Settings, ProjectRuns]]:
+    """Yield the settings of this directory and the runs of their project; errors become one line for people."""
+    from . import project_runs
 
     try:
-        settings = resend.settings_here(None)
+        settings = settings_here()
         with project_runs.connected(settings) as project:
             yield settings, project
     except FamacaseError as error:

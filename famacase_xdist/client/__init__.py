@@ -1,1 +1,1 @@
-"""HTTP: one request, the calls of the API, which of them are tried again, and where the server is."""
+"""HTTP: one request, the calls of the API, the rules for retries, and the address of the server."""

@@ -1,4 +1,4 @@
-"""Which requests are tried again, how often and after how long: reporter-api.md, "Statuses to retry"."""
+"""The rules for retries: which requests, how often, after how long; `docs/reporter-api.md`, "Statuses to retry"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tenacity.wait import wait_random_exponential
 from famacase_xdist.errors import DeliveryError
 from famacase_xdist.log import log
 
-#: Longest wait between two tries in seconds; a server that asks for more gets six times as much at most.
+#: The longest wait between two tries in seconds. If the server asks for more, it gets at most six times as much.
 MAX_WAIT = 10.0
 
 _jitter = wait_random_exponential(multiplier=0.5, max=MAX_WAIT)
@@ -24,13 +24,15 @@ def retrying(
     give_up: stop_base = stop_never,
     before_sleep: Callable[[RetryCallState], None] = lambda state: None,
 ) -> Retrying:
-    """Give what makes a call, and makes it again where that may help: full jitter, Retry-After honoured.
+    """Return a `Retrying` that makes a call, and repeats it if it failed with a `DeliveryError` that is retryable.
+
+    The waits between tries are random and their limit doubles (full jitter); a longer Retry-After is respected.
 
     Args:
-        attempts: Tries in all; the last one's error is raised.
+        attempts: The number of tries; the error of the last one is raised.
         sleep: Waits between two tries.
-        give_up: What ends the tries before that.
-        before_sleep: Told of a try that failed.
+        give_up: A condition that ends the tries early.
+        before_sleep: Called after a try that failed and that will be repeated.
     """
 
     def failed(state: RetryCallState) -> None:

@@ -1,4 +1,4 @@
-"""Where a session reports to, and how to reach it."""
+"""The server that a session reports to, and the connection to it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .transport import HttpTransport
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """Where a session reports to.
+    """The server that a session reports to.
 
     Attributes:
         host: The address, without the API's path.
-        token: Goes into the header of requests, and nowhere else.
+        token: The token; it goes into the header of requests, and nowhere else.
         database: The embedded server's database; None for any other server.
     """
 
@@ -33,15 +33,18 @@ class Server:
         return cls(settings.host, settings.token)
 
     def scope(self, project: str) -> tuple[str, str]:
-        """Return what keeps equal run keys apart; not the embedded server's address, which is another each time."""
+        """Return the scope of run keys: equal keys of two scopes are different keys.
+
+        The address of the embedded server is not part of it, because that changes with each start.
+        """
         return str(self.database or self.host), project
 
 
 def connect(server: Server, project: str, timeout: float) -> Api:
-    """Return the calls of one project; nothing is sent yet. The caller closes it.
+    """Return the calls of one project, which the caller has to close. Nothing is sent yet.
 
     Args:
-        server: Has the address and the token.
+        server: The address and the token.
         project: The project's code.
         timeout: Seconds to connect, and seconds between two pieces of an answer.
     """

@@ -1,7 +1,7 @@
-"""One HTTP request to Famacase: `requests`, its errors mapped to ours, nothing else.
+"""One HTTP request to Famacase, made by `requests`, with its errors mapped to ours.
 
-The token is in the header only. Redirects are not followed, so it never travels to another host; TLS is always
-verified; proxies and REQUESTS_CA_BUNDLE are honoured as `requests` does.
+The token is in the header only. Redirects are not followed, so that the token never travels to another host. TLS is
+always verified; proxies and REQUESTS_CA_BUNDLE have the effect that `requests` gives them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import requests
 from requests.auth import AuthBase
@@ -20,14 +20,17 @@ from famacase_xdist import clock
 from famacase_xdist.errors import NoAnswer, Refused
 from famacase_xdist.log import log
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsRead
+
 
 class Readable(Protocol):
-    """A stream of known length: `len` gives the bytes that are left."""
+    """A stream of known length: `len` returns the number of bytes that are left."""
 
     def __len__(self) -> int: ...
 
     def read(self, size: int = -1) -> bytes:
-        """Give at most `size` bytes."""
+        """Return at most `size` bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class File:
 
 
 class Transport(Protocol):
-    """Sends one request and gives the decoded answer."""
+    """Sends requests, and returns the decoded answers."""
 
     def send(
         self,
@@ -57,7 +60,7 @@ class Transport(Protocol):
         files: Sequence[File] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float,
-    ) -> Any:
+    ) -> object:
         """Send one request.
 
         Args:
@@ -65,14 +68,14 @@ class Transport(Protocol):
             url: The whole address.
             body: JSON in UTF-8.
             files: Parts of a multipart body, each named ``files``.
-            headers: Beside the transport's own.
+            headers: Headers in addition to the transport's own.
             timeout: Seconds to connect, and seconds between two pieces of the answer.
 
         Returns:
-            The answer's JSON, or None where it has no body.
+            The answer's JSON, decoded; None if the answer has no body.
 
         Raises:
-            NoAnswer: Nothing usable came back.
+            NoAnswer: There was no usable answer.
             Refused: The status was not 2xx.
         """
 
@@ -81,23 +84,28 @@ class Transport(Protocol):
 
 
 class TokenAuth(AuthBase):
-    """Puts the token into the header; as an auth object it wins over a ~/.netrc, which would replace the header."""
+    """Puts the token into the header. Without an auth object, `requests` lets a ~/.netrc replace that header."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Sign one request."""
+        """Add the token to one request."""
         request.headers["Authorization"] = f"Token {self._token}"
         return request
 
     def masked(self, text: str) -> str:
-        """Give what a server said without the token, should it have repeated it."""
+        """Return a server's text without the token, because the server may have repeated it."""
         return text.replace(self._token, "*" * len(self._token)) if self._token else text
 
 
 class HttpTransport:
-    """A `requests` session for each thread that sends."""
+    """A transport with a `requests` session for each thread that sends.
+
+    Args:
+        token: The token.
+        client: The value of the header X-Client.
+    """
 
     def __init__(self, token: str, client: str) -> None:
         self._auth = TokenAuth(token)
@@ -115,9 +123,12 @@ class HttpTransport:
         files: Sequence[File] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float,
-    ) -> Any:
+    ) -> object:
         """Send one request; see `Transport.send`."""
-        data, media_type = (_multipart(files)) if files else (body, "application/json")
+        data: SupportsRead[bytes] | bytes | None = body
+        media_type = "application/json"
+        if files:
+            data, media_type = _multipart(files)
         own = {"Content-Type": media_type} if data is not None else {}
         since = clock.monotonic()
         try:
@@ -135,7 +146,7 @@ class HttpTransport:
         return _decoded(answer)
 
     def close(self) -> None:
-        """Close all connections; a thread that sends again opens a new one."""
+        """Close all connections; a thread that sends again opens a new connection."""
         with self._lock:
             sessions, self._sessions = self._sessions, []
         for session in sessions:
@@ -154,8 +165,8 @@ class HttpTransport:
         return session
 
 
-def _multipart(files: Sequence[File]) -> tuple[Any, str]:
-    """Make a body that is streamed: what `requests` itself makes of files is whole in memory, twice."""
+def _multipart(files: Sequence[File]) -> tuple[SupportsRead[bytes], str]:
+    """Return a streamed body and its media type. `requests` itself would hold the files twice in memory."""
     from requests_toolbelt.multipart.encoder import MultipartEncoder
 
     encoder = MultipartEncoder([("files", (file.name, file.content, file.mime)) for file in files])
@@ -163,7 +174,7 @@ def _multipart(files: Sequence[File]) -> tuple[Any, str]:
 
 
 def _no_answer(error: Exception) -> NoAnswer:
-    """Map an error of `requests`; its text may hold addresses with credentials of a proxy, so it is not repeated."""
+    """Return the error of ours for one of `requests`, without its text, because that may contain a proxy's password."""
     if isinstance(error, requests.exceptions.SSLError):
         return NoAnswer(f"no trusted TLS connection ({_reason(error)})", cause="tls")
     if isinstance(error, requests.exceptions.ProxyError):
@@ -173,28 +184,28 @@ def _no_answer(error: Exception) -> NoAnswer:
     if isinstance(error, requests.ConnectionError):
         return NoAnswer(f"no connection ({_reason(error)})", cause="connection")
     if isinstance(error, ValueError) and not isinstance(error, requests.RequestException):
-        return NoAnswer("the token holds characters that no header can hold", cause="token")
+        return NoAnswer("the token contains characters that a header cannot contain", cause="token")
     if not isinstance(error, requests.RequestException):
-        # Requests checks the bundle of certificates itself, and its error names the file.
+        # `requests` itself checks the bundle of certificates; the text of its error names only the file.
         return NoAnswer(str(error), cause="tls")
     return NoAnswer(f"no usable answer ({type(error).__name__})", cause="answer")
 
 
 def _reason(error: BaseException) -> str:
-    """Give the innermost cause in a few words: ``Connection refused``, ``Name or service not known``."""
+    """Return the innermost cause in a few words: ``Connection refused``, ``Name or service not known``."""
     while (inner := _cause(error)) is not None:
         error = inner
     return (error.strerror if isinstance(error, OSError) else None) or type(error).__name__
 
 
 def _cause(error: BaseException) -> BaseException | None:
-    """Give what `requests` or urllib3 wrapped: an argument, a ``reason``, or the chained exception."""
+    """Return the error that `requests` or urllib3 wrapped: an argument, a ``reason``, or the chained exception."""
     wrapped = [*error.args, getattr(error, "reason", None), error.__cause__, error.__context__]
     return next((each for each in wrapped if isinstance(each, BaseException)), None)
 
 
 def _words(answer: requests.Response) -> str:
-    """Give what the server says of its refusal, in one line of at most 300 characters."""
+    """Return the server's explanation of its refusal, in one line of at most 300 characters."""
     said: object = answer.text
     try:
         content = answer.json()
@@ -209,17 +220,18 @@ def _words(answer: requests.Response) -> str:
     return f"the token was refused: {refusal}" if answer.status_code in (401, 403) else refusal
 
 
-def _decoded(answer: requests.Response) -> Any:
+def _decoded(answer: requests.Response) -> object:
     if not answer.content:
         return None
     try:
-        return answer.json()
+        content: object = answer.json()
     except ValueError:
         raise NoAnswer("the answer is not JSON; is the address right?", cause="answer") from None
+    return content
 
 
 def _retry_after(answer: requests.Response) -> float | None:
-    """Read Retry-After, which is seconds or an HTTP date, as seconds from now."""
+    """Return Retry-After, which is seconds or an HTTP date, in seconds from now; None if it is neither."""
     value = answer.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)

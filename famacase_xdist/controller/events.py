@@ -1,6 +1,6 @@
-"""What happens in a session, as the books hear of it: from recorders, from pytest, and from xdist.
+"""What happens in a session, as the ledger hears of it: from recorders, from pytest, and from xdist.
 
-Those of each test are not frozen: frozen ones take three times as long to make.
+The events that each test has are not frozen, because frozen ones take three times as long to make.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ Event = Recorded | Received | Began | Reported | Crashed | NotCollected
 
 
 def size_of(event: Event) -> int:
-    """Give about how many bytes an event holds; only frames are ever large."""
+    """Return about how many bytes an event holds; only frames are ever large."""
     if isinstance(event, Received):
         return len(event.message)
     return 1000 + (len(event.frame.body) if isinstance(event, Recorded) else 0)

@@ -6,16 +6,17 @@ ever waits for the server.
 
 execnet has no flow control: a receiver thread that takes whatever comes, while the disk is slower than the workers,
 fills the memory. So beyond `MOST_BYTES` a receiver thread waits until there is room, which holds up its own worker
-(the socket fills, the worker's next send waits, and with it xdist's reports and its call for more tests), and no other.
-Each waits for about one batch and never hands on itself: whoever does so while others bring more is held for as long
-as they do. The thread that made the inbox, on which pytest and xdist's loop run, never waits: it would hold up
-all workers, and what it brings follows from what the others were let through with.
+(the socket fills, the worker's next send waits, and with it xdist's reports and its call for more tests), and no other
+worker. Each thread waits for about one batch and never hands on itself: a thread that hands on while others bring more
+is held for as long as they do. The thread that made the inbox, on which pytest and xdist's loop run, never waits: it
+would hold up all workers, and the events that it brings follow from those of the receiver threads.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -27,21 +28,19 @@ BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 #: Bytes that may wait, so that memory stays flat: seconds of a very busy session, minutes of a usual one.
 MOST_BYTES = 16 * 1024 * 1024
-#: Seconds in which events gather before they are handed on: a transaction an event costs the workers their cores.
+#: Seconds in which events gather before they are handed on: a transaction for each event costs the workers their cores.
 LINGER = 0.005
 #: Seconds after which what is on disk is made to survive a power failure too.
 TICK = 1.0
 
 
-class Inbox(Generic[Event]):
+class Inbox(ABC, Generic[Event]):
     """A queue that is drained in order.
 
     Args:
         store: Takes a batch of events; must not raise.
         sync: Called after stores, when there is time.
-        size_of: Gives the bytes of an event.
-        is_immediate: Whether `settle` is called by who puts; then the thread is no faster than `TICK`, and who puts
-            more than may wait hands it on.
+        size_of: Returns the bytes of an event.
     """
 
     def __init__(
@@ -49,52 +48,31 @@ class Inbox(Generic[Event]):
         store: Callable[[Sequence[Event]], None],
         sync: Callable[[], None],
         size_of: Callable[[Event], int] = lambda event: 0,
-        *,
-        is_immediate: bool,
     ) -> None:
         self._store = store
         self._sync = sync
         self._size_of = size_of
-        self._is_immediate = is_immediate
         self._events: deque[Event] = deque()
         self._bytes_put = 0
         self._bytes_taken = 0
         self._counting = threading.Lock()
         self._room = threading.Condition(self._counting)
-        self._maker = threading.get_ident()
         self._draining = threading.Lock()
         self._wake = threading.Event()
         self._is_sealed = False
         self._thread = threading.Thread(target=self._work, name="famacase-inbox", daemon=True)
         self._thread.start()
 
+    @abstractmethod
     def put(self, event: Event) -> None:
-        """Take one event; any thread. Waits for room where there is none, see above."""
-        size = self._size_of(event)
-        self._events.append(event)
-        # Whoever loses the interpreter while he has a lock, has all others wait for his next turn: so short a time.
-        with self._counting:
-            self._bytes_put += size
-            enough = self._bytes_put - MOST_BYTES
-        # The thread clears this before it looks for events. To set what is set takes a lock for long.
-        if not (self._is_immediate or self._wake.is_set()):
-            self._wake.set()
-        if self._bytes_taken < enough:
-            self._relieve(enough)
+        """Take one event; any thread."""
 
-    def _relieve(self, enough: int) -> None:
-        """Wait until so many bytes have been taken in all.
-
-        Not until there is room for another event: of two hundred who wait for that, the same few would be in time.
-        """
-        if self._is_immediate:
-            self.settle()
-        elif threading.get_ident() != self._maker:
-            with self._room:
-                self._room.wait_for(lambda: self._bytes_taken >= enough or self._is_sealed)
+    @abstractmethod
+    def _gather(self) -> bool:
+        """Wait, on the inbox's own thread, until events are due; return whether there may be any."""
 
     def settle(self) -> None:
-        """Hand on all that is there, on this thread."""
+        """Hand on all that is there, on the calling thread."""
         with self._draining:
             while self._events:
                 self._store(self._batch())
@@ -107,6 +85,15 @@ class Inbox(Generic[Event]):
         self._wake.set()
         self._thread.join(TICK)
         self.settle()
+
+    def _enqueue(self, event: Event) -> int:
+        """Add an event; return how many bytes have to be taken in all before another one has room."""
+        size = self._size_of(event)
+        self._events.append(event)
+        # Hold it for a short time: a thread that loses the interpreter meanwhile makes all others wait for its turn.
+        with self._counting:
+            self._bytes_put += size
+            return self._bytes_put - MOST_BYTES
 
     def _batch(self) -> list[Event]:
         batch: list[Event] = []
@@ -121,12 +108,61 @@ class Inbox(Generic[Event]):
 
     def _work(self) -> None:
         while not self._is_sealed:
-            is_woken = self._wake.wait(TICK)
-            if is_woken and not self._is_immediate:
-                with self._room:
-                    self._room.wait_for(lambda: self._is_sealed, LINGER)
-            self._wake.clear()
-            if is_woken or self._events:
+            if self._gather():
                 self.settle()
-            with contextlib.suppress(Exception):  # without this thread, whoever waits for room waits for ever
+            with contextlib.suppress(Exception):  # without this thread, a thread that waits for room waits for ever
                 self._sync()
+
+
+class ImmediateInbox(Inbox[Event]):
+    """The inbox of a session of one process, where the thread that puts calls `settle` too.
+
+    Its own thread is no faster than `TICK`; a thread that puts more than may wait hands it on.
+    """
+
+    def put(self, event: Event) -> None:
+        """Take one event; any thread."""
+        if self._bytes_taken < self._enqueue(event):
+            self.settle()
+
+    def _gather(self) -> bool:
+        return self._wake.wait(TICK) or bool(self._events)
+
+
+class QueuedInbox(Inbox[Event]):
+    """The inbox of an xdist controller, whose events come from the receiver threads of its workers."""
+
+    def __init__(
+        self,
+        store: Callable[[Sequence[Event]], None],
+        sync: Callable[[], None],
+        size_of: Callable[[Event], int] = lambda event: 0,
+    ) -> None:
+        self._maker = threading.get_ident()
+        super().__init__(store, sync, size_of)
+
+    def put(self, event: Event) -> None:
+        """Take one event; any thread. Waits for room where there is none, see above."""
+        enough = self._enqueue(event)
+        # The thread clears this before it looks for events. To set what is set takes a lock for long.
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._bytes_taken < enough and threading.get_ident() != self._maker:
+            self._wait_until_taken(enough)
+
+    def _wait_until_taken(self, enough: int) -> None:
+        """Wait until so many bytes have been taken in all.
+
+        Not until there is room for another event: of two hundred threads that wait for that, the same few would be in
+        time.
+        """
+        with self._room:
+            self._room.wait_for(lambda: self._bytes_taken >= enough or self._is_sealed)
+
+    def _gather(self) -> bool:
+        is_woken = self._wake.wait(TICK)
+        if is_woken:
+            with self._room:
+                self._room.wait_for(lambda: self._is_sealed, LINGER)
+        self._wake.clear()
+        return is_woken or bool(self._events)

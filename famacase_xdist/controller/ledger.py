@@ -1,8 +1,8 @@
-"""The books of a session: what began, what came in, and what has to be rebuilt because nothing came.
+"""The ledger of a session: what began, what came in, and what has to be rebuilt because nothing came.
 
-A result travels over our channel and is taken in at once; pytest's reports wait in xdist's queue, so they may come
-after the result that they belong to. They are matched by number: each attempt has one report of a set-up. All of a
-worker's messages come before the news of its death, so whatever is open then has no result any more.
+A result travels over our channel and is taken in at once. pytest's reports wait in xdist's queue, so they may come
+after the result that they belong to; the two are matched by number, because each attempt has one report of a set-up.
+All of a worker's messages come before the news of its death, so a test that is open then gets no result any more.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class _Open:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing more is to come: all phases are reported, and each attempt's result is there.
+        """Whether nothing more will come: all phases are reported, and each attempt's result is there.
 
-        More results than attempts are those of tries that pytest's reports have yet to tell of.
+        Where there are more results than attempts, pytest's reports of some attempts are still on their way.
         """
         is_over = bool(self.reports) and self.reports[-1].when == "teardown"
         return is_over and (self.is_ignored or self.attempts == self.results)
 
     def report(self, report: pytest.TestReport) -> None:
-        """Take pytest's report of a phase."""
+        """Add pytest's report of a phase."""
         if report.when == "setup":
             self.attempts += 1
             self.reports.clear()
@@ -114,7 +114,7 @@ class Ledger:
         self._attempts_before: Counter[tuple[str, str]] = Counter()
         self._begun: Counter[str] = Counter()
         self._ended_early: Counter[str] = Counter()
-        #: Of each worker the test whose books were closed last, and how many results it had.
+        #: By worker: the test that was settled last, and how many results it had.
         self._settled: dict[str, tuple[str, int]] = {}
         self._ignored: set[tuple[str, str]] = set()
         self._failed_modules: set[str] = set()
@@ -127,14 +127,19 @@ class Ledger:
         return max(0, self.collected - self._finished)
 
     def collect(self, nodeids: Sequence[str], *, times: int = 1) -> None:
-        """Note what there is to run; each worker collects the same, and `times` of them run all of it."""
+        """Note what was collected.
+
+        Args:
+            nodeids: The tests; each worker collects the same.
+            times: How many workers run all of them.
+        """
         self.collected = len(nodeids) * times
         self._is_each = times > 1
         if self._nodeids is not None:
             self._nodeids.update(dict.fromkeys(nodeids))
 
     def enter(self, event: Event) -> Iterable[AnyFrame]:
-        """Take an event in, and give the frames to keep."""
+        """Enter an event, and return the frames to keep."""
         if isinstance(event, Reported):
             self._report(event)
             return ()
@@ -149,7 +154,11 @@ class Ledger:
         return self._leave_out(event.report)
 
     def close(self, *, report_not_run: bool) -> list[AnyFrame]:
-        """Rebuild what is still open when no more events come."""
+        """Return the frames of all that is still open when no more events come.
+
+        Args:
+            report_not_run: Whether tests that never began are results too.
+        """
         open_ = {key: each for key, each in self._open.items() if each.is_missing or each.is_cut_off}
         frames: list[AnyFrame] = [self._rebuild(key, each) for key, each in open_.items()]
         frames += [self._made(synthetic.cut_off(nodeid)) for nodeid in self._begun]
@@ -161,7 +170,7 @@ class Ledger:
         return frames
 
     def _leave_out(self, report: pytest.CollectReport) -> Iterator[AnyFrame]:
-        """Make the result of a module whose tests there are none of; every worker tells of it."""
+        """Yield the result of a module that has no tests now, once: every worker tells of it."""
         if report.nodeid in self._failed_modules:
             return
         if report.skipped:
@@ -173,7 +182,7 @@ class Ledger:
             yield self._made(synthetic.collection_error(report))
 
     def _begin(self, nodeid: str) -> Sequence[AnyFrame]:
-        """Note that a test runs, unless its result has overtaken the news."""
+        """Note that a test runs, unless its result came before the news of its begin."""
         if _take(self._ended_early, nodeid):
             return ()
         self._begun[nodeid] += 1
@@ -215,7 +224,7 @@ class Ledger:
         return self._count(result)
 
     def _ignore(self, worker: str, nodeid: str) -> None:
-        """Count a test that is not reported, once, however often it is tried."""
+        """Count a test that is not reported, once for all of its attempts."""
         self._open[worker, nodeid].is_ignored = True
         key = self._test(worker, nodeid)
         if key not in self._ignored:
@@ -228,7 +237,7 @@ class Ledger:
         worker, nodeid = event.worker, event.nodeid
         open_ = self._open[worker, nodeid]
         open_.since = min(open_.since, event.since)
-        # The attempt before was dropped with its books, and the recorder's word on this one may be yet to come.
+        # The attempt before was dropped together with its entry; the recorder's frame for this one may still come.
         if self._ignored and self._test(worker, nodeid) in self._ignored:
             open_.is_ignored = True
         for report in event.reports:
@@ -236,11 +245,11 @@ class Ledger:
         self._drop_settled(worker, nodeid, open_)
 
     def _crash(self, event: Crashed) -> Iterator[AnyFrame]:
-        """Make the result of the test that a worker died in."""
+        """Yield the result of the test in which a worker died."""
         open_ = self._open.pop((event.worker, event.nodeid), None)
         earlier = self._earlier(event.worker, event.nodeid)
         if open_ is None and earlier and event.nodeid not in self._begun:
-            return  # its result has come: the worker died between two tests
+            return  # the result has come: the worker died between two tests
         open_ = open_ or _Open()
         key = self._test(event.worker, event.nodeid)
         if key in self._ignored:
@@ -278,24 +287,24 @@ class Ledger:
         )
 
     def _test(self, worker: str, nodeid: str) -> tuple[str, str]:
-        """Give what counts attempts: a test, or, where each worker runs all of them, a test on a worker."""
+        """Return what attempts are counted by: a test, or, where each worker runs all of them, a test on a worker."""
         return (worker if self._is_each else "", nodeid)
 
     def _numbered(self, worker: str, frame: ResultFrame) -> ResultFrame:
-        """Count the attempts on workers that died, which this one cannot know of."""
+        """Return a result with the attempts of workers that died added: this worker cannot know of them."""
         before = self._attempts_before.get(self._test(worker, frame.head.nodeid))
         if not before:
             return frame
         return with_attempt(frame, frame.head.attempt + before)
 
     def _made(self, frame: ResultFrame, described: bytes = b"") -> AnyFrame:
-        """Take a result that no recorder made; status mapping and root suite are for it too."""
+        """Return what is kept of a result that no recorder made; status mapping and root suite apply to it too."""
         root_suite = None if described else self._root_suite
         settled = synthetic.settled(frame, self._status_mapping, self._status_policy)
         return self._count(synthetic.rooted(settled, root_suite))
 
     def _count(self, frame: ResultFrame) -> AnyFrame:
-        """Count a result, and give what is kept of it."""
+        """Count a result, and return what is kept of it."""
         self._ran(frame.head.nodeid)
         kept = synthetic.filtered(frame, self._status_filter)
         if kept is frame:
@@ -314,13 +323,13 @@ class Ledger:
             self._settled[worker] = (nodeid, self._earlier(worker, nodeid) + open_.results)
 
     def _earlier(self, worker: str, nodeid: str) -> int:
-        """Give how many results a test has whose books were closed: some plugins report a teardown of each attempt."""
+        """Return how many results a settled test has: some plugins report a teardown for each attempt."""
         settled, results = self._settled.get(worker, ("", 0))
         return results if settled == nodeid else 0
 
 
 def _take(counter: Counter[str], key: str) -> bool:
-    """Take one off a count, if there is one; nothing is kept at zero."""
+    """Take one off a count, and return whether there was one; no key is kept at zero."""
     if key not in counter:
         return False
     counter[key] -= 1

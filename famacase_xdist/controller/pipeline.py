@@ -1,9 +1,10 @@
-"""The controller's end of the way of a result: books and inbox, then whatever place the results go to."""
+"""The controller's part of the way of a result: inbox, ledger and mask, then the destination."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 from famacase_xdist import clock
 from famacase_xdist.delivery.destination import Destination, Outcome
@@ -13,29 +14,87 @@ from famacase_xdist.results.redaction import Mask
 from famacase_xdist.settings.settings import Settings
 
 from .events import Event, Received, Recorded, size_of
-from .inbox import Inbox
+from .inbox import ImmediateInbox, QueuedInbox
 from .ledger import Ledger
 
 
-class Intake:
-    """Takes events of any thread, keeps the books, and hands on what they make of them.
+class AnyPipeline(Protocol):
+    """What the hooks ask of a pipeline."""
+
+    def header(self) -> list[str]:
+        """Return the lines of the session's header."""
+
+    def put(self, event: Event) -> None:
+        """Take one event; any thread."""
+
+    def settle(self) -> None:
+        """Put on disk what came until now."""
+
+    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
+        """End, and return what became of the results."""
+
+
+class NullPipeline:
+    """The pipeline of a session that reports nothing.
 
     Args:
-        destination: Has been started.
-        is_immediate: Whether `settle` puts what came before on disk; for a session of one process.
+        reason: Why nothing is reported.
     """
 
-    def __init__(self, settings: Settings, ledger: Ledger, destination: Destination, *, is_immediate: bool) -> None:
+    def __init__(self, reason: str = "") -> None:
+        self._reason = reason
+
+    def header(self) -> list[str]:
+        """Return why nothing is reported."""
+        return [f"famacase: nothing is reported: {self._reason}"]
+
+    def put(self, event: Event) -> None:
+        """Drop an event."""
+
+    def settle(self) -> None:
+        """Do nothing."""
+
+    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
+        """Return that nothing was reported, and why."""
+        return Outcome.nothing(self._reason)
+
+
+class Pipeline:
+    """Takes events of any thread, enters them into the ledger, and hands the frames to the destination.
+
+    Args:
+        settings: Of the session.
+        ledger: Turns events into frames.
+        destination: Has been started.
+        inbox: `ImmediateInbox` for a session of one process, whose `settle` puts on disk what came before.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        destination: Destination,
+        inbox: type[ImmediateInbox[Event]] | type[QueuedInbox[Event]],
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._destination = destination
         self._mask = Mask(destination.secret, *settings.secrets)
         self._problems: list[str] = []
         self._lost = 0
-        self._inbox: Inbox[Event] = Inbox(self._store, destination.sync, size_of, is_immediate=is_immediate)
-        self.header = destination.header
-        self.put = self._inbox.put
-        self.settle = self._inbox.settle
+        self._inbox = inbox(self._store, destination.sync, size_of)
+
+    def header(self) -> list[str]:
+        """Return the destination's lines of the session's header."""
+        return self._destination.header()
+
+    def put(self, event: Event) -> None:
+        """Take one event; any thread."""
+        self._inbox.put(event)
+
+    def settle(self) -> None:
+        """Enter all that came until now into the ledger, on the calling thread; the results are then on disk."""
+        self._inbox.settle()
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
         """Hand on what is left, and let the destination finish.
@@ -44,7 +103,7 @@ class Intake:
 
         Args:
             timeout: In seconds.
-            is_finished: Whether pytest came to its end; a session that left tests undone has not finished all the same.
+            is_finished: Whether pytest came to its end; a session that left tests undone is not finished either.
         """
         deadline = clock.monotonic() + timeout
         self._inbox.seal()
@@ -60,7 +119,7 @@ class Intake:
         )
 
     def _store(self, events: Sequence[Event]) -> None:
-        """Enter events into the books and keep what comes of them; one thread at a time."""
+        """Enter events into the ledger and keep the frames that it makes of them; one thread at a time."""
         frames: list[AnyFrame] = []
         for event in events:
             try:
@@ -76,10 +135,10 @@ class Intake:
         try:
             self._destination.keep([each for frame in frames for each in self._mask.clean(frame)])
         except FamacaseError as error:
-            self._lost_all(frames, f"results were lost: {error}")
+            self._lose(frames, f"results were lost: {error}")
         except Exception as error:
-            self._lost_all(frames, f"internal error: {error!r}")
+            self._lose(frames, f"internal error: {error!r}")
 
-    def _lost_all(self, frames: Sequence[AnyFrame], problem: str) -> None:
+    def _lose(self, frames: Sequence[AnyFrame], problem: str) -> None:
         self._problems.append(problem)
         self._lost += sum(map(is_result, frames))

@@ -1,4 +1,4 @@
-"""The test plan: which cases it has, asked once, by the controller, before anybody collects a test."""
+"""The test plan: its cases, asked for once, by the controller, before any process collects a test."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from famacase_xdist.settings.settings import Settings
 
 
 def load(settings: Settings, server: Server, say: Callable[[str], None]) -> frozenset[int]:
-    """Load the case ids of the plan that the settings name, as patiently as every request is made.
+    """Return the case ids of the plan that the settings name; asks as patiently as for every other request.
 
     Args:
         settings: With a plan.
-        server: Who has it.
-        say: Told why it takes long.
+        server: The server that has it.
+        say: Called with the reason where it takes long.
 
     Raises:
         PlanError: It has no cases, or is not there.
@@ -54,6 +54,6 @@ def _asked(api: Api, plan_id: int, attempts: int, say: Callable[[str], None]) ->
 
 
 def refusal(settings: Settings, reason: object) -> str:
-    """Say that no test is run, because nobody knows which ones, and what to do about it."""
+    """Return why no test is run: without the plan it is not known which tests to run."""
     source = settings.sources.get("testops_plan_id", "FAMACASE_TESTOPS_PLAN_ID")
     return f"test plan {settings.testops_plan_id} ({source}): {reason}; no test is run, for without it all would be"

@@ -1,4 +1,4 @@
-"""pytest's reports of a test's phases, gathered until its last one: the books hear of them at once."""
+"""pytest's reports of a test's phases, gathered until the last one, so that the ledger hears of them in one event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from .events import Event, Reported
 
 
-class Phases:
+class ReportBuffer:
     """Gathers the reports of the test that each worker runs.
 
     Args:
@@ -21,7 +21,7 @@ class Phases:
         self._of: dict[str, Reported] = {}
 
     def add(self, worker: str, report: pytest.TestReport) -> None:
-        """Take one report; that of a teardown is a test's last."""
+        """Take one report; the report of a teardown is the last one of a test."""
         gathered = self._of.get(worker)
         if gathered is None or gathered.nodeid != report.nodeid:
             self.tell(worker)
@@ -31,12 +31,12 @@ class Phases:
             self._enter(self._of.pop(worker))
 
     def tell(self, worker: str) -> None:
-        """Hand on what there is of a worker; no more will come of its test."""
+        """Hand on what there is of a worker, because no more reports of its test will come."""
         gathered = self._of.pop(worker, None)
         if gathered is not None:
             self._enter(gathered)
 
     def tell_all(self) -> None:
-        """Hand on what there is of all workers."""
+        """Hand on what there is of each worker."""
         for worker in list(self._of):
             self.tell(worker)

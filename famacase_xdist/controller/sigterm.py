@@ -1,4 +1,4 @@
-"""SIGTERM, as CI systems send it: the session ends as after Ctrl-C, what is there is delivered, and then it dies of it.
+"""SIGTERM, as CI systems send it: the session ends as after Ctrl-C, delivers what it has, and then dies of the signal.
 
 Without a handler the process would be gone at once, with no word on what was delivered.
 """
@@ -12,7 +12,7 @@ import threading
 from types import FrameType
 
 
-class Termination:
+class SigtermHandler:
     """Turns the first SIGTERM into a KeyboardInterrupt of the main thread; the second one kills."""
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Termination:
         self.is_asked = False
 
     def watch(self) -> None:
-        """Take SIGTERM over where nobody else has."""
+        """Take SIGTERM over, unless another handler has it."""
         is_main = threading.current_thread() is threading.main_thread()
         if is_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._interrupt)

@@ -1,14 +1,13 @@
-"""How a worker's process ended, for the result of the test that it died in."""
+"""How a worker's process ended, for the result of the test in which it died."""
 
 from __future__ import annotations
 
 import signal
 import subprocess
-from typing import Any
 
 
-def exit_of(node: Any) -> str:
-    """Say how a local worker's process ended; empty where that cannot be known.
+def exit_of(node: object) -> str:
+    """Return how a local worker's process ended; empty where that cannot be known.
 
     execnet keeps the process in a private attribute; a remote worker, or another execnet, has none.
     """

@@ -1,1 +1,1 @@
-"""From the outbox to a destination: a project, several projects, or files; and what earlier sessions left."""
+"""The way from the outbox to a destination (a project, several projects, or files), and the resend."""

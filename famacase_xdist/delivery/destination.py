@@ -1,4 +1,4 @@
-"""Where results go: what the controller asks of a destination, and what becomes of a session's results there."""
+"""The destination of a session's results, as the controller sees it, and the outcome that it returns at the end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from famacase_xdist.results.frames import AnyFrame
 
-#: Says a line to the person who waits.
+#: Shows a line to the person who waits.
 Say = Callable[[str], None]
 
 
@@ -19,14 +19,15 @@ class Outcome:
     """What became of a session's results.
 
     Attributes:
-        delivered: Results that reached their place, by status.
-        undelivered: Results that did not.
-        causes: Why, and how many for each reason.
-        problems: What else went wrong, a line each.
-        outboxes: The files that hold what was not delivered; none where nothing is left, or all was in memory.
-        where: Where the results are to be seen, a line each.
-        words: What to call the results that are there and those that are not.
-        notes: What the tests' own marks give reason to say, a line each.
+        delivered: How many results reached the destination, by status.
+        undelivered: How many results did not.
+        causes: Why they did not, and how many for each reason.
+        problems: Lines about other failures.
+        outboxes: The files with the undelivered results; none if no result is left, or if all were in memory.
+        where: Lines that tell where the results can be seen.
+        words: What the terminal calls the results of `delivered` and of `undelivered`.
+        notes: Lines about marks of the tests that have no effect.
+        nothing_because: Why nothing was reported at all; None if the session reported.
     """
 
     delivered: Counter[str]
@@ -37,36 +38,55 @@ class Outcome:
     where: tuple[str, ...] = ()
     words: tuple[str, str] = ("delivered", "undelivered")
     notes: tuple[str, ...] = ()
+    nothing_because: str | None = None
+
+    @classmethod
+    def nothing(cls, reason: str) -> Outcome:
+        """Return the outcome of a session that reported nothing, for this reason."""
+        return cls(Counter(), 0, Counter(), nothing_because=reason)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether results did not reach the destination."""
+        return bool(self.undelivered) or self.nothing_because is not None
 
 
 class Destination(Protocol):
-    """Where a session's results go.
+    """The place where a session's results go: a project, several projects, or files.
 
     Attributes:
-        secret: What must not be written down anywhere; empty where there is no secret.
+        secret: The token, which must not be written anywhere; empty if there is none.
     """
 
     secret: str
 
     def start(self, say: Say) -> None:
-        """Get ready; returns in bounded time.
+        """Get ready. Returns within a few seconds.
+
+        Args:
+            say: Shows a line to the person who waits.
 
         Raises:
             FamacaseError: Nothing can be reported.
         """
 
     def header(self) -> list[str]:
-        """Give the lines of the session's header."""
+        """Return the lines of the session's header."""
 
     def keep(self, frames: Sequence[AnyFrame]) -> None:
-        """Take frames that must not get lost; one thread at a time.
+        """Take frames, which must not get lost from now on. Only one thread at a time calls this.
 
         Raises:
             FamacaseError: They are lost.
         """
 
     def sync(self) -> None:
-        """Make what was kept last; called about once a second, on another thread than `keep`."""
+        """Make what was kept survive a power failure. Called about once a second, on a thread of its own."""
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        """Bring the rest to its place and close everything; see `Intake.finish`."""
+        """Bring the rest to the destination, and close everything.
+
+        Args:
+            timeout: Seconds to wait for others.
+            is_finished: Whether all tests ran that were to run.
+        """

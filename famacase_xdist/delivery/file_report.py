@@ -1,6 +1,6 @@
 """The destination that is a directory: upstream's file report, written by one process as the results come.
 
-Each file is written beside its place and renamed, so that whoever kills us leaves a report that can be read.
+Each file is written under another name and then renamed, so that the report can be read even if this process is killed.
 """
 
 from __future__ import annotations
@@ -14,35 +14,37 @@ import shutil
 import threading
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from famacase_xdist import clock
 from famacase_xdist.errors import ReportError
-from famacase_xdist.results.body import noted, reference
-from famacase_xdist.results.frames import AnyFrame, ContentHead, PieceHead, ResultHead
+from famacase_xdist.results.body import AttachmentEntry, content_of, noted, reference
+from famacase_xdist.results.frames import AnyFrame, ContentHead, PieceHead, ResultFrame, is_result
 from famacase_xdist.settings.settings import Settings
 
 from .destination import Outcome, Say
-from .file_report_format import RunForm, attachment_form, result_form
+from .file_report_format import ReportedAttachment, RunForm, attachment_form, result_form
 
-#: Part of the time that goes into states of the run's file, which only matter if the session never ends.
+#: Part of the time that is spent on writing the run's file again and again. That only matters if the session is killed.
 RUN_SHARE = 0.05
-#: Bytes of a file name that file systems take, less our own part of it.
+#: Most bytes of an attachment's name in a file name: what file systems allow, less our own part.
 MOST_NAME = 180
-#: Characters of a suffix that is worth keeping in a name that is cut.
+#: Most characters of a suffix that is kept when a name is cut.
 MOST_SUFFIX = 10
-#: What a report's files are called, ours and upstream's; nothing else is ever removed.
+#: The names of files of a report, ours and upstream's. Other files are never removed.
 _OF_A_REPORT = re.compile(r"[\da-f]{8}-[\da-f]{4}-[\da-f]{4}-[\da-f]{4}-[\da-f]{12}[-.].+", re.DOTALL)
 
 
-class Report:
+class FileReport:
     """Writes a report.
 
     Args:
-        settings: Say where, in which form, and for which environment.
+        settings: The settings: directory, format and environment of the report.
         base: The directory that a relative path starts from.
+
+    Attributes:
+        secret: The token, which mode ``report`` does not need but may have.
     """
 
     def __init__(self, settings: Settings, base: Path) -> None:
@@ -65,18 +67,23 @@ class Report:
         return self._base / self._shown
 
     def start(self, say: Say) -> None:
-        """Take the directory and remove the report that is in it.
+        """Lock the directory and remove the report that is in it.
+
+        If another session writes its report there, this one gets a directory beside it.
+
+        Args:
+            say: Shows a line to the person who waits.
 
         Raises:
-            ReportError: It cannot be made or written.
+            ReportError: The directory cannot be made or written.
         """
         try:
-            if not self._take():
-                # A name is needed to make another one beside it.
+            if not self._lock_directory():
+                # A path without a name cannot get another name.
                 taken = self._path.resolve() if self._shown.name in ("", "..") else self._shown
                 self._shown = taken.with_name(f"{taken.name}-{uuid.uuid4().hex[:8]}")
                 say(f"another session writes its report to {taken}; this one's is in {self._shown}")
-                self._take()
+                self._lock_directory()
             self._clear()
             self._contents.directory = self._path / "attachments"
             self._write_run()
@@ -84,32 +91,32 @@ class Report:
             raise ReportError(f"the report in {self._shown} cannot be written: {error.strerror or error}") from None
 
     def header(self) -> list[str]:
-        """Name the directory."""
+        """Return the line that names the directory."""
         return [f"famacase: report in {self._shown}"]
 
     def keep(self, frames: Sequence[AnyFrame]) -> None:
-        """Write results and attachments; what cannot be written is counted."""
+        """Write results and attachments. Results that cannot be written are counted."""
         with self._lock:
             for frame in frames:
                 self._keep(frame)
             self._update_run()
 
     def _keep(self, frame: AnyFrame) -> None:
-        head, body = frame.head, frame.body
-        if isinstance(head, ResultHead):
-            if head.id not in self._run:
-                self._write_result(head, body)
-        elif isinstance(head, PieceHead):
-            self._contents.add(head, body)
-        elif isinstance(head, ContentHead):
-            self._contents.close(head)
+        if is_result(frame):
+            if frame.head.id not in self._run:
+                self._write_result(frame)
+        elif isinstance(frame.head, PieceHead):
+            self._contents.add(frame.head, frame.body)
+        elif isinstance(frame.head, ContentHead):
+            self._contents.close(frame.head)
 
-    def _write_result(self, head: ResultHead, body: bytes) -> None:
+    def _write_result(self, frame: ResultFrame) -> None:
+        head = frame.head
         missing: list[str] = []
 
-        def attach(entry: Mapping[str, Any]) -> dict[str, Any] | None:
+        def attach(entry: AttachmentEntry) -> ReportedAttachment | None:
             digest = str(entry["id"]).removeprefix(reference(head.id, ""))
-            name = str(entry["file_name"])
+            name = entry["file_name"]
             try:
                 attachment_id, mime, file = self._contents.file(digest, name)
             except OSError as error:
@@ -117,7 +124,7 @@ class Report:
                 return None
             return attachment_form(attachment_id, name, mime, str(self._shown / "attachments" / file))
 
-        form = result_form(json.loads(body), attach, head.projects)
+        form = result_form(content_of(frame), attach, head.projects)
         form["message"] = noted(form["message"], missing)
         try:
             self._write("results", head.id, form)
@@ -134,25 +141,25 @@ class Report:
             self._update_run()
 
     def _update_run(self) -> None:
-        """Write the run's file where that is due, for whoever reads a report whose session was killed."""
+        """Write the run's file if that is due, so that the report can be read if the session is killed."""
         if self._is_dirty and clock.monotonic() >= self._run_due:
             with contextlib.suppress(OSError):
                 self._write_run()
 
     def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        """Write the run's file and let go of the directory; waits for nobody."""
+        """Write the run's file and unlock the directory. Nothing is waited for, so the arguments have no effect."""
         with self._lock:
             try:
                 self._write_run()
             except OSError as error:
                 self._problems.append(f"the run's file cannot be written: {error.strerror or error}")
             self._contents.drop_parts()
-            self._let_go()
+            self._unlock_directory()
         return Outcome(
-            self._written,
-            self._lost.total(),
-            self._lost,
-            tuple(self._problems),
+            delivered=self._written,
+            undelivered=self._lost.total(),
+            causes=self._lost,
+            problems=tuple(self._problems),
             where=(f"report: {self._shown}",),
             words=("written", "not written"),
         )
@@ -178,8 +185,12 @@ class Report:
                 part.unlink()
             raise
 
-    def _take(self) -> bool:
-        """Make the directory, and lock it for as long as the session lives; False if another session has it."""
+    def _lock_directory(self) -> bool:
+        """Make the directory, and lock it for as long as the session lives.
+
+        Returns:
+            Whether it is ours; False if another session has locked it.
+        """
         for folder in ("results", "attachments"):
             (self._path / folder).mkdir(parents=True, exist_ok=True)
         directory = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
@@ -193,9 +204,9 @@ class Report:
         self._directory = directory
         return True
 
-    def _let_go(self) -> None:
+    def _unlock_directory(self) -> None:
         if self._directory is not None:
-            # A child that a test has forked and left behind has the same lock.
+            # Unlocked explicitly, because a child that a test has forked and left behind shares the lock.
             with contextlib.suppress(OSError):
                 fcntl.flock(self._directory, fcntl.LOCK_UN)
             os.close(self._directory)
@@ -211,9 +222,12 @@ class Report:
 
 
 class _Contents:
-    """The contents of attachments: pieces become a file, and equal content of one name is one file.
+    """The contents of attachments. Pieces become a file, and equal contents with one name are one file.
 
-    Two workers may send the same content side by side, so each piece counts once.
+    Two workers may send the same content at the same time, so each piece is written once only.
+
+    Attributes:
+        directory: The directory of the files.
     """
 
     def __init__(self) -> None:
@@ -223,7 +237,7 @@ class _Contents:
         self._files: dict[str, tuple[ContentHead, Path]] = {}
 
     def add(self, head: PieceHead, body: bytes) -> None:
-        """Append a piece, if it is the next one of a content that is not whole yet."""
+        """Append a piece, if it is the next one of its content."""
         digest = head.digest
         if digest in self._files or digest in self._troubles or head.number != self._next.get(digest, 0):
             return
@@ -235,7 +249,7 @@ class _Contents:
             self._troubles[digest] = error
 
     def close(self, head: ContentHead) -> None:
-        """Take a content as whole."""
+        """Make the pieces of a content its file, because all of them came."""
         part = self._part(head.digest)
         if head.digest in self._files:
             return
@@ -250,10 +264,13 @@ class _Contents:
             self._files[head.digest] = (head, path)
 
     def file(self, digest: str, name: str) -> tuple[str, str, str]:
-        """Give the id, the media type and the name of the file that holds a content under a name.
+        """Return the file of a content under a name, which is made if necessary.
+
+        Returns:
+            The id of the attachment, its media type, and the name of the file.
 
         Raises:
-            OSError: There is none.
+            OSError: There is no such content.
         """
         if digest not in self._files:
             raise self._troubles.get(digest, OSError("no content"))
@@ -262,12 +279,12 @@ class _Contents:
         if not wanted.exists():
             try:
                 os.link(path, wanted)
-            except OSError:  # a file system without links
+            except OSError:  # the file system has no links
                 shutil.copyfile(path, wanted)
         return _id_of(digest, name), head.mime, wanted.name
 
     def drop_parts(self) -> None:
-        """Remove what never became whole."""
+        """Remove the files of contents that are not whole."""
         for digest in self._next:
             with contextlib.suppress(OSError):
                 self._part(digest).unlink(missing_ok=True)
@@ -280,7 +297,7 @@ class _Contents:
 
 
 def _shortened(name: str) -> str:
-    """Cut a name that is too long for a file, not its suffix."""
+    """Return a name that is short enough for a file, with its suffix."""
     if len(name.encode()) <= MOST_NAME:
         return name
     _, dot, suffix = name.rpartition(".")
@@ -289,5 +306,5 @@ def _shortened(name: str) -> str:
 
 
 def _id_of(digest: str, name: str) -> str:
-    """Give an attachment's id: equal content under one name is one attachment."""
+    """Return an attachment's id: equal contents with one name are one attachment."""
     return str(uuid.uuid5(uuid.UUID(digest[:32]), name))

@@ -1,6 +1,6 @@
-"""The form of upstream's file report, made of ours: one file for each result, and one for the run.
+"""The form of upstream's file report, made of our form: one file for each result, and one for the run.
 
-Upstream dumps its model, so that the names of its attributes are the format; steps of every type become text.
+Upstream dumps its model, so the names of its attributes are the format. Steps of every type become text.
 """
 
 from __future__ import annotations
@@ -9,28 +9,158 @@ import contextlib
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TypedDict
 
-#: Takes an attachment's entry in our form; gives the report's, or None where there is no content.
-Attach = Callable[[Mapping[str, Any]], dict[str, Any] | None]
+from famacase_xdist.results.body import AttachmentEntry, Body, ExecutionBody, StepBody
+
+
+class ReportedAttachment(TypedDict):
+    """An attachment; `file_path` says where its content is."""
+
+    id: str
+    file_name: str
+    mime_type: str
+    file_path: str
+    content: None
+    temporary: bool
+
+
+class ReportedStepData(TypedDict):
+    """What a step does, as text."""
+
+    action: str
+    expected_result: str | None
+    input_data: str | None
+
+
+class ReportedStepExecution(TypedDict):
+    """How a step went; units as in `results.body`."""
+
+    status: str
+    start_time: float | None
+    end_time: float | None
+    duration: int
+    attachments: list[ReportedAttachment]
+
+
+class ReportedStep(TypedDict):
+    """A step."""
+
+    id: str
+    parent_id: str | None
+    step_type: str
+    data: ReportedStepData
+    execution: ReportedStepExecution
+    steps: list[ReportedStep]
+
+
+class ReportedSuite(TypedDict):
+    """One suite."""
+
+    public_id: None
+    title: str
+
+
+class ReportedSuitePath(TypedDict):
+    """The suites that a test is in, outermost first."""
+
+    data: list[ReportedSuite]
+
+
+class ReportedRelations(TypedDict):
+    """What a result belongs to."""
+
+    suite: ReportedSuitePath
+
+
+class ReportedResult(TypedDict):
+    """The file of a result; units as in `results.body`."""
+
+    id: str
+    title: str
+    signature: str | None
+    testops_ids: list[int] | None
+    testops_project_mapping: dict[str, Sequence[int]] | None
+    execution: ExecutionBody
+    fields: dict[str, str]
+    tags: list[str]
+    params: dict[str, str]
+    param_groups: list[list[str]]
+    attachments: list[ReportedAttachment]
+    steps: list[ReportedStep]
+    relations: ReportedRelations
+    muted: bool
+    message: str | None
+
+
+class ReportedRunExecution(TypedDict):
+    """Start and end of the run in seconds since the epoch, durations in ms."""
+
+    start_time: float
+    end_time: float
+    duration: int
+    cumulative_duration: int
+
+
+class ReportedRunResult(TypedDict):
+    """The line of the run's file that a result has."""
+
+    id: str
+    title: str
+    status: str
+    duration: int
+    thread: str
+
+
+class ReportedRun(TypedDict):
+    """The file of the run."""
+
+    title: str
+    environment: str | None
+    execution: ReportedRunExecution
+    stats: dict[str, int]
+    results: list[ReportedRunResult]
+    threads: list[str]
+    suites: list[str]
+    host_data: dict[str, str]
+
+
+#: Takes an attachment in our form, and returns it in the report's; None if there is no content.
+Attach = Callable[[AttachmentEntry], ReportedAttachment | None]
 
 _COUNTED = ("passed", "failed", "skipped", "blocked", "invalid")
 
 
-def result_form(result: Mapping[str, Any], attach: Attach, projects: Mapping[str, Sequence[int]]) -> dict[str, Any]:
-    """Give the report's form of a result, which is in the form of reporter-api.md; `projects` has ids by project."""
-    suites = result.get("relations", {}).get("suite", {}).get("data", ())
+def result_form(result: Body, attach: Attach, projects: Mapping[str, Sequence[int]]) -> ReportedResult:
+    """Return the report's form of a result.
+
+    Args:
+        result: The result in the form of `docs/reporter-api.md`.
+        attach: Called for each attachment of the result and its steps.
+        projects: Test case ids by project.
+    """
+    suites = result["relations"]["suite"]["data"] if "relations" in result else []
     return {
-        **{name: value for name, value in result.items() if name != "ignore"},
+        "id": result["id"],
+        "title": result["title"],
+        "signature": result["signature"],
+        "testops_ids": result["testops_ids"],
         "testops_project_mapping": dict(projects) or None,
+        "execution": result["execution"],
+        "fields": result["fields"],
+        "tags": result["tags"],
+        "params": result["params"],
+        "param_groups": result["param_groups"],
         "attachments": _attached(result["attachments"], attach),
         "steps": [_step_form(step, None, attach) for step in result["steps"]],
         "relations": {"suite": {"data": [{"public_id": None, "title": suite["title"]} for suite in suites]}},
+        "muted": result["muted"],
+        "message": result["message"],
     }
 
 
-def attachment_form(attachment_id: str, file_name: str, mime: str, file_path: str) -> dict[str, Any]:
-    """Give the report's form of an attachment."""
+def attachment_form(attachment_id: str, file_name: str, mime: str, file_path: str) -> ReportedAttachment:
+    """Return the report's form of an attachment."""
     return {
         "id": attachment_id,
         "file_name": file_name,
@@ -41,13 +171,13 @@ def attachment_form(attachment_id: str, file_name: str, mime: str, file_path: st
     }
 
 
-def _attached(entries: Iterable[Mapping[str, Any]], attach: Attach) -> list[dict[str, Any]]:
+def _attached(entries: Iterable[AttachmentEntry], attach: Attach) -> list[ReportedAttachment]:
     return [form for entry in entries if (form := attach(entry)) is not None]
 
 
-def _step_form(step: Mapping[str, Any], parent_id: str | None, attach: Attach) -> dict[str, Any]:
+def _step_form(step: StepBody, parent_id: str | None, attach: Attach) -> ReportedStep:
     execution = step["execution"]
-    # The server's form has no step without times but one that never ran.
+    # In the server's form, a step without times is one that never ran.
     has_run = execution["start_time"] is not None
     return {
         "id": step["id"],
@@ -55,16 +185,18 @@ def _step_form(step: Mapping[str, Any], parent_id: str | None, attach: Attach) -
         "step_type": "text",
         "data": _text_data(step["step_type"], step["data"]),
         "execution": {
-            **execution,
             "status": execution["status"] if has_run else "untested",
+            "start_time": execution["start_time"],
+            "end_time": execution["end_time"],
+            "duration": execution["duration"],
             "attachments": _attached(execution["attachments"], attach),
         },
         "steps": [_step_form(child, step["id"], attach) for child in step["steps"]],
     }
 
 
-def _text_data(step_type: str, data: Mapping[str, str]) -> dict[str, str | None]:
-    """Give a step's data as text, in upstream's words. A request's body is an attachment."""
+def _text_data(step_type: str, data: Mapping[str, str]) -> ReportedStepData:
+    """Return a step's data as text, in upstream's words. A request's body is an attachment, not text."""
     if step_type == "assert":
         return _text(f"Assert: {data.get('message')}", str(data.get("expected")), str(data.get("actual")))
     if step_type == "gherkin":
@@ -77,17 +209,22 @@ def _text_data(step_type: str, data: Mapping[str, str]) -> dict[str, str | None]
     return _text(data["action"], data.get("expected_result"), data.get("input_data"))
 
 
-def _text(action: str, expected_result: str | None, input_data: str | None) -> dict[str, str | None]:
+def _text(action: str, expected_result: str | None, input_data: str | None) -> ReportedStepData:
     return {"action": action, "expected_result": expected_result, "input_data": input_data}
 
 
 class RunForm:
-    """The report's form of a run, which grows with each result."""
+    """The report's form of a run, which grows with each result.
+
+    Args:
+        environment: The slug of the environment.
+        start_time: When the session began, in seconds since the epoch.
+    """
 
     def __init__(self, environment: str | None, start_time: float) -> None:
         self._environment = environment
         self._start_time = start_time
-        self._results: dict[str, dict[str, Any]] = {}
+        self._results: dict[str, ReportedRunResult] = {}
         self._duration = 0
         self._stats = dict.fromkeys((*_COUNTED, "muted", "total"), 0)
         self._threads: dict[str, None] = {}
@@ -97,11 +234,16 @@ class RunForm:
     def __contains__(self, result_id: str) -> bool:
         return result_id in self._results
 
-    def add(self, form: Mapping[str, Any]) -> None:
-        """Take in a result that is written."""
+    def add(self, form: ReportedResult) -> None:
+        """Add a result whose file is written."""
         execution = form["execution"]
-        line = {name: execution[name] for name in ("status", "duration", "thread")}
-        self._results[form["id"]] = {"id": form["id"], "title": form["title"], **line}
+        self._results[form["id"]] = {
+            "id": form["id"],
+            "title": form["title"],
+            "status": execution["status"],
+            "duration": execution["duration"],
+            "thread": execution["thread"],
+        }
         self._duration += execution["duration"]
         self._stats["total"] += 1
         self._stats["muted"] += form["muted"]
@@ -111,8 +253,12 @@ class RunForm:
         if path := "/".join(suite["title"] for suite in form["relations"]["suite"]["data"]):
             self._suites[path] = None
 
-    def form(self, end_time: float) -> dict[str, Any]:
-        """Give the run as it stands."""
+    def form(self, end_time: float) -> ReportedRun:
+        """Return the run with the results until now.
+
+        Args:
+            end_time: The time of its end, in seconds since the epoch.
+        """
         return {
             "title": "Test run",
             "environment": self._environment,
@@ -131,7 +277,7 @@ class RunForm:
 
 
 def host_data() -> dict[str, str]:
-    """Describe machine and packages, without the ten pip processes that it takes upstream."""
+    """Return machine and versions of packages, without the ten pip processes that upstream starts for them."""
     return {
         "system": platform.system().lower(),
         "machineName": platform.node(),

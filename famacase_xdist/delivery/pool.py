@@ -1,4 +1,4 @@
-"""A few threads that do jobs side by side for a thread that waits for them."""
+"""A few threads that run jobs side by side, while the thread that needs them waits."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ Job = Callable[[], None]
 
 
 class Pool:
-    """Daemon threads, started on first use. Not an executor: its threads are joined at exit and could hang it.
+    """Daemon threads, started on first use.
+
+    Python's own executors join their threads at exit, so a request that hangs could hold up the exit.
 
     Args:
-        name: Of the threads, with a number behind it.
+        name: The name of the threads; each has a number behind it.
         workers: Most threads.
     """
 
@@ -26,10 +28,11 @@ class Pool:
         self._threads: list[threading.Thread] = []
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Run jobs and wait for all; only one thread calls it with any.
+        """Run jobs, and wait for all of them. Only one thread at a time may call this with jobs.
 
         Raises:
-            Exception: The first error of delivery, else the first of any kind; what had not begun by then never did.
+            Exception: The first `DeliveryError` of a job, or else the first other error. Jobs that had not begun when
+                the first error was raised are not run.
         """
         done: queue.SimpleQueue[Exception | None] = queue.SimpleQueue()
         has_failed = threading.Event()
@@ -37,11 +40,11 @@ class Pool:
         def watched(job: Job) -> Job:
             def work() -> None:
                 try:
-                    # A refused token, or a server that is gone, is not asked for each again.
+                    # If the token is refused or the server is gone, the other jobs would fail as well.
                     if not has_failed.is_set():
                         job()
                 except Exception as error:
-                    # Whatever it is, who waits has to hear of it.
+                    # The waiting thread needs an answer for each job, whatever the error is.
                     has_failed.set()
                     done.put(error)
                 else:
@@ -57,7 +60,7 @@ class Pool:
             raise next((error for error in errors if isinstance(error, DeliveryError)), errors[0])
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Let the threads end. Returns at once."""
         for _ in self._threads:
             self._jobs.put(None)
 
@@ -70,4 +73,4 @@ class Pool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
-            del job  # with its batch, which a thread that waits must not keep in memory
+            del job  # or the thread would keep the job's batch in memory while it waits

@@ -1,4 +1,4 @@
-"""Deliver what earlier sessions left in their outboxes. A session that still lives has its outbox locked."""
+"""The delivery of what earlier sessions left in their outboxes. The outbox of a session that lives is locked."""
 
 from __future__ import annotations
 
@@ -7,54 +7,71 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from famacase_xdist.client.server import Server, connect
 from famacase_xdist.errors import FamacaseError, OutboxError, SettingsError
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.results.status import INVALID
+from famacase_xdist.runs.record import Ending
 from famacase_xdist.runs.run import Home, Run
+from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import OutboxFiles, StateDirectory
+from famacase_xdist.state.facts import SessionFacts
 from famacase_xdist.state.file_system import is_lease
 from famacase_xdist.state.outbox import Outbox
 
+from .embedded import serving
 from .sender import Sender
 from .wording import resend_command
 
-#: Seconds, a little more than a lease holds without being refreshed (`locks.LEASE_SECONDS`).
+#: Seconds; a little more than a lease counts without a refresh (`locks.LEASE_SECONDS`).
 LEASE_PATIENCE = 35.0
 DIED = "the process ended while this test was running"
-#: Told how many of how many results have been delivered.
+#: Called with the number of results that are delivered, and the number of all.
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """What one outbox holds.
+    """What a session left in its outbox.
 
     Attributes:
-        results: Results that were not delivered, the tests that were running included.
-        problem: Why it cannot be read; it may belong to a live session.
+        files: The outbox.
+        host: The server's address.
+        project: The code of the project.
+        run_id: The id of the run; None if no run was open.
+        results: How many results were not delivered, including those of tests that were running.
+        problem: Why the outbox cannot be read; for example, a session that lives may have it. Empty if it can.
     """
 
     files: OutboxFiles
     host: str = ""
     project: str = ""
-    run_id: object = None
+    run_id: RunId | None = None
     results: int = 0
     problem: str = ""
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """Its name for people."""
         return self.files.database.name
 
 
 @dataclass(frozen=True, slots=True)
 class Resent:
-    """What became of one outbox."""
+    """The outcome of the resend of one outbox.
+
+    Attributes:
+        leftover: What was in it.
+        delivered: How many results were delivered.
+        left: How many results are still in it.
+        run_url: The address of the run's page; empty if no run is open.
+        completed: Whether the run was completed.
+        why_open: Why the run was not completed.
+        problem: Why not everything was delivered; empty if there is no reason.
+    """
 
     leftover: Leftover
     delivered: int = 0
@@ -66,19 +83,24 @@ class Resent:
 
 
 def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
-    """Look into all outboxes, the oldest first; wait `patience` seconds for each that somebody has open."""
+    """Return what is in each outbox, the oldest first.
+
+    Args:
+        settings: The settings, which name the state directory.
+        patience: Seconds to wait for each outbox that another process has open.
+    """
     with contextlib.suppress(OSError):
         return [_look(files, patience) for files in StateDirectory.of(settings).all_outboxes()]
     return []
 
 
 def patience_of(settings: Settings) -> float:
-    """Give the seconds after which a lease that nobody refreshes is free; 0 where a lock is free at once."""
+    """Return the seconds after which the lock of a dead session is certainly free; 0 if it is free at once."""
     return LEASE_PATIENCE if is_lease(StateDirectory.of(settings)) else 0.0
 
 
 def leftover_line(settings: Settings) -> str:
-    """Say in one line what earlier sessions left; empty where that is nothing."""
+    """Return a line that tells what earlier sessions left; empty if they left nothing."""
     found = [each for each in leftovers(settings) if each.results]
     if not found:
         return ""
@@ -103,9 +125,14 @@ def _look(files: OutboxFiles, patience: float) -> Leftover:
 
 
 def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
-    """Deliver one outbox, complete its run if that is all that is missing, and delete it when it is empty.
+    """Deliver one outbox, leave its run, which may complete it, and delete the outbox if it is empty.
 
-    What the server refused before is tried once more. A second call finds nothing.
+    Results that the server refused before are tried once more.
+
+    Args:
+        leftover: The outbox.
+        settings: The token, and how to deliver.
+        progress: Called again and again while results are sent.
     """
     if leftover.problem:
         return Resent(leftover, problem=leftover.problem)
@@ -132,8 +159,8 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
 
 
 @contextmanager
-def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
-    """Give the server of an outbox; an embedded one is started for its database."""
+def _server(facts: SessionFacts, settings: Settings) -> Iterator[Server]:
+    """Yield the server of an outbox. An embedded server is started for its database."""
     if facts["database"] is None:
         if settings.host and settings.host != facts["host"]:
             raise SettingsError(
@@ -143,21 +170,15 @@ def _server(facts: dict[str, Any], settings: Settings) -> Iterator[Server]:
             raise SettingsError("FAMACASE_TESTOPS_API_TOKEN is not set")
         yield Server(facts["host"], settings.token)
         return
-    from famacase_xdist.server.embedded import EmbeddedServer
-
-    embedded = EmbeddedServer(Path(facts["database"]), facts["project"])
-    embedded.start()
-    try:
-        yield Server(embedded.url, embedded.token, Path(facts["database"]))
-    finally:
-        embedded.stop()
+    with serving(Path(facts["database"]), facts["project"]) as server:
+        yield server
 
 
 class _Resend:
     """Delivers one open outbox."""
 
     def __init__(
-        self, leftover: Leftover, outbox: Outbox, facts: dict[str, Any], server: Server, settings: Settings
+        self, leftover: Leftover, outbox: Outbox, facts: SessionFacts, server: Server, settings: Settings
     ) -> None:
         self._leftover = leftover
         self._outbox = outbox
@@ -169,13 +190,13 @@ class _Resend:
         self._sender = Sender(self._api, outbox, self._run, settings)
 
     def run(self, progress: Progress) -> Resent:
-        """Deliver all that is there."""
+        """Deliver all results, and the results of tests that were running."""
         self._outbox.put([self._died(nodeid, body) for nodeid, body in self._outbox.running()])
         self._outbox.forgive()
         total = self._outbox.undelivered()
         self._sender.notify(total)
         self._sender.start()
-        self._sender.close(is_finished=self._facts.get("is_finished"))
+        self._sender.request_stop(self._ending)
         while not self._sender.is_idle:
             progress(self._sent, total)
             self._sender.join(0.1)
@@ -185,21 +206,26 @@ class _Resend:
         self._api.close()
         return Resent(
             self._leftover,
-            self._sent,
-            left,
-            self._api.run_url(self._run.opened) if self._run.is_open else "",
-            self._run.completed,
-            self._run.why_open,
-            problem,
+            delivered=self._sent,
+            left=left,
+            run_url=self._api.run_url(self._run.opened) if self._run.is_open else "",
+            completed=self._run.completed,
+            why_open=self._run.why_open,
+            problem=problem,
         )
 
     def _died(self, nodeid: str, described: bytes) -> AnyFrame:
-        """Make the result of a test that its session ended with; the settings for results are for it too."""
+        """Return the result of a test that was running when its session died; settings apply as to other results."""
         died = synthetic.result(nodeid, INVALID, DIED, described=described)
         frame = synthetic.settled(died, self._settings.status_mapping, self._settings.status_policy)
         if not described:
             frame = synthetic.rooted(frame, self._settings.root_suite)
         return synthetic.filtered(frame, self._settings.testops_status_filter)
+
+    @property
+    def _ending(self) -> Ending:
+        is_finished = self._facts.get("is_finished")
+        return Ending.DIED if is_finished is None else Ending.of(is_finished=is_finished)
 
     @property
     def _sent(self) -> int:

@@ -1,8 +1,8 @@
-"""Delivery: one thread, ``famacase-sender``, takes batches from the outbox to the server.
+"""Delivery: one thread, ``famacase-sender``, takes batches from the outbox and sends them to the server.
 
-A batch goes when it is full, when its oldest result is `MAX_AGE` old, or when the session ends. Where more than one
-waits, as after a server was away, a few go side by side on threads ``famacase-sender-N``. A batch that fails stays in
-the outbox; only an acknowledgement deletes.
+A batch is sent when it is full, when its oldest result is `MAX_AGE` seconds old, or when the session ends. If more than
+one batch waits, for example because the server was away, a few are sent side by side on threads ``famacase-sender-N``.
+A batch that fails stays in the outbox, because only an acknowledgement deletes it.
 """
 
 from __future__ import annotations
@@ -11,44 +11,53 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
-from famacase_xdist import clock
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.retry import MAX_WAIT, retrying
 from famacase_xdist.errors import DeliveryError, FamacaseError, OutboxError, Refused
 from famacase_xdist.log import log
 from famacase_xdist.results.body import with_attachment_ids, with_notes
 from famacase_xdist.results.frames import ResultFrame
+from famacase_xdist.runs.record import Ending
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.outbox import Outbox
 
 from .pool import Pool
+from .schedule import Schedule
 from .uploads import Uploads
 
-#: Seconds a result waits at most for others to share its request.
+T = TypeVar("T")
+
+#: Seconds that a result waits at most for others in the same request.
 MAX_AGE = 5.0
-#: Bytes of results in one request; a single larger one goes alone.
+#: Most bytes of results in one request; a larger result is sent alone.
 BATCH_BYTES = 16 * 1024 * 1024
 #: Seconds before a server that did not answer is tried again.
 REST = 1.5 * MAX_WAIT
-#: Batches that go side by side, each on a connection of its own.
+#: Most batches that are sent side by side, each on a connection of its own.
 LANES = 4
-#: A refusal of these is about the session, not about one result; so is every redirect.
+#: Statuses, with all redirects, that refuse the session and not one result.
 FATAL = frozenset({*range(300, 400), 401, 403, 404})
 
 
 class Sender:
-    """Delivers what is in the outbox until it is closed.
+    """Delivers the results of an outbox until it is asked to stop.
+
+    Args:
+        api: The calls of the project.
+        outbox: The results; only this object takes batches.
+        run: The run to open, to report to, and to leave at the end.
+        settings: The settings of the session.
 
     Attributes:
-        delivered: Results that the server acknowledged, by status.
-        trouble: The last reason why something was not delivered; empty while all is well.
-        halted: Whether that reason is final: nothing is sent any more.
+        delivered: How many results the server acknowledged, by status.
+        trouble: The last reason why something was not delivered; empty while there is none.
+        halted: Whether that reason is final, so that nothing is sent any more.
     """
 
     def __init__(self, api: Api, outbox: Outbox, run: Run, settings: Settings) -> None:
@@ -57,14 +66,11 @@ class Sender:
         self._run = run
         self._settings = settings
         self._abandoned = threading.Event()
-        self._changed = threading.Condition()
-        self._waiting = 0
-        self._since = 0.0
-        self._rest_until = 0.0
+        self._schedule = Schedule(settings.testops_batch_size, MAX_AGE)
+        self._counting = threading.Lock()
         self._is_server_well = False
-        self._closing = False
-        self._is_finished: bool | None = None
-        self._uploads = Uploads(api, outbox, self._retry, workers=settings.attachment_workers)
+        self._ending = Ending.NONE
+        self._uploads = Uploads(api, outbox.contents, self._retry, workers=settings.attachment_workers)
         self._pool = Pool("famacase-sender", LANES)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
         self.delivered: Counter[str] = Counter()
@@ -81,27 +87,27 @@ class Sender:
         self._thread.start()
 
     def notify(self, results: int) -> None:
-        """Say that the outbox has this many more results; any thread, never waits for the network."""
-        if not results:
-            return
-        with self._changed:
-            is_first = self._waiting == 0
-            self._waiting += results
-            if is_first:
-                self._since = clock.monotonic()
-            # Waking the thread costs the test that runs, so only where there is something to do or to wait for.
-            if is_first or self._waiting >= self._settings.testops_batch_size:
-                self._changed.notify()
+        """Announce results that were put into the outbox. Any thread may call this; it does not wait for the network.
 
-    def flush(self, timeout: float, *, is_finished: bool | None = True) -> bool:
-        """Deliver all that is there and leave the run, then stop; give up after `timeout` seconds.
-
-        True if the thread has ended. What `is_finished` says is for who shares the run, see `Run.leave`.
+        Args:
+            results: How many.
         """
-        self.close(is_finished=is_finished)
+        self._schedule.announce(results)
+
+    def shutdown(self, timeout: float, ending: Ending = Ending.FINISHED) -> bool:
+        """Deliver everything in the outbox, leave the run, and stop; give up after `timeout` seconds.
+
+        Args:
+            timeout: The time for all of this, in seconds.
+            ending: How the session ends, see `Run.leave`.
+
+        Returns:
+            Whether the thread has ended.
+        """
+        self.request_stop(ending)
         self._thread.join(timeout)
         self._abandoned.set()
-        # The thread may sit in a request. It is a daemon and cannot hold up the exit.
+        # The thread may be in the middle of a request. It is a daemon, so it cannot hold up the exit.
         self._thread.join(0.1)
         return self.is_idle
 
@@ -109,35 +115,38 @@ class Sender:
         """Wait until the thread has ended, at most `timeout` seconds."""
         self._thread.join(timeout)
 
-    def close(self, *, is_finished: bool | None = True) -> None:
-        """Let the thread deliver all that is there, leave the run and then end; returns at once."""
-        with self._changed:
-            self._closing = True
-            self._is_finished = is_finished
-            self._changed.notify()
+    def request_stop(self, ending: Ending = Ending.FINISHED) -> None:
+        """Let the thread deliver everything in the outbox, leave the run, and end. Returns at once.
+
+        Args:
+            ending: How the session ends, see `Run.leave`.
+        """
+        self._ending = ending
+        self._schedule.stop()
 
     def _work(self) -> None:
         try:
             is_last = False
             while not (is_last or self._abandoned.is_set() or self.halted):
-                # What is there when the session closes is seen by the cycle that begins after that.
-                is_last = self._closing
+                # Read before the cycle, because only a cycle that begins after the session's end sees all results.
+                is_last = self._schedule.is_stopping
                 self._cycle()
-                self._wait()
-            # Not behind the back of a summary that has been printed.
+                if not self.halted:
+                    self._schedule.wait(is_run_open=self._run.is_open)
+            # An abandoned thread does not leave the run, because the summary may have been printed already.
             if not self._abandoned.is_set():
                 self._leave()
         except OutboxError as error:
             self._halt(str(error))
         except Exception as error:
-            # A thread that dies of a mistake of ours prints a traceback into the user's terminal.
+            # A mistake of ours. If it ended the thread, a traceback would appear in the user's terminal.
             self._halt(f"internal error: {error!r}")
         finally:
             self._uploads.close()
             self._pool.close()
 
     def _cycle(self) -> None:
-        """Open the run where it is not, and send what waits; note why where that fails."""
+        """Open the run if it is not open, and send what waits. If that fails, note why."""
         try:
             if not self._run.is_open:
                 self._open()
@@ -154,28 +163,11 @@ class Sender:
             else:
                 self._halt(str(error))
 
-    def _wait(self) -> None:
-        """Wait until a cycle is due, or the session ends."""
-        with self._changed:
-            while not self._closing and not self.halted and (pause := self._seconds_to_next()) != 0:
-                self._changed.wait(pause)
-
-    def _seconds_to_next(self) -> float | None:
-        """Give the seconds until a cycle is due; 0 for now, None for not before something changes."""
-        now = clock.monotonic()
-        if now < self._rest_until:
-            return self._rest_until - now
-        if not self._waiting:
-            return None if self._run.is_open else 0
-        if self._waiting >= self._settings.testops_batch_size:
-            return 0
-        return max(0.0, self._since + MAX_AGE - now)
-
     def _leave(self) -> None:
-        """Leave the run, and complete it if nothing is missing."""
+        """Leave the run, which completes it if nothing is missing, and publish it if that is asked for."""
         undelivered = self._outbox.undelivered()
         try:
-            self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, is_finished=self._is_finished))
+            self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, ending=self._ending))
         except FamacaseError as error:
             self.trouble = self.trouble or f"the run could not be completed: {error}"
         else:
@@ -193,36 +185,37 @@ class Sender:
         self._outbox.remember(**self._run.facts())
 
     def _send_all(self) -> None:
-        """Send full batches, and with the first one whatever else is due."""
+        """Send a first batch, however many results it has, and then batches for as long as more is due."""
         while not self._abandoned.is_set():
-            with self._changed:
-                known = self._waiting
-            batches = self._lease(known)
+            announced = self._schedule.waiting
+            batches = self._take(announced)
             try:
                 self._send_side_by_side(batches)
             finally:
                 for batch in batches:
-                    self._outbox.release(batch)
-            # What was announced and is not there, has been sent already; what came meanwhile still counts.
-            if not self._is_more_due(sum(map(len, batches)) or known) or not batches:
+                    self._outbox.give_back(batch)
+            # If the outbox has nothing, an earlier cycle sent the announced results. Results that were announced
+            # meanwhile still wait.
+            is_more_due = self._schedule.settle(sum(map(len, batches)) or announced)
+            if not batches or not is_more_due:
                 return
 
-    def _lease(self, waiting: int) -> list[list[ResultFrame]]:
-        """Take a batch; a few where more than one waits, if the server took the last one."""
+    def _take(self, waiting: int) -> list[list[ResultFrame]]:
+        """Take and return a batch, or a few if more than one waits and the server took the last one."""
         size = self._settings.testops_batch_size
         batches: list[list[ResultFrame]] = []
         tests: set[str] = set()
         for number in range(LANES if self._is_server_well else 1):
-            # Before the end only full ones: what is there of the next may have company in a moment.
-            if number and waiting - number * size < (1 if self._closing else size):
+            # Before the end, further batches must be full, because more results may come in a moment.
+            if number and waiting - number * size < (1 if self._schedule.is_stopping else size):
                 break
-            batch = self._outbox.lease(size, BATCH_BYTES)
+            batch = self._outbox.take(size, BATCH_BYTES)
             if not batch:
                 break
             nodeids = {each.head.nodeid for each in batch}
             if nodeids & tests:
-                # A second attempt must not arrive before the first.
-                self._outbox.release(batch)
+                # A second attempt must not arrive before the first one.
+                self._outbox.give_back(batch)
                 break
             tests |= nodeids
             batches.append(batch)
@@ -230,20 +223,14 @@ class Sender:
 
     def _send_side_by_side(self, batches: Sequence[Sequence[ResultFrame]]) -> None:
         if len(batches) > 1:
-            # Before, and on this thread: of two batches with one attachment, each would upload it.
+            # Uploaded before, on this thread, because two batches with the same attachment would both upload it.
             self._uploads.upload([digest for batch in batches for each in batch for digest in each.head.contents])
             self._pool.run([partial(self._send, batch) for batch in batches])
         elif batches:
             self._send(batches[0])
 
-    def _is_more_due(self, done: int) -> bool:
-        with self._changed:
-            self._waiting = max(0, self._waiting - done)
-            self._since = clock.monotonic()
-            return self._closing or self._waiting >= self._settings.testops_batch_size
-
     def _send(self, batch: Sequence[ResultFrame]) -> None:
-        """Send one batch; where the server will not take it, halve it until the bad result stands alone."""
+        """Send one batch. If the server refuses it, send its halves, down to the single result that is refused."""
         ids = self._uploads.upload([digest for each in batch for digest in each.head.contents])
         bodies = [self._body(each, ids) for each in batch]
         try:
@@ -262,19 +249,19 @@ class Sender:
             log.info("a batch of %d results is delivered", len(batch))
             self._outbox.acknowledge(batch)
             self._is_server_well = True
-            with self._changed:
+            with self._counting:
                 self.delivered.update(each.head.status for each in batch)
 
     def _body(self, frame: ResultFrame, ids: Mapping[str, object]) -> bytes:
-        """Return a result's JSON with the server's ids; what could not be uploaded is named in its message."""
+        """Return a result's JSON with the server's ids of attachments. Its message names those that have no id."""
         resolved = with_attachment_ids(frame, ids)
         missing = [digest for digest in frame.head.contents if digest not in ids]
         if missing:
-            resolved = with_notes(resolved, self._outbox.content_refusals(missing))
+            resolved = with_notes(resolved, self._outbox.contents.refusals(missing))
         return resolved.body
 
-    def _retry(self, call: Callable[[], Any]) -> Any:
-        """Make a call, again where that may help, until the deadline interrupts it."""
+    def _retry(self, call: Callable[[], T]) -> T:
+        """Make a call, and repeat it if that may help, until the thread is abandoned."""
         patiently = retrying(
             self._settings.retry_attempts,
             sleep=sleep_using_event(self._abandoned),
@@ -283,11 +270,10 @@ class Sender:
         return patiently(call)
 
     def _rest(self, error: FamacaseError) -> None:
-        log.info("the server gets a rest of %g s: %s", REST, error)
+        log.info("no request for %g s: %s", REST, error)
         self.trouble = str(error)
         self._is_server_well = False
-        with self._changed:
-            self._rest_until = clock.monotonic() + REST
+        self._schedule.rest(REST)
 
     def _halt(self, reason: str) -> None:
         log.info("nothing is sent any more: %s", reason)

@@ -1,31 +1,42 @@
-"""Attachments on their way to the server: side by side, and once for equal content."""
+"""The upload of attachments: side by side, and once for equal contents."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Protocol, TypeVar
 
 from famacase_xdist.client.api import MOST_FILES, Api
 from famacase_xdist.client.transport import File
 from famacase_xdist.errors import Refused
 from famacase_xdist.results.frames import ContentHead
-from famacase_xdist.state.outbox import Outbox
+from famacase_xdist.state.outbox_contents import OutboxContents
 
 from .pool import Pool
 
-#: Most bytes of attachments in one request; far below the server's limit, so that memory stays flat.
+T = TypeVar("T")
+
+#: Most bytes of small attachments in one request; far below the server's limit, so that little memory is needed.
 GROUP_BYTES = 8 * 1024 * 1024
 
-#: Makes a call, again where that helps.
-Retry = Callable[[Callable[[], Any]], Any]
+
+class Retry(Protocol):
+    """Makes a call, and repeats it if that may help."""
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        """Return what the call returns, or raise the error of the last try."""
 
 
 class ContentReader:
-    """Reads an attachment out of the outbox piece by piece; `len` is what is left, as requests-toolbelt asks for."""
+    """A file whose content is read from the outbox piece by piece; `len` is what is left, as requests-toolbelt needs.
 
-    def __init__(self, outbox: Outbox, content: ContentHead) -> None:
-        self._outbox = outbox
+    Args:
+        contents: The contents in the outbox.
+        content: The one to read.
+    """
+
+    def __init__(self, contents: OutboxContents, content: ContentHead) -> None:
+        self._contents = contents
         self._content = content
         self._left = content.size
         self._number = 0
@@ -35,13 +46,13 @@ class ContentReader:
         return self._left
 
     def read(self, size: int = -1) -> bytes:
-        """Give at most `size` bytes.
+        """Return at most `size` bytes, or a whole piece if `size` is negative; nothing at the end.
 
         Raises:
-            OSError: The outbox has fewer than it should have.
+            OSError: A piece is missing in the outbox.
         """
         while not self._buffer and self._left:
-            piece = self._outbox.piece(self._content.digest, self._number)
+            piece = self._contents.piece(self._content.digest, self._number)
             if piece is None:
                 raise OSError(f"a part of {self._content.name} is missing")
             self._buffer = piece
@@ -53,38 +64,57 @@ class ContentReader:
 
 
 class Uploads:
-    """Uploads the attachments of batches with a few threads, ``famacase-upload-N``, started on first use."""
+    """Uploads the attachments of batches on a few threads, ``famacase-upload-N``, which start on first use.
 
-    def __init__(self, api: Api, outbox: Outbox, retry: Retry, *, workers: int) -> None:
+    Args:
+        api: The calls of the project.
+        contents: The contents in the outbox.
+        retry: Makes a call, and repeats it if that may help.
+        workers: Most uploads side by side.
+    """
+
+    def __init__(self, api: Api, contents: OutboxContents, retry: Retry, *, workers: int) -> None:
         self._api = api
-        self._outbox = outbox
+        self._contents = contents
         self._retry = retry
         self._pool = Pool("famacase-upload", workers)
-        self.close = self._pool.close
 
-    def upload(self, digests: Sequence[str]) -> dict[str, Any]:
-        """Upload what is not there yet, and give the server's ids by digest.
+    def upload(self, digests: Sequence[str]) -> dict[str, object]:
+        """Upload the contents that are not uploaded yet, and wait for all of them.
 
-        What the server refuses has no id. Called by the sender's thread; waits for all uploads.
+        Any thread of the sender may call this, but only one at a time with contents that still wait.
+
+        Args:
+            digests: The digests of the contents; one may be named more than once.
+
+        Returns:
+            The server's ids by digest. A content that the server refuses has none.
 
         Raises:
-            FamacaseError: An upload failed that may succeed later, or none may (401, 403).
+            FamacaseError: An upload failed that may succeed later, or the server refuses every upload (401, 403).
         """
         wanted = list(dict.fromkeys(digests))
-        known = self._outbox.remote_ids(wanted)
+        known = self._contents.remote_ids(wanted)
         missing = [digest for digest in wanted if digest not in known]
         if missing:
             self._pool.run([partial(self._send, group) for group in self._groups(missing)])
-            known = self._outbox.remote_ids(wanted)
+            known = self._contents.remote_ids(wanted)
         return known
 
+    def close(self) -> None:
+        """Let the threads end. Returns at once."""
+        self._pool.close()
+
     def _groups(self, digests: Iterable[str]) -> Iterator[list[ContentHead]]:
-        """Put small attachments together: at most `MOST_FILES` and about `GROUP_BYTES` a request."""
+        """Yield the contents in groups, one for each request; a content that is not whole is refused here.
+
+        A group has at most `MOST_FILES` contents, and at most `GROUP_BYTES` if it has more than one.
+        """
         group: list[ContentHead] = []
         size = 0
-        for content in filter(None, map(self._outbox.content, digests)):
-            if not self._outbox.is_whole(content):
-                self._outbox.refuse_content(content.digest, "a part of its content is missing")
+        for content in filter(None, map(self._contents.waiting, digests)):
+            if not self._contents.is_whole(content):
+                self._contents.refuse(content.digest, "a part of its content is missing")
                 continue
             if group and (len(group) == MOST_FILES or size + content.size > GROUP_BYTES):
                 yield group
@@ -101,18 +131,18 @@ class Uploads:
         except Refused as error:
             if error.status in (401, 403) or error.retryable:
                 raise
-            self._refused(group, error)
+            self._narrow_down(group, error)
         else:
             for content, remote_id in zip(group, ids, strict=True):
-                self._outbox.uploaded(content.digest, remote_id)
+                self._contents.acknowledge(content.digest, remote_id)
 
     def _file(self, content: ContentHead) -> File:
-        return File(content.name, content.mime, ContentReader(self._outbox, content))
+        return File(content.name, content.mime, ContentReader(self._contents, content))
 
-    def _refused(self, group: Sequence[ContentHead], error: Refused) -> None:
-        """Halve a group until the attachment that the server will not take stands alone."""
+    def _narrow_down(self, group: Sequence[ContentHead], error: Refused) -> None:
+        """Send the halves of a group, down to the single attachment that is refused."""
         if len(group) == 1:
-            self._outbox.refuse_content(group[0].digest, str(error))
+            self._contents.refuse(group[0].digest, str(error))
             return
         half = len(group) // 2
         self._send(group[:half])

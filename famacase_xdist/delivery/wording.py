@@ -1,4 +1,4 @@
-"""How a run is told: in the header, at the end of a session, and by the commands."""
+"""Lines about a run: in the header, at the end of a session, and in the commands."""
 
 from __future__ import annotations
 
@@ -10,9 +10,18 @@ from famacase_xdist.runs.record import COMPLETED_ELSEWHERE
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
 
+#: The reason if the deadline of the session's end was over.
+NO_TIME = "there was no time left"
+
 
 def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
-    """Name project and run, or say why there is none yet."""
+    """Return the line of the header that names project and run, or says why there is no run yet.
+
+    Args:
+        project: The code of the project.
+        run: The run.
+        is_on_disk: Whether undelivered results outlive the session.
+    """
     if run.is_open:
         return f"famacase: project {project}, run {run.id}{_shared(run)}: {run.url}"
     waiting = f"waiting for the run key's lock: {run.waits_for}" if run.waits_for else ""
@@ -22,7 +31,7 @@ def header_line(project: str, run: Run, *, is_on_disk: bool = True) -> str:
 
 
 def run_lines(run: Run) -> Iterator[str]:
-    """Say which run holds the results."""
+    """Yield the lines that tell which run the results are in."""
     if run.is_open:
         yield f"run {run.id}: {run.url} ({completion(run.completed, run.why_open)})"
         if run.public_url:
@@ -34,28 +43,39 @@ def run_lines(run: Run) -> Iterator[str]:
 
 
 def completion(completed: bool, why_open: str) -> str:
-    """Say that a run is completed, or why not."""
+    """Return the words that tell whether a run is completed, and if not, why.
+
+    Args:
+        completed: Whether this session completed it.
+        why_open: Why it did not.
+    """
     if why_open == COMPLETED_ELSEWHERE:
         return why_open
-    return "completed" if completed else f"not completed: {why_open or 'there was no time left'}"
+    return "completed" if completed else f"not completed: {why_open or NO_TIME}"
 
 
 def _shared(run: Run) -> str:
-    """Say under which key, and as which shard, a run is shared."""
-    if run.sharing is None or run.join_id is not None:
+    """Return the words that name a run's key and this session's shard; empty if the run is not shared by a key."""
+    if run.shared is None or run.join_id is not None:
         return ""
-    shard = run.sharing.member.shard
-    return f" (run key {run.sharing.key}{', shard {}/{}'.format(*shard) if shard else ''})"
+    shard = run.shared.member.shard
+    return f" (run key {run.shared.key}{', shard {}/{}'.format(*shard) if shard else ''})"
 
 
 def resend_command(settings: Settings) -> str:
-    """Give the command that delivers what was kept."""
+    """Return the command that delivers the results in the state directory."""
     option = f" --state-dir {shlex.quote(str(settings.state_dir))}" if settings.state_dir else ""
     return f"famacase-xdist resend{option}"
 
 
 def embedded_hint(run: Run, database: Path, cwd: Path) -> str:
-    """Say how to look at a run in the embedded server's database once that server has stopped."""
+    """Return the line that tells how to look at a run in the embedded server's database after that server has stopped.
+
+    Args:
+        run: The run.
+        database: The database.
+        cwd: The directory that the person works in; its default database needs no option.
+    """
     default = Path(".famacase", "famacase.sqlite3")
     option = "" if database == cwd / default else f" --database {shlex.quote(str(database))}"
     return f"to look at it: famacase-xdist serve{option}, then open http://127.0.0.1:8484/runs/{run.id}"

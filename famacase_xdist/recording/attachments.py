@@ -1,4 +1,4 @@
-"""Attachments where the test runs: read when they are attached, because a later test may write the same file."""
+"""Attachments in the process of the test, read when they are attached, because a later test may write the same file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import re
 import stat
 from pathlib import PurePath
-from typing import Any
+from typing import Protocol
 
 from famacase_xdist.results.body import AttachmentEntry, reference
 from famacase_xdist.results.frames import ContentHead, content_frames, digest_of
@@ -17,17 +17,37 @@ from famacase_xdist.results.text import text_of
 
 #: The server's limit for one file, in bytes.
 MOST_BYTES = 32 * 1024 * 1024
-#: What `qase.attach` takes: a path; a path and its media type; content, media type and file name.
+#: One argument of `qase.attach`: a path; a path and its media type; content, media type and file name.
 Attachable = str | os.PathLike[str] | tuple[str, str] | tuple[object, str, str]
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[ -~]+", re.ASCII)
+
+
+class AttachmentLike(Protocol):
+    """The attributes of all that can be attached: upstream's model, `Attached` and `payload.TextAttachment`."""
+
+    @property
+    def file_name(self) -> object:
+        """The name of the file, or a path that ends with it."""
+
+    @property
+    def mime_type(self) -> object:
+        """The media type; None if it has to be guessed from the name."""
+
+    @property
+    def content(self) -> object:
+        """Bytes, text, or an object that becomes JSON."""
+
+    @property
+    def file_path(self) -> str | None:
+        """The path of the file with the content; None if there is no file."""
 
 
 class Attached:
     """One attachment, with the attributes of upstream's model.
 
     Attributes:
-        content: The bytes; None where the file was not there yet, then `file_path` is read when the test ends.
+        content: The bytes. None if the file was not there yet; `file_path` is then read when the test ends.
     """
 
     def __init__(self, file_name: str, mime_type: str | None, content: bytes | None, file_path: str | None) -> None:
@@ -38,7 +58,7 @@ class Attached:
 
 
 def attached(file: Attachable) -> Attached:
-    """Take what a test hands to `qase.attach`."""
+    """Return an argument of `qase.attach` as an attachment; a file is read if it is there."""
     if isinstance(file, tuple) and len(file) == 3:
         content, mime, name = file
         return Attached(name, mime, None if content is None else _bytes(content), None)
@@ -48,7 +68,7 @@ def attached(file: Attachable) -> Attached:
 
 
 def clean_name(name: object) -> str:
-    """Give a file name that cannot leave its directory: the last part of a path, without control characters."""
+    """Return a file name that cannot leave its directory: the last part of a path, without control characters."""
     last = PurePath(text_of(name).replace("\\", "/")).name
     cleaned = "".join(character for character in last if character.isprintable()).strip()
     return cleaned if cleaned not in ("", ".", "..") else "attachment"
@@ -61,11 +81,11 @@ class AttachmentSender:
         self._sink = sink
         self._sent: set[str] = set()
 
-    def send(self, result_id: str, attachment: Any) -> tuple[AttachmentEntry, str]:
-        """Send one attachment's content and give its entry for the result, and its digest.
+    def send(self, result_id: str, attachment: AttachmentLike) -> tuple[AttachmentEntry, str]:
+        """Send the content of an attachment. Return its entry for the result, and its digest.
 
         Raises:
-            ValueError: It cannot be sent; the text names it and says why.
+            ValueError: The attachment cannot be sent; the text names it and the reason.
         """
         name = clean_name(attachment.file_name)
         content = _content(name, attachment)
@@ -79,13 +99,13 @@ class AttachmentSender:
 
 
 def _media_type(name: str, given: object) -> str:
-    """Give the type that was given or guessed; never one that could add headers to the upload."""
+    """Return the given media type, else a guessed one; never one that could add headers to the upload."""
     mime = text_of(given or mimetypes.guess_type(name)[0])
     return mime if _MEDIA_TYPE.fullmatch(mime) else "application/octet-stream"
 
 
-def _content(name: str, attachment: Any) -> bytes:
-    """Read an attachment: ours, or one of upstream's model, whose content is the word null beside a path."""
+def _content(name: str, attachment: AttachmentLike) -> bytes:
+    """Return the content of an attachment. Upstream's model has the text "null" as its content if it has a path."""
     content = attachment.content
     if attachment.file_path and not (isinstance(attachment, Attached) and content is not None):
         content = _read(name, attachment.file_path)
@@ -109,7 +129,7 @@ def _read(name: str, path: str) -> bytes:
 
 
 def _check(status: os.stat_result) -> None:
-    """Refuse what must not be opened: a FIFO would wait for a writer, a device may never end."""
+    """Refuse files that must not be opened: a FIFO would wait for a writer, a device may never end."""
     if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
         raise ValueError("not a regular file")
     if status.st_size > MOST_BYTES:
@@ -117,7 +137,7 @@ def _check(status: os.stat_result) -> None:
 
 
 def _snapshot(path: str) -> bytes | None:
-    """Read a file now; None where that has to wait, or where `_read` will say what is wrong."""
+    """Return the content that a file has now; None if it has none yet. `_content` reads it again when the test ends."""
     try:
         return _read("", path) or None
     except ValueError:
@@ -129,7 +149,7 @@ def _too_large(size: int) -> str:
 
 
 def _bytes(content: object) -> bytes:
-    """Give content as bytes; what is neither bytes nor text becomes indented JSON, as upstream has it."""
+    """Return content as bytes; objects that are neither bytes nor text become indented JSON, as in upstream."""
     if isinstance(content, (bytes, bytearray, memoryview)):
         return bytes(content)
     text = content if isinstance(content, str) else _json(content)
@@ -139,5 +159,5 @@ def _bytes(content: object) -> bytes:
 def _json(content: object) -> str:
     try:
         return json.dumps(content, default=text_of, indent=4)
-    except (TypeError, ValueError, RecursionError):  # keys that JSON does not have, a circle, a great depth
+    except (TypeError, ValueError, RecursionError):  # keys that JSON does not have, a circle, too many levels
         return text_of(content)

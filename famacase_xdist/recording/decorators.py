@@ -1,7 +1,8 @@
-"""Upstream's decorators with `step` mended: what `from famacase_xdist import qase` gives.
+"""Upstream's decorators with a corrected `step`: the class that ``from famacase_xdist import qase`` imports.
 
-Upstream's own `qase.step` turns an AttributeError of the test into "generator didn't stop after throw", leaves a step
-open that `pytest.fail` or a skip ends, and ends the step of an ``async def`` before its first await.
+Upstream's own `qase.step` has three faults. It turns an AttributeError of the test into "generator didn't stop after
+throw", it leaves a step open if `pytest.fail` or a skip ends it, and it ends the step of an ``async def`` before the
+first await.
 """
 
 from __future__ import annotations
@@ -11,50 +12,76 @@ import functools
 import inspect
 import sys
 import uuid
-from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast, overload
 
 import pytest
 from qase.commons.models.step import Step, StepTextData, StepType
 from qase.pytest import qase as upstream
 from qase.pytest.plugin import QasePytestPluginSingleton
 
-_RUNNING, _PASSED, _FAILED, _SKIPPED = "untested", "passed", "failed", "skipped"
-#: What else than pytest's own exceptions cuts a step off without a failure, by the module that has it.
+from famacase_xdist.results.status import FAILED, PASSED, SKIPPED, UNTESTED
+
+if TYPE_CHECKING:
+    from qase.commons.models.runtime import Runtime
+
+_FunctionT = TypeVar("_FunctionT", bound=Callable[..., object])
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_YieldT = TypeVar("_YieldT")
+_SendT = TypeVar("_SendT")
+_ReturnT = TypeVar("_ReturnT")
+
+#: Exceptions besides pytest's own that end a step without a failure, by the module that defines them.
 _CUT_SHORT = {"unittest": "SkipTest", "asyncio": "CancelledError"}
 
 
 class qase(upstream):  # type: ignore[misc]  # upstream has no types
     """Upstream's decorators; `step` is ours."""
 
+    @overload
     @staticmethod
-    def step(title: Any, expected: str | None = None) -> Any:
-        """Report a part of a test as a step: ``with qase.step("title"):``, or a decorator of any kind of function.
+    def step(title: _FunctionT) -> _FunctionT: ...
 
-        Outside a test that is reported it does nothing.
+    @overload
+    @staticmethod
+    def step(title: str, expected: str | None = None) -> _StepContext: ...
+
+    @staticmethod
+    def step(title: _FunctionT | str, expected: str | None = None) -> _FunctionT | _StepContext:
+        """Report a part of a test as a step.
+
+        It is a context manager, ``with qase.step("title"):``, and a decorator of functions, coroutine functions and
+        generator functions, also async ones. Outside a test that is reported it does nothing.
 
         Args:
-            title: What is done. A function that is decorated without a title gives its name.
-            expected: What should come of it.
+            title: The action of the step. With ``@qase.step`` alone, it is the name of the function.
+            expected: The expected result of the action.
+
+        Returns:
+            The context manager, which is the decorator too; with ``@qase.step`` alone, the decorated function.
         """
         if callable(title):
-            return _StepOf(getattr(title, "__name__", repr(title)))(title)
-        return _StepOf(title, expected)
+            return _StepContext(getattr(title, "__name__", repr(title)))(title)
+        return _StepContext(title, expected)
 
 
-class _Step:
-    """One step from its begin to its end; what goes wrong in here never reaches the test."""
+class _OpenStep:
+    """One step from its beginning to its end. An error in this class never reaches the test."""
+
+    #: Set before `_runtime`, which stays None if no step has begun.
+    _step: Step
 
     def __init__(self, title: object, expected: object) -> None:
         self._title = title
         self._expected = expected
-        self._runtime: Any = None
-        self._step: Any = None
+        #: Ours, or upstream's where we are not active.
+        self._runtime: Runtime | None = None
 
     def __enter__(self) -> None:
-        with contextlib.suppress(Exception):  # there may be no session, or upstream's plugin outside a test
+        with contextlib.suppress(Exception):  # there is no session, or upstream's plugin has no running test
             runtime = QasePytestPluginSingleton.get_instance().runtime
             self._step = Step(StepType.TEXT, str(uuid.uuid4()), StepTextData(self._title, self._expected or None))
             runtime.add_step(self._step)
@@ -68,31 +95,31 @@ class _Step:
                 self._runtime.finish_step(self._step.id, status=status_of(error))
 
     def leave(self) -> None:
-        """Let steps that begin now be beside this one, until it is resumed."""
+        """Make steps that begin from now on siblings of this one, until it is resumed."""
         if self._runtime is not None:
             self._runtime.step_id = self._step.parent_id
 
     @contextlib.contextmanager
     def resumed(self) -> Iterator[None]:
-        """Run one piece of a generator: the step is the open one only while the generator's own code runs."""
+        """Run one piece of a generator. The step is open only while the generator's own code runs."""
         if self._runtime is None:
             yield
             return
         outside, self._runtime.step_id = self._runtime.step_id, self._step.id
-        self._step.execution.status = _RUNNING
+        self._step.execution.status = UNTESTED
         try:
             yield
         finally:
-            self._step.execution.status = _PASSED  # so far; it may never be resumed
+            self._step.execution.status = PASSED  # so far; the generator may never be resumed
             self._runtime.step_id = outside
 
 
-class _StepOf:
-    """What `qase.step` gives: a context manager and a decorator."""
+class _StepContext:
+    """The return value of `qase.step`: a context manager and a decorator."""
 
     def __init__(self, title: object, expected: object = None) -> None:
-        self._new = partial(_Step, title, expected)
-        self._entered: list[_Step] = []
+        self._new = partial(_OpenStep, title, expected)
+        self._entered: list[_OpenStep] = []
 
     def __enter__(self) -> None:
         step = self._new()
@@ -104,20 +131,22 @@ class _StepOf:
     ) -> None:
         self._entered.pop().__exit__(kind, error, traceback)
 
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.iscoroutinefunction(function):
-            wrap = _coroutine_function
-        elif inspect.isasyncgenfunction(function):
-            wrap = _async_generator_function
-        elif inspect.isgeneratorfunction(function):
-            wrap = _generator_function
-        else:
-            wrap = _function
-        return functools.wraps(function)(wrap(self._new, function))
+    def __call__(self, function: _FunctionT) -> _FunctionT:
+        return cast("_FunctionT", functools.wraps(function)(_wrapped(self._new, function)))
 
 
-def _function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
+def _wrapped(new: Callable[[], _OpenStep], function: Callable[..., object]) -> Callable[..., object]:
+    if inspect.iscoroutinefunction(function):
+        return _coroutine_function(new, function)
+    if inspect.isasyncgenfunction(function):
+        return _async_generator_function(new, function)
+    if inspect.isgeneratorfunction(function):
+        return _generator_function(new, function)
+    return _function(new, function)
+
+
+def _function(new: Callable[[], _OpenStep], function: Callable[_P, _T]) -> Callable[_P, _T]:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         __tracebackhide__ = True
         with new():
             return function(*args, **kwargs)
@@ -125,8 +154,10 @@ def _function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callabl
     return call
 
 
-def _coroutine_function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
+def _coroutine_function(
+    new: Callable[[], _OpenStep], function: Callable[_P, Awaitable[_T]]
+) -> Callable[_P, Awaitable[_T]]:
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
         __tracebackhide__ = True
         with new():
             return await function(*args, **kwargs)
@@ -134,11 +165,13 @@ def _coroutine_function(new: Callable[[], _Step], function: Callable[..., Any]) 
     return call
 
 
-def _generator_function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+def _generator_function(
+    new: Callable[[], _OpenStep], function: Callable[_P, Generator[_YieldT, _SendT, _ReturnT]]
+) -> Callable[_P, Generator[_YieldT, _SendT, _ReturnT]]:
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> Generator[_YieldT, _SendT, _ReturnT]:
         __tracebackhide__ = True
         generator = function(*args, **kwargs)
-        resume: Callable[[], Any] = partial(next, generator)
+        resume: Callable[[], _YieldT] = partial(next, generator)
         step = new()
         with step:
             step.leave()
@@ -147,7 +180,8 @@ def _generator_function(new: Callable[[], _Step], function: Callable[..., Any]) 
                     with step.resumed():
                         value = resume()
                 except StopIteration as end:
-                    return end.value
+                    returned: _ReturnT = end.value
+                    return returned
                 try:
                     sent = yield value
                 except GeneratorExit:
@@ -162,11 +196,13 @@ def _generator_function(new: Callable[[], _Step], function: Callable[..., Any]) 
     return call
 
 
-def _async_generator_function(new: Callable[[], _Step], function: Callable[..., Any]) -> Callable[..., Any]:
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+def _async_generator_function(
+    new: Callable[[], _OpenStep], function: Callable[_P, AsyncGenerator[_YieldT, _SendT]]
+) -> Callable[_P, AsyncGenerator[_YieldT, _SendT]]:
+    async def call(*args: _P.args, **kwargs: _P.kwargs) -> AsyncGenerator[_YieldT, _SendT]:
         __tracebackhide__ = True
         generator = function(*args, **kwargs)
-        resume: Callable[[], Any] = generator.__anext__
+        resume: Callable[[], Awaitable[_YieldT]] = generator.__anext__
         step = new()
         with step:
             step.leave()
@@ -191,8 +227,8 @@ def _async_generator_function(new: Callable[[], _Step], function: Callable[..., 
 
 
 def status_of(error: BaseException | None) -> str:
-    """Give the status of a step that ends with this exception, or with none."""
+    """Return the status of a step that ends with this exception, or with none."""
     if error is None or isinstance(error, GeneratorExit):
-        return _PASSED
+        return PASSED
     loaded = [getattr(sys.modules[module], name) for module, name in _CUT_SHORT.items() if module in sys.modules]
-    return _SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else _FAILED
+    return SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else FAILED

@@ -1,78 +1,90 @@
 """Set-ups and teardowns of fixtures as steps of the tests that pytest runs them for.
 
-A set-up is timed around pytest's hook; a teardown between two finalizers of ours, which pytest calls with those of
-the fixture: the first one is added before the fixture's function runs, and so runs last; the second one after it.
+A set-up is timed around pytest's hook. A teardown is timed between two finalizers of ours, which pytest calls together
+with those of the fixture. One is added before the fixture's function runs, so it runs last. The other is added after
+the function has run, so it runs first.
 
-With `all` the step is open meanwhile, so that steps and attachments of the fixture's own code belong to it. With
-`failed` there is none until something fails: steps of a set-up stay steps of the test that caused it; those of the
-teardown of a fixture wider than a function, which are no part of the test that happened to be the last one, make the
-teardown's step to be in.
+With ``all`` the step is open meanwhile, so that the steps and attachments of the fixture's own code belong to it. With
+``failed`` there is no step until something fails. The steps of a set-up stay steps of the test that caused it. The
+steps of a teardown get a step around them if the scope of the fixture is wider than a function, because they are no
+part of the test that was the last one by chance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
 from functools import partial
-from typing import Any
 
 import pytest
 
+from famacase_xdist.results.status import FAILED, PASSED
+
 from . import fixture_faults
 from .decorators import status_of
-from .fixture_faults import Fixture
-from .runtime import Span, Steps
+from .fixture_faults import Fixture, Request
+from .guard import Guard
+from .runtime import Span, StepRuntime
 
-FAILED, PASSED = "failed", "passed"
 _FINISH = getattr(pytest.FixtureDef, "finish", None)
 
 
 class _Tracked:
-    """A fixture between the begin of its set-up and the end of its teardown."""
+    """A fixture between the beginning of its set-up and the end of its teardown.
 
-    __slots__ = ("described", "first_mark", "fixture", "has_teardown", "known", "last_mark", "request", "span")
+    Attributes:
+        first, last: Our finalizers that run first and last.
+    """
 
-    def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Any) -> None:
+    __slots__ = (
+        "described",
+        "first",
+        "fixture",
+        "has_teardown",
+        "known",
+        "last",
+        "request",
+        "span",
+    )
+
+    def __init__(self, owner: FixtureSteps, fixture: Fixture, request: Request) -> None:
         self.fixture = fixture
         self.request = request
         self.described = ""
         self.span: Span | None = None
         self.has_teardown = True
         self.known = 0
-        self.first_mark = partial(owner.begin_teardown, self)
-        self.last_mark = partial(owner.end_teardown, self)
+        self.first = partial(owner.begin_teardown, self)
+        self.last = partial(owner.end_teardown, self)
 
     def finalizers(self) -> Sequence[object] | None:
-        """Give what pytest will run; None where it does not say. Only here it shows whether there is a teardown."""
+        """Return the finalizers that pytest will run; None if unknown. Nothing else shows if there is a teardown."""
         found = getattr(self.fixture, "_finalizers", None)
         return found if isinstance(found, list) else None
 
 
 class FixtureSteps:
-    """Hooks around fixtures; registered where any of their steps are wanted.
+    """Hooks around fixtures; registered unless the setting is ``off``.
 
     Args:
         runtime: The steps of the running test.
-        guarded: Makes the block in which our own mistakes stay ours.
+        guard: Keeps our own errors from the test.
         is_all: Whether fixtures that work have steps too.
         worker: The name of this xdist worker; empty without xdist.
     """
 
-    def __init__(
-        self, runtime: Steps, guarded: Callable[[], AbstractContextManager[None]], *, is_all: bool, worker: str
-    ) -> None:
+    def __init__(self, runtime: StepRuntime, guard: Guard, *, is_all: bool, worker: str) -> None:
         self._runtime = runtime
-        self.guarded = guarded
+        self._guard = guard
         self._is_all = is_all
         self._worker = worker
         self._is_shown: dict[Fixture, bool] = {}
         self._places: dict[Fixture, str] = {}
-        #: Set-ups of the running test that no other fixture's set-up holds yet.
+        #: Set-ups of the running test that are not nested into another fixture's set-up yet.
         self._loose: list[tuple[str, Span]] = []
         self._torn: dict[Fixture, tuple[_Tracked, Span]] = {}
-        #: Fixtures that may add finalizers for as long as they live: their `request` is in somebody's hands.
+        #: Fixtures that may get more finalizers as long as they live, because their function has the `request`.
         self._growing: dict[_Tracked, None] = {}
-        self._item: Any = None
+        self._item: pytest.Item | None = None
 
     def begin(self, item: pytest.Item) -> None:
         """Begin an attempt."""
@@ -81,7 +93,7 @@ class FixtureSteps:
         self._torn.clear()
 
     def blame(self, fixture: Fixture, error: BaseException) -> None:
-        """Learn what a teardown of the running test has raised: pytest keeps it until all finalizers have run."""
+        """Mark a teardown that raised, after its end: pytest keeps the exception until all finalizers have run."""
         tracked, span = self._torn.get(fixture, (None, None))
         if tracked is None or span is None or not self._runtime.holds(span):
             return
@@ -92,8 +104,8 @@ class FixtureSteps:
             self._runtime.wrap(span, self._action("teardown", tracked), status)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_fixture_setup(self, fixturedef: Fixture, request: Any) -> Generator[None, object, object]:
-        """Time a set-up; not called for a value that pytest has already."""
+    def pytest_fixture_setup(self, fixturedef: Fixture, request: Request) -> Generator[None, object, object]:
+        """Time a set-up. pytest does not call this hook for a cached value."""
         __tracebackhide__ = True
         is_shown = self._is_shown.get(fixturedef)
         if is_shown is None:
@@ -101,30 +113,30 @@ class FixtureSteps:
         if not is_shown:
             return (yield)
         tracked = _Tracked(self, fixturedef, request)
-        fixturedef.addfinalizer(tracked.last_mark)
-        with self.guarded():
+        fixturedef.addfinalizer(tracked.last)
+        with self._guard:
             self._begin_setup(tracked)
         try:
             value = yield
         except BaseException as error:
-            with self.guarded():
+            with self._guard:
                 self._end_setup(tracked, error)
             raise
-        with self.guarded():
+        with self._guard:
             self._end_setup(tracked, None)
         return value
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_teardown(self) -> None:
-        """Have our first mark run before finalizers that a fixture's `request` was given since its set-up."""
-        with self.guarded():
+        """Make our first finalizer run before those that were added through a fixture's `request` since its set-up."""
+        with self._guard:
             for tracked in self._growing:
                 finalizers = tracked.finalizers() or ()
                 added = finalizers[tracked.known :]
-                # pytest adds the end of every fixture that is set up from this one; it does nothing by then.
+                # pytest adds `finish` of every fixture that requests this one. By then it has nothing left to do.
                 if not all(isinstance(each, partial) and _is_finish(each.func) for each in added):
                     tracked.has_teardown = True
-                    tracked.fixture.addfinalizer(tracked.first_mark)
+                    tracked.fixture.addfinalizer(tracked.first)
                 tracked.known = len(finalizers)
 
     def _begin_setup(self, tracked: _Tracked) -> None:
@@ -139,8 +151,8 @@ class FixtureSteps:
     def _end_setup(self, tracked: _Tracked, error: BaseException | None) -> None:
         span, tracked.span = tracked.span, None
         finalizers = tracked.finalizers()
-        tracked.has_teardown = finalizers is None or finalizers[-1] is not tracked.last_mark
-        tracked.fixture.addfinalizer(tracked.first_mark)
+        tracked.has_teardown = finalizers is None or finalizers[-1] is not tracked.last
+        tracked.fixture.addfinalizer(tracked.first)
         if finalizers is not None and "request" in tracked.fixture.argnames:
             tracked.known = len(finalizers)
             self._growing[tracked] = None
@@ -154,7 +166,7 @@ class FixtureSteps:
             self._runtime.wrap(span, self._action("setup", tracked), status)
 
     def _adopt(self, fixture: Fixture, span: Span) -> None:
-        """Put the set-ups that this fixture requests into its own: pytest runs them before it calls the hook."""
+        """Nest the set-ups of requested fixtures into this one, because pytest runs them before it calls the hook."""
         order = {name: number for number, name in enumerate(getattr(self._item, "fixturenames", ()))}
         for_test = getattr(getattr(self._item, "_fixtureinfo", None), "initialnames", ())
         place = order.get(fixture.argname, len(order))
@@ -170,8 +182,8 @@ class FixtureSteps:
         self._loose = left[::-1]
 
     def begin_teardown(self, tracked: _Tracked) -> None:
-        """Be the finalizer that runs first."""
-        with self.guarded():
+        """Begin a teardown: the finalizer that runs first."""
+        with self._guard:
             if tracked.span is not None or self._runtime.result is None:
                 return
             tracked.span = self._runtime.begin_span()
@@ -179,8 +191,8 @@ class FixtureSteps:
                 self._runtime.open(tracked.span, self._action("teardown", tracked))
 
     def end_teardown(self, tracked: _Tracked) -> None:
-        """Be the finalizer that runs last."""
-        with self.guarded():
+        """End a teardown: the finalizer that runs last."""
+        with self._guard:
             self._growing.pop(tracked, None)
             span, tracked.span = tracked.span, None
             if span is None or not self._runtime.holds(span):
@@ -200,5 +212,5 @@ class FixtureSteps:
         return f"{phase}: {tracked.described}"
 
 
-def _is_finish(function: Any) -> bool:
+def _is_finish(function: object) -> bool:
     return getattr(function, "__func__", None) is _FINISH

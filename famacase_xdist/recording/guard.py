@@ -1,13 +1,15 @@
-"""Keeps our own mistakes from the user's test."""
+"""A guard that keeps our own errors from the user's test."""
 
 from __future__ import annotations
 
 
 class Guard:
-    """A block in which exceptions end; the ledger rebuilds what is lost to them. One serves all blocks.
+    """A context manager that suppresses exceptions; the ledger rebuilds results that are lost by them.
+
+    One guard serves all blocks. It suppresses each `Exception`, but no KeyboardInterrupt or other `BaseException`.
 
     Attributes:
-        caught: How many there were.
+        caught: How many exceptions were suppressed.
     """
 
     def __init__(self) -> None:
@@ -17,6 +19,6 @@ class Guard:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> bool:
-        is_mistake = isinstance(error, Exception)
-        self.caught += is_mistake
-        return is_mistake
+        is_ours = isinstance(error, Exception)
+        self.caught += is_ours
+        return is_ours

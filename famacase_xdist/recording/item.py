@@ -1,14 +1,15 @@
-"""What a test is, read off its pytest item: title, params, signature. Any kind of item, not only functions."""
+"""The title, suites, node id and params of a test, read from its pytest item: any kind of item, not only functions."""
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import pytest
+from qase.commons.models.relation import Relation, SuiteData
 
 from famacase_xdist.results.node_ids import path_of
 from famacase_xdist.results.text import text_of
@@ -17,32 +18,46 @@ from .marks import Marks
 
 _PRIMITIVES = (str, int, float, bool, complex, type(None), enum.Enum)
 _ParameterSet = type(pytest.param())
-#: The id of values that leave no piece in a test's name; pytest has it since 8.4.
+#: The id of values that are hidden in a test's name; pytest has it since 8.4.
 _HIDDEN = getattr(pytest, "HIDDEN_PARAM", object())
-#: pytest's own option to leave ids as they are written.
+#: pytest's option that leaves ids as they are written.
 _RAW_IDS = "disable_test_id_escaping_and_forfeit_all_rights_to_community_support"
 _ESCAPE = re.compile(r"\\(?:[\\tnr]|x[\da-f]{2}|u[\da-f]{4}|U[\da-f]{8})")
 
 
 def title_of(item: pytest.Item, marks: Marks) -> str:
-    """Give the title that the test was marked with, else its name without params."""
+    """Return the title that the test is marked with, else its name without params."""
     return marks.title or text_of(getattr(item, "originalname", None) or item.name)
 
 
 def suites_of(nodeid: str, marks: Marks) -> Sequence[str]:
-    """Give the suites that the test was marked with, else those of its path."""
+    """Return the suites that the test is marked with, else those of its path."""
     path, _, rest = nodeid.partition("::")
     return marks.suites or _suites_in(path, rest.partition("[")[0].rpartition("::")[0])
 
 
 @lru_cache(maxsize=64)
 def _suites_in(path: str, classes: str) -> Sequence[str]:
-    """Give the suites of all tests in a module, or in a class of it."""
+    """Return the suites of all tests in a module, or in a class of it."""
     return path_of(f"{path}::{classes}::test")[0]
 
 
+@lru_cache(maxsize=64)
+def relation_of(titles: tuple[str, ...], description: str | None = None) -> Relation:
+    """Return upstream's model of suites; the description is the innermost suite's, which upstream forgets.
+
+    Results share what is returned, so it must not be changed.
+    """
+    relation = Relation()
+    for title in titles:
+        relation.add_suite(SuiteData(title=title))
+    if description is not None and relation.suite.data:
+        relation.suite.data[-1].description = description
+    return relation
+
+
 def nodeid_of(item: pytest.Item) -> str:
-    """Give the node id without the ``@group`` that ``--dist loadgroup`` appends in a worker."""
+    """Return the node id without the ``@group`` that ``--dist loadgroup`` appends in a worker."""
     if getattr(item.config.option, "loadgroup", False):
         groups = {str(_argument(marker, 0, "name", "default")) for marker in item.iter_markers("xdist_group")}
         if groups:
@@ -51,7 +66,7 @@ def nodeid_of(item: pytest.Item) -> str:
 
 
 def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
-    """Give the params by name, each with the id that pytest shows, and the names that were parametrized together."""
+    """Return the params by name, each with the id that pytest shows, and the names that were parametrized together."""
     callspec = getattr(item, "callspec", None)
     if callspec is None:
         return {}, []
@@ -66,7 +81,7 @@ def params_of(item: pytest.Item) -> tuple[dict[str, str], list[list[str]]]:
     return params, [names for names in groups if len(names) > 1 and not ignored.intersection(names)]
 
 
-def _argument(marker: pytest.Mark, position: int, name: str, default: Any = None) -> Any:
+def _argument(marker: pytest.Mark, position: int, name: str, default: object = None) -> Any:
     return marker.args[position] if len(marker.args) > position else marker.kwargs.get(name, default)
 
 
@@ -77,7 +92,7 @@ def _argnames(marker: pytest.Mark) -> list[str]:
 
 
 def _ignored(marks: Iterable[pytest.Mark]) -> set[str]:
-    """Collect the names of @qase.parametrize_ignore and @qase.ignore_parameters."""
+    """Return the names in @qase.parametrize_ignore and @qase.ignore_parameters."""
     names: set[str] = set()
     for mark in marks:
         if mark.name == "qase_parametrize_ignore":
@@ -87,18 +102,28 @@ def _ignored(marks: Iterable[pytest.Mark]) -> set[str]:
     return names
 
 
+class _CallSpec(Protocol):
+    """The attributes that are used of pytest's `callspec`, whose class is private."""
+
+    @property
+    def params(self) -> Mapping[str, object]: ...
+
+    @property
+    def indices(self) -> Mapping[str, int]: ...
+
+
 class _Parametrization(NamedTuple):
     """Params that were parametrized together, by a mark or by a fixture's own params.
 
-    `values` and `ids` are as they were given; both are unknown where a hook did it.
+    `values` and `ids` are as they were written; both are None if a hook parametrized the test.
     """
 
     names: list[str]
     values: object = None
     ids: object = None
 
-    def given_id(self, callspec: Any) -> object:
-        """Give the id that was written down for these values; None where pytest made one."""
+    def given_id(self, callspec: _CallSpec) -> object:
+        """Return the id that was written for these values; None if pytest made one."""
         index = callspec.indices[self.names[0]]
         values = _at(self.values, index)
         own = values.id if isinstance(values, _ParameterSet) else None
@@ -110,13 +135,17 @@ def _at(entries: object, index: int) -> object:
 
 
 def shown_params(item: pytest.Item, marks: Iterable[pytest.Mark] | None = None) -> dict[str, str]:
-    """Give each param its own text; `marks` are all of the item's, where they are at hand.
+    """Return the text of each param, by name.
 
     pytest keeps one id for each parametrization, in the order in which the params were added, but none for a
-    hidden one. Where that does not come out even the values speak for themselves.
+    hidden one. If the numbers of both differ, the texts are made from the values.
+
+    Args:
+        item: A test that has params.
+        marks: All marks of the item, if the caller has them already.
     """
     marks = item.iter_markers("parametrize") if marks is None else marks
-    callspec: Any = item.callspec  # type: ignore[attr-defined]
+    callspec: _CallSpec = item.callspec  # type: ignore[attr-defined]
     parametrizations = list(_parametrizations(item, marks, list(callspec.params)))
     shown = [each for each in parametrizations if each.given_id(callspec) is not _HIDDEN]
     ids: Sequence[str] = getattr(callspec, "_idlist", ())
@@ -130,7 +159,7 @@ def shown_params(item: pytest.Item, marks: Iterable[pytest.Mark] | None = None) 
 
 
 def _parametrizations(item: pytest.Item, marks: Iterable[pytest.Mark], names: list[str]) -> Iterator[_Parametrization]:
-    """Cut the params into those that were parametrized together."""
+    """Yield the params in groups that were parametrized together."""
     marked = [
         _Parametrization(_argnames(mark), _argument(mark, 1, "argvalues"), _argument(mark, 3, "ids"))
         for mark in marks
@@ -149,8 +178,8 @@ def _of_fixture(item: pytest.Item, name: str) -> _Parametrization:
     return _Parametrization([name], found.params, found.ids) if found else _Parametrization([name])
 
 
-def _texts(parametrization: _Parametrization, text: str | None, callspec: Any) -> dict[str, str]:
-    """Give the params of one parametrization their texts; `text` is its id, None where it has none to show."""
+def _texts(parametrization: _Parametrization, text: str | None, callspec: _CallSpec) -> dict[str, str]:
+    """Return the texts of one parametrization's params; `text` is its id, None if it has none to show."""
     names, ids = parametrization.names, parametrization.ids
     own = _pieces(names, callspec, lambda value: value)
     is_made = parametrization.given_id(callspec) is None
@@ -164,21 +193,21 @@ def _texts(parametrization: _Parametrization, text: str | None, callspec: Any) -
     return own
 
 
-def _pieces(names: list[str], callspec: Any, ids: Callable[[Any], object]) -> dict[str, str]:
-    """Give each param the piece of an id that pytest makes: of its value, or of its name and its values' index."""
+def _pieces(names: list[str], callspec: _CallSpec, ids: Callable[[object], object]) -> dict[str, str]:
+    """Return each param's piece of an id that pytest makes: of its value, or of its name and its values' index."""
     return {name: _piece(callspec.params[name], ids, f"{name}{callspec.indices[name]}") for name in names}
 
 
-def _piece(value: object, ids: Callable[[Any], object], otherwise: str) -> str:
+def _piece(value: object, ids: Callable[[object], object], otherwise: str) -> str:
     try:
         text = _text_in_id(ids(value))
-    except Exception:  # the function and the value are the test's own, and nobody may have asked them before
+    except Exception:  # the function and the value are the test's own, and may never have been called before
         text = None
     return otherwise if text is None else text
 
 
-def _text_in_id(value: Any) -> str | None:
-    """Give the text of what pytest can make an id of; nothing that differs between processes, such as an address."""
+def _text_in_id(value: object) -> str | None:
+    """Return the text of a value that pytest can make an id of; None for others, whose text may contain an address."""
     if isinstance(value, _PRIMITIVES):
         return text_of(value)
     if isinstance(value, bytes):
@@ -190,7 +219,7 @@ def _text_in_id(value: Any) -> str | None:
 
 
 def _is_id_of(text: str, pieces: Iterable[str]) -> bool:
-    """Whether pytest made an id of these pieces, perhaps with a number because it made the same one twice."""
+    """Return whether pytest made an id of these pieces, perhaps with a number because it made the same id twice."""
     joined, text = _unescaped("-".join(pieces)), _unescaped(text)
     if not text.startswith(joined):
         return False
@@ -201,7 +230,7 @@ def _is_id_of(text: str, pieces: Iterable[str]) -> bool:
 
 
 def _unescaped(text: str) -> str:
-    """Make an id readable: pytest escapes what is not ASCII."""
+    """Return an id in a readable form: pytest escapes all characters but those of ASCII."""
     if "\\" not in text:
         return text
     return _ESCAPE.sub(lambda found: found[0].encode().decode("unicode_escape", "replace"), text)

@@ -1,19 +1,23 @@
-"""Upstream's markers: their names for --strict-markers, and what those of one test say together.
+"""Upstream's markers: their names, for --strict-markers, and the values that the marks of one test have together.
 
-The closest mark wins, field by field: that of a `pytest.param`, then of the function, of each class from the inside
-out, of the module. A class's own marks are closer than those of its bases, which pytest itself puts first.
+The closest mark wins, field by field: first the mark of a `pytest.param`, then of the function, then of each class from
+the inside out, then of the module. A class's own marks are closer than those of its bases, which pytest itself puts
+first.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeGuard
 
 import pytest
 
 from famacase_xdist.results.text import text_of
+
+if TYPE_CHECKING:
+    from _pytest.nodes import Node
 
 #: Name and meaning of each marker that upstream's decorators set.
 MARKERS = {
@@ -35,21 +39,21 @@ MARKERS = {
     "qase_ignore_parameters": "params of the test that are not reported",
     "qase_parametrize_ignore": "params of the test that are not reported",
 }
-#: Marks that set a field of their own name. Upstream's order where one function has several marks for one field.
+#: Marks that set a field of their own name, in upstream's order: it counts if a function has several for one field.
 _FIELD_MARKS = (
     *("qase_author", "qase_fields", "qase_description", "qase_preconditions", "qase_postconditions"),
     *("qase_layer", "qase_severity", "qase_priority"),
 )
-#: Marks that mean something without any argument.
+#: Marks that need no argument.
 _BARE = ("qase_ignore", "qase_muted")
-#: A piece of a suite's title: all up to a dot that no backslash escapes.
+#: The title of one suite in a mark: all characters up to a dot that no backslash escapes.
 _SUITE = re.compile(r"(?:\\\.|[^.])+")
-#: Digits of the largest id that is passed on; a server keeps 64 bits.
+#: Digits of the largest id that is passed on, because a server keeps 64 bits.
 _MOST_DIGITS = 18
 
 
 def add(config: pytest.Config) -> None:
-    """Register the markers."""
+    """Register the markers with pytest."""
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
 
@@ -57,12 +61,12 @@ def add(config: pytest.Config) -> None:
 class _Level(NamedTuple):
     """Marks that are equally close to a test, in pytest's order, and the node that has them."""
 
-    node: pytest.Item | pytest.Collector | Any
+    node: Node
     marks: list[pytest.Mark]
 
 
 class Marks:
-    """Upstream's marks of one item. What cannot be made sense of is left out; `notes` says so."""
+    """Upstream's marks of one item. Values without a meaning are left out; `notes` names them."""
 
     def __init__(self, item: pytest.Item) -> None:
         self._item = item
@@ -73,29 +77,29 @@ class Marks:
 
     @property
     def is_ignored(self) -> bool:
-        """Whether the test is not to be reported."""
+        """Whether the test is left out of the report."""
         return any(mark.name == "qase_ignore" for _, mark in self._all())
 
     @property
     def title(self) -> str:
-        """The title that was given; empty where none was."""
+        """The title of the marks; empty if they have none."""
         title = self._closest("qase_title", "title")
         return "" if title is None else text_of(title)
 
     @property
     def is_muted(self) -> bool:
-        """Whether a failure of the test is not to count."""
+        """Whether a failure of the test does not count."""
         return any(mark.name == "qase_muted" for _, mark in self._all())
 
     @property
     def tags(self) -> list[str]:
-        """The tags of the test and of all around it."""
+        """The tags of the test, of its classes and of its module."""
         values = (value for _, mark in self._all("qase_tags") for value in _listed(mark.kwargs.get("tags")))
         return list(dict.fromkeys(text_of(value) for value in values if value))
 
     @property
     def fields(self) -> dict[str, object]:
-        """The fields by name; tags and muted are fields too, as upstream has it."""
+        """The fields by name; tags and muted are fields too, as in upstream."""
         fields: dict[str, object] = {}
         for level in self._levels:
             for name in _FIELD_MARKS:
@@ -111,12 +115,12 @@ class Marks:
 
     @property
     def ids(self) -> list[int] | None:
-        """The ids of the test's cases; None where there is none, or each project has its own."""
+        """The ids of the test's cases; None if there are none, or if each project has its own."""
         return None if self.project_ids else ids_in(self._closest("qase_id", "id"))[0] or None
 
     @property
     def project_ids(self) -> dict[str, list[int]]:
-        """The ids of the test's cases by project, for reports to several."""
+        """The ids of the test's cases by project, for sessions that report to several projects."""
         ids: dict[str, list[int]] = {}
         for _, mark in self._all("qase_project_id"):
             code, (found, _) = mark.kwargs.get("project_code"), ids_in(mark.kwargs.get("testops_ids"))
@@ -126,21 +130,21 @@ class Marks:
 
     @property
     def suites(self) -> list[str]:
-        r"""The suites that were given, outermost first: a dot parts two, ``\.`` is a dot of the title."""
+        r"""The suites of the marks, outermost first: a dot separates two suites, ``\.`` is a dot in a title."""
         title = self._closest("qase_suite", "title")
         return [] if title is None else [piece.replace("\\.", ".") for piece in _SUITE.findall(text_of(title))]
 
     @property
     def suite_description(self) -> str | None:
-        """What was said of the innermost suite."""
+        """The description of the innermost suite; None if there is none."""
         description = self._closest("qase_suite", "description")
         return None if description is None else text_of(description)
 
     def notes(self, said: set[str]) -> Iterator[str]:
-        """Say what is left out and what is surely not meant, a line each.
+        """Yield a line for each value that is left out, and for each mark that is surely a mistake.
 
         Args:
-            said: The lines that were said before, which are not said again; grows.
+            said: The lines of earlier calls, which are not repeated; new lines are added to it.
         """
         for node, mark in self._all():
             for line in _complaints(node, mark):
@@ -151,21 +155,21 @@ class Marks:
             yield from self._shared(name, said)
 
     def _shared(self, name: str, said: set[str]) -> Iterator[str]:
-        """Say that a title or an id stands where several tests get it."""
+        """Yield a line if a title or an id is in a place where several tests get it."""
         node, mark = next(((node, mark) for node, mark in self._all(name) if mark.kwargs), (self._item, None))
         if mark is None or node is self._item:
             return
         line = f"{_written(mark)} of {node.nodeid} goes to each test in it: mark the test that it is meant for"
         if line not in said:
-            said.add(line)  # before the search, which is made once
+            said.add(line)  # before the search, so that it is made once
             if _has_others(node, self._item):
                 yield line
 
-    def _all(self, name: str = "") -> Iterator[tuple[Any, pytest.Mark]]:
+    def _all(self, name: str = "") -> Iterator[tuple[Node, pytest.Mark]]:
         for level in self._levels:
             yield from ((level.node, mark) for mark in level.marks if mark.name == (name or mark.name))
 
-    def _closest(self, name: str, argument: str) -> Any:
+    def _closest(self, name: str, argument: str) -> object:
         if not self._levels:
             return None
         return next((mark.kwargs[argument] for _, mark in self._all(name) if argument in mark.kwargs), None)
@@ -182,16 +186,16 @@ def _levels(item: pytest.Item) -> Iterator[_Level]:
             yield from (_Level(node, marks[distance]) for distance in sorted(marks))
 
 
-def _distances(node: Any) -> dict[int, int]:
-    """Give how far marks are that pytest puts on one node: a param's are closer, those of base classes farther."""
+def _distances(node: Node) -> dict[int, int]:
+    """Return the distances of the marks of one node: those of a param are closer, those of base classes farther."""
     if isinstance(node, pytest.Class):
         given = ((distance, vars(base).get("pytestmark", ())) for distance, base in enumerate(node.obj.__mro__))
         return {id(getattr(mark, "mark", mark)): distance for distance, marks in given for mark in _listed(marks)}
     return {id(mark): -1 for mark in getattr(getattr(node, "callspec", None), "marks", ())}
 
 
-def _listed(value: Any) -> Iterable[Any]:
-    """Give the values of a list, or the one that stands alone."""
+def _listed(value: object) -> Iterable[object]:
+    """Return the values of a list, or a single value as the only one."""
     if value is None:
         return ()
     return value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
@@ -206,19 +210,19 @@ def _fields_in(mark: pytest.Mark) -> Iterator[tuple[str, object]]:
 
 
 def _add_missing(fields: dict[str, object], others: Iterable[tuple[str, object]]) -> None:
-    """Add fields that a closer mark has not set; a value of None is none."""
+    """Add the fields that no closer mark has set; a value of None sets nothing."""
     for name, value in others:
         if value is not None:
             fields.setdefault(name, value)
 
 
-def _is_pair(entry: object) -> bool:
+def _is_pair(entry: object) -> TypeGuard[Sequence[object]]:
     return isinstance(entry, (tuple, list)) and len(entry) == 2
 
 
-def ids_in(value: Any) -> tuple[list[int], list[object]]:
-    """Give the ids, and what is none."""
-    values = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else _listed(value)
+def ids_in(value: object) -> tuple[list[int], list[object]]:
+    """Return the ids in the argument of a mark, and the values that are no ids."""
+    values = _listed([part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value)
     ids, others = [], []
     for each in values:
         number = _id_of(each)
@@ -230,7 +234,7 @@ def ids_in(value: Any) -> tuple[list[int], list[object]]:
 
 
 def _id_of(value: object) -> int | None:
-    """Give a case's id, which is a positive number or the text of one."""
+    """Return a case's id, which is a positive number or the text of one; None for anything else."""
     if isinstance(value, str):
         text = value.strip()
         value = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
@@ -241,8 +245,8 @@ def _id_of(value: object) -> int | None:
     return number if number is not None and 0 < number < 10**_MOST_DIGITS else None
 
 
-def _complaints(node: Any, mark: pytest.Mark) -> Iterator[str]:
-    """Say what of a mark is left out."""
+def _complaints(node: Node, mark: pytest.Mark) -> Iterator[str]:
+    """Yield a line for each part of a mark that is left out."""
     where = node.nodeid.split("[", 1)[0]
     if mark.args and not mark.kwargs and mark.name not in _BARE:
         decorator = f"@qase.{mark.name.removeprefix('qase_')}(...)"
@@ -256,7 +260,7 @@ def _complaints(node: Any, mark: pytest.Mark) -> Iterator[str]:
 
 
 def _written(mark: pytest.Mark) -> str:
-    """Give a mark about as it is written in the test."""
+    """Return a mark in about the form that the test has."""
     name = mark.name.removeprefix("qase_")
     if mark.args:
         return f"@pytest.mark.{mark.name}({', '.join(map(_shown, mark.args))})"
@@ -265,7 +269,7 @@ def _written(mark: pytest.Mark) -> str:
 
 
 def _shown(value: object) -> str:
-    """Give a short text of a value; nothing that differs between processes, such as an address."""
+    """Return a short text of a value, without parts that differ between processes, such as an address."""
     text = repr(value) if type(value) in (str, int, float, bool) else None
     if isinstance(value, (list, tuple)):
         text = f"[{', '.join(map(_shown, value))}]"
@@ -273,8 +277,8 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:60]}..."
 
 
-def _has_others(node: Any, item: pytest.Item) -> bool:
-    """Whether other tests than this one, with other params or not, are below a node."""
+def _has_others(node: Node, item: pytest.Item) -> bool:
+    """Return whether a node contains other tests than this one; its other params do not count."""
     inside, own = f"{node.nodeid}::", item.nodeid.split("[", 1)[0]
     nodeids = (other.nodeid.split("[", 1)[0] for other in item.session.items)
     return any(nodeid.startswith(inside) and nodeid != own for nodeid in nodeids)

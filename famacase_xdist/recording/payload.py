@@ -1,4 +1,4 @@
-"""Upstream's model of a result in the form of reporter-api.md: plain values, every text a real `str`.
+"""Upstream's model of a result in the form of `docs/reporter-api.md`: plain values, every text a real `str`.
 
 The rules are those of qase-pytest's own client: an empty param is "empty", a root suite stands in front of the
 suites, an untested step is sent as skipped, and each type of step has its action text.
@@ -6,23 +6,46 @@ suites, an untested step is sent as skipped, and each type of step has its actio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from famacase_xdist.results.body import AttachmentEntry, Body, Execution, Step, StepExecution, SuiteEntry, suite_entry
+from famacase_xdist.results.body import (
+    AttachmentEntry,
+    Body,
+    ExecutionBody,
+    StepBody,
+    StepExecutionBody,
+    SuiteEntry,
+    suite_entry,
+)
+from famacase_xdist.results.status import SKIPPED, UNTESTED
 from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
 
-#: Takes an attachment of upstream's model; gives its entry in the payload, or None if it cannot be sent.
-Attach = Callable[[Any], AttachmentEntry | None]
+from .attachments import AttachmentLike
+
+if TYPE_CHECKING:
+    from qase.commons.models.relation import Relation
+    from qase.commons.models.result import Execution as UpstreamExecution
+    from qase.commons.models.result import Result
+    from qase.commons.models.step import Step as UpstreamStep
+    from qase.commons.models.step import StepExecution as UpstreamStepExecution
+
+_KeyT = TypeVar("_KeyT")
+
+#: Takes an attachment and returns its entry in the payload; None if it cannot be sent.
+Attach = Callable[[AttachmentLike], AttachmentEntry | None]
 
 _REQUEST_ATTACHMENTS = ("request_body", "request_headers", "response_body", "response_headers")
 
 
-def result_payload(result: Any, settings: Settings, attach: Attach) -> Body:
-    """Give the RESULT of reporter-api.md for a finished `qase.commons.models.Result`.
+def result_payload(result: Result, settings: Settings, attach: Attach) -> Body:
+    """Return the RESULT of a finished attempt.
 
-    `result.execution` also has `attempt_index`, from 1. `attach` is called once for each attachment.
+    Args:
+        result: Upstream's model. Its `execution` also has `attempt_index`, from 1.
+        settings: Has the root suite, and the params to leave out.
+        attach: Called once for each attachment.
     """
     payload: Body = {
         "id": result.id,
@@ -46,10 +69,12 @@ def result_payload(result: Any, settings: Settings, attach: Attach) -> Body:
     return payload
 
 
-def step_payload(step: Any, attach: Attach) -> Step:
-    """Give the STEP of reporter-api.md for a `qase.commons.models.Step` and all below it."""
+def step_payload(step: UpstreamStep, attach: Attach) -> StepBody:
+    """Return the STEP of upstream's model of a step, with all steps below it."""
     step_type = text_of(getattr(step.step_type, "value", step.step_type))
-    data = {name: value for name, value in vars(step.data).items() if value is not None} if step.data else {}
+    data: dict[str, object] = {}
+    if step.data:
+        data = {name: value for name, value in vars(step.data).items() if value is not None}
     attachments = _attached([*step.execution.attachments, *_request_parts(step_type, data)], attach)
     data["action"] = _action(step_type, data)
     return {
@@ -73,7 +98,7 @@ class TextAttachment:
         self.content = content
 
 
-def _execution(execution: Any) -> Execution:
+def _execution(execution: UpstreamExecution) -> ExecutionBody:
     return {
         "status": execution.status,
         "start_time": execution.start_time,
@@ -86,9 +111,9 @@ def _execution(execution: Any) -> Execution:
     }
 
 
-def _step_execution(execution: Any, attachments: list[AttachmentEntry]) -> StepExecution:
-    if execution.status == "untested":
-        return {"status": "skipped", "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
+def _step_execution(execution: UpstreamStepExecution, attachments: list[AttachmentEntry]) -> StepExecutionBody:
+    if execution.status == UNTESTED:
+        return {"status": SKIPPED, "start_time": None, "end_time": None, "duration": 0, "attachments": attachments}
     return {
         "status": execution.status,
         "start_time": execution.start_time,
@@ -98,8 +123,8 @@ def _step_execution(execution: Any, attachments: list[AttachmentEntry]) -> StepE
     }
 
 
-def _action(step_type: str, data: dict[str, Any]) -> object:
-    """Give the line that stands for the step, as upstream's client words it."""
+def _action(step_type: str, data: dict[str, object]) -> object:
+    """Return the line that stands for the step, in the words of upstream's client."""
     if step_type == "request":
         return f"{data.get('request_method')} {data.get('request_url')}"
     if step_type == "gherkin":
@@ -112,37 +137,37 @@ def _action(step_type: str, data: dict[str, Any]) -> object:
     return data.get("action", "")
 
 
-def _request_parts(step_type: str, data: dict[str, Any]) -> list[TextAttachment]:
-    """Take bodies and headers out of a request's data: they go as attachments."""
+def _request_parts(step_type: str, data: dict[str, object]) -> list[TextAttachment]:
+    """Remove bodies and headers from a request's data, and return them as attachments."""
     if step_type != "request":
         return []
     parts = [(name, data.pop(name, None)) for name in _REQUEST_ATTACHMENTS]
     return [TextAttachment(f"{name}.txt", text_of(content)) for name, content in parts if content]
 
 
-def _attached(attachments: Iterable[Any], attach: Attach) -> list[AttachmentEntry]:
+def _attached(attachments: Iterable[AttachmentLike], attach: Attach) -> list[AttachmentEntry]:
     return [entry for attachment in attachments if (entry := attach(attachment)) is not None]
 
 
 def _groups(groups: Iterable[Iterable[object]], excluded: Sequence[str]) -> list[list[str]]:
-    """Give the param groups; one that an excluded param belongs to is none, as with an ignored one."""
+    """Return the param groups. A group with an excluded param is left out, like one with an ignored param."""
     named = [[text_of(name) for name in group] for group in groups]
     return [names for names in named if not set(names).intersection(excluded)]
 
 
-def _params(params: Any, excluded: Sequence[str]) -> dict[str, str]:
+def _params(params: Mapping[str, object] | None, excluded: Sequence[str]) -> dict[str, str]:
     return {name: value or "empty" for name, value in _texts(params).items() if name not in excluded}
 
 
-def _given(fields: Any) -> dict[Any, Any]:
+def _given(fields: Mapping[_KeyT, object] | None) -> dict[_KeyT, object]:
     return {name: value for name, value in dict(fields).items() if value is not None} if fields else {}
 
 
-def _suites(relations: Any, root_suite: str | None) -> list[SuiteEntry]:
+def _suites(relations: Relation | None, root_suite: str | None) -> list[SuiteEntry]:
     data = relations.suite.data if relations is not None and relations.suite is not None else ()
     suites = [suite_entry(suite.title, getattr(suite, "description", None)) for suite in data]
     return [suite_entry(root_suite), *suites] if suites and root_suite else suites
 
 
-def _texts(values: Any) -> dict[str, str]:
+def _texts(values: Mapping[_KeyT, object] | None) -> dict[str, str]:
     return {text_of(name): text_of(value) for name, value in dict(values).items()} if values else {}

@@ -1,19 +1,16 @@
-"""Records tests where they run: upstream's plugin, with one `Result` for each attempt and a sink at its end.
+"""The recorder: upstream's plugin, which makes one `Result` of each attempt of a test and sends it to a sink.
 
-Upstream's decorators, steps and BDD plugin look for a `QasePytestPlugin` in its singleton; this is the one they
-find while we are active.
+Upstream's decorators, steps and BDD plugin look for a `QasePytestPlugin` in its singleton. They find this one while we
+are active.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 from qase.commons.models.config.qaseconfig import QaseConfig
-from qase.commons.models.relation import Relation, SuiteData
 from qase.commons.models.result import Result
 from qase.pytest.plugin import QasePytestPlugin
 
@@ -27,22 +24,24 @@ from famacase_xdist.results.text import text_of
 from famacase_xdist.settings.settings import Settings
 
 from . import payload
-from .attachments import Attachable, AttachmentSender, attached
+from .attachments import Attachable, AttachmentLike, AttachmentSender, attached
 from .fixture_faults import Faults, fault_of
 from .guard import Guard
 from .integrations.qase_status import UpstreamPolicy
-from .item import nodeid_of, params_of, suites_of, title_of
+from .item import nodeid_of, params_of, relation_of, suites_of, title_of
 from .marks import Marks, ids_in
-from .runtime import Steps
+from .runtime import StepRuntime
 from .verdict import Verdict, raised
 
 if TYPE_CHECKING:
+    from qase.commons.models.runtime import Runtime
+
     from .fixture_steps import FixtureSteps
     from .integrations.pytest_bdd import Scenarios
 
 
 class _Reporter:
-    """What upstream's plugin class asks of a reporter; the real one starts pip and builds HTTP clients."""
+    """The part of a reporter that upstream's plugin class needs; upstream's own starts pip and builds HTTP clients."""
 
     def __init__(self, settings: Settings) -> None:
         self.config = QaseConfig()
@@ -54,22 +53,22 @@ class _Reporter:
     def get_execution_plan(self) -> None:
         return None
 
-    def setup_profilers(self, runtime: object) -> None:
-        """Do nothing: `install` sets up those of `profilers`."""
+    def setup_profilers(self, runtime: Runtime) -> None:
+        """Do nothing: `install` registers our own profilers."""
 
 
 class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
-    """Turns phases of tests into results. All of it runs on the thread that runs the tests."""
+    """Makes results of the phases of tests. All of it runs on the thread that runs the tests."""
 
-    # Upstream's own session hooks write into the working directory and mix sessions that share one.
+    # Upstream's own session hooks write into the working directory, and mix up sessions that share it.
     pytest_sessionstart = None
     pytest_sessionfinish = None
     pytest_collection_modifyitems = None
 
     def __init__(self, settings: Settings, sink: ResultSink, thread: str) -> None:
         super().__init__(_Reporter(settings))
-        self.runtime = Steps()
-        self._guard = Guard()
+        self.runtime = StepRuntime()
+        self.guard = Guard()
         self.fixture_steps: FixtureSteps | None = None
         self._faults = Faults()
         self._settings = settings
@@ -87,13 +86,13 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Frame all attempts of one test."""
+        """Surround all attempts of one test."""
         self._attempt = 0
         try:
             return (yield)
         except BaseException as error:
-            # pytest.exit and Ctrl-C go through all of pytest; no other hook tells of them in time.
-            with self._guard:
+            # pytest.exit and Ctrl-C end the test without a report; no other hook learns of them in time.
+            with self.guard:
                 self._settle()
                 self._verdict.interrupt(error, str(item.path))
             raise
@@ -102,10 +101,10 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, None, None]:
-        """Begin an attempt: each has exactly one set-up, under any plugin that runs tests again."""
+        """Begin an attempt. Each attempt has exactly one set-up, also under plugins that run tests again."""
         self._finish()
         self._attempt += 1
-        with self._guard:
+        with self.guard:
             self._begin(item)
         yield
 
@@ -113,24 +112,24 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Take a phase into account, after every other plugin had its say on the report."""
+        """Take a phase into account, after all other plugins have changed its report."""
         report = yield
         if self.runtime.result is not None:
-            with self._guard:
+            with self.guard:
                 self._settle()
                 self._reports.append(report)
                 self._pending = (report, call)
             if self._policy is not None:
-                with self._guard:
+                with self.guard:
                     self._policy.add(item, call, report)
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Learn whether the report that was just made is of a phase or of a subtest; only here it says so."""
+        """Take a report as that of a subtest or of a phase; `pytest_runtest_makereport` cannot distinguish them."""
         if self.runtime.result is None or report.nodeid != self._nodeid:
             return
-        with self._guard:
+        with self.guard:
             if (name := subtest_name(report)) is not None:
                 self._take_subtest(name, report)
                 return
@@ -144,14 +143,14 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._finish()
 
     def add_attachments(self, *files: Attachable) -> None:
-        """Attach to the running step, else to the running test; outside a test it is dropped."""
+        """Attach files to the open step, else to the running test. Outside a test, they are dropped."""
         if self.runtime.result is None:
             return
         for file in files:
             self.runtime.add_attachment(attached(file))
 
     def drop(self) -> None:
-        """Drop the running attempt; no result will come of it."""
+        """Drop the running attempt, and tell the controller that no result will follow."""
         self.runtime.clear()
         self._sink.send(Frame(IgnoredHead(self._nodeid)))
 
@@ -170,22 +169,21 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self._faults.forget()
         if self.fixture_steps is not None:
             self.fixture_steps.begin(item)
-        result = self.runtime.result = self._described(item, marks)
+        result = self._described(item, marks)
         is_scenario = self.scenarios is not None and self.scenarios.describe(item, result)
         if getattr(result, "ignore", False):
             self.drop()
             return
         if marks:
-            with self._guard:
+            with self.guard:
                 self._note(marks)
         if marks or is_scenario or hasattr(item, "callspec"):
-            # What a result rebuilt from the node id alone would miss, should the process die.
-            description = payload.result_payload(result, self._settings, lambda attachment: None)
-            self._sink.send(begun(self._nodeid, description, _projects(result)))
+            self._announce(result)
 
     def _described(self, item: pytest.Item, marks: Marks) -> Result:
-        """Make the result of an attempt, with all that decorators and parametrization say."""
+        """Return the result of an attempt, with the values of decorators and parametrization."""
         nodeid = nodeid_of(item)
+        # The runtime has it from the start, so that a result is sent even if an error of ours ends this function.
         result = self.runtime.result = Result(title=title_of(item, marks), signature="")
         if marks:
             result.fields.update(marks.fields)
@@ -193,19 +191,24 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             result.testops_ids = marks.ids
             result.testops_project_mapping = marks.project_ids or None
             result.muted = marks.is_muted
-        result.relations = _relation(tuple(suites_of(nodeid, marks)), marks.suite_description)
+        result.relations = relation_of(tuple(suites_of(nodeid, marks)), marks.suite_description)
         result.params, result.param_groups = params_of(item)
         result.signature = signature_of(nodeid, result.testops_ids, result.params)
         result.execution.attempt_index = self._attempt
         return result
 
+    def _announce(self, result: Result) -> None:
+        """Send the description, in case the process dies: a result that is rebuilt from the node id alone lacks it."""
+        description = payload.result_payload(result, self._settings, lambda attachment: None)
+        self._sink.send(begun(self._nodeid, description, _projects(result)))
+
     def _note(self, marks: Marks) -> None:
-        """Say what of the test's marks cannot be meant, once in a process."""
+        """Send a note for each mistake in the test's marks, once in a process."""
         for line in marks.notes(self._noted):
             self._sink.send(Frame(NoteHead(line)))
 
     def _settle(self) -> None:
-        """Take the report that was made last for that of a phase: no subtest has claimed it."""
+        """Take the report that was made last as that of a phase, because no subtest has claimed it."""
         pending, self._pending = self._pending, None
         if pending is not None:
             self._take(*pending)
@@ -220,29 +223,29 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
             self._attach_logs(report)
 
     def _note_on(self, error: BaseException) -> str:
-        """Say which fixture an error of a set-up or a teardown came from."""
-        with self._guard:
+        """Return which fixture an error of a set-up or a teardown came from; empty if from none."""
+        with self.guard:
             fault = fault_of(error)
             return self._faults.note_on(fault, self._nodeid) if fault else ""
         return ""
 
     def _blame(self, error: BaseException) -> None:
-        """Have the steps of teardowns say that they failed."""
+        """Mark the steps of the teardowns that raised."""
         assert self.fixture_steps is not None
-        # Of several, pytest names the one that it ran first last.
+        # Of several teardowns, pytest names the one that ran first as the last.
         for each in reversed(list(raised(error))):
             fault = fault_of(each)
             if fault is not None and fault.is_teardown:
                 self.fixture_steps.blame(fault.fixture, each)
 
     def _take_subtest(self, name: str, report: pytest.TestReport) -> None:
-        """Report a subtest as a step."""
+        """Add a subtest as a step."""
         pending, self._pending = self._pending, None
         call = pending[1] if pending else None
         status = self._verdict.add_subtest(name, report, call, self._settings)
         start, stop = (call.start, call.stop) if call else (0.0, 0.0)
-        result: Any = self.runtime.result
-        if start < result.execution.start_time:  # unittest does not say, or the test froze the clock
+        result: Result = self.runtime.result
+        if start < result.execution.start_time:  # unittest does not tell it, or the test froze the clock
             start = 0.0
         if start and not report.passed:
             self.runtime.close_steps(FAILED if report.failed else SKIPPED, since=start)
@@ -258,10 +261,10 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         result = self.runtime.result
         if result is None:
             return
-        with self._guard:
+        with self.guard:
             self._settle()
         self.runtime.result = None
-        with self._guard:
+        with self.guard:
             self._complete(result)
             self._sink.send(self._framed(result))
         self.runtime.clear()
@@ -283,7 +286,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         digests: list[str] = []
         notes: list[str] = []
 
-        def attach(attachment: Any) -> AttachmentEntry | None:
+        def attach(attachment: AttachmentLike) -> AttachmentEntry | None:
             try:
                 entry, digest = self._attachments.send(result.id, attachment)
             except ValueError as error:
@@ -296,29 +299,14 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         content["message"] = noted(content["message"], notes)
         return framed(content, self._nodeid, contents=digests, projects=_projects(result))
 
-    def guarded(self) -> AbstractContextManager[None]:
-        """Give the block in which our own mistakes stay ours; for those who have no guard."""
-        return self._guard
-
     @property
     def failures(self) -> int:
-        """How many mistakes of ours were kept from tests."""
-        return self._guard.caught
+        """How many of our own errors were kept from tests."""
+        return self.guard.caught
 
 
 def _projects(result: Result) -> dict[str, list[int]]:
-    """Give the ids by project; a test may have put anything there."""
+    """Return the ids by project. A test may have put any value there."""
     mapping = result.testops_project_mapping
     items = mapping.items() if isinstance(mapping, dict) else ()
     return {text_of(code): ids for code, values in items if (ids := ids_in(values)[0])}
-
-
-@lru_cache(maxsize=64)
-def _relation(titles: Sequence[str], description: str | None) -> Relation:
-    """Make upstream's model of suites; only the innermost was described, which upstream forgets."""
-    relation = Relation()
-    for title in titles:
-        relation.add_suite(SuiteData(title=title))
-    if description is not None and relation.suite.data:
-        relation.suite.data[-1].description = description
-    return relation

@@ -1,7 +1,7 @@
 """The steps of the running test: upstream's runtime, whose open step belongs to a context, not to the process.
 
-Upstream keeps one open step, so that steps of threads and of asyncio's tasks nest into each other, and what an
-exception of pytest leaves open swallows all that follows.
+Upstream keeps one open step for the process. Because of that, steps of threads and of asyncio's tasks nest into each
+other, and a step that an exception of pytest leaves open contains all steps that follow.
 """
 
 from __future__ import annotations
@@ -11,23 +11,26 @@ import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
 from famacase_xdist.clock import now
+from famacase_xdist.results.status import UNTESTED
+
+if TYPE_CHECKING:
+    from qase.commons.models.result import Result
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
-_RUNNING = "untested"  # upstream's status of a step that has not ended
 
 
 class Span:
-    """A part of a test that is, or may become, a step around those that begin in it.
+    """A part of a test that is, or may become, a step around the steps that begin in it.
 
     Attributes:
-        first, last: How many steps the test had at its begin and at its end.
-        step: The step that it is, if it is one.
+        first, last: How many steps the test had at the beginning and at the end of the span.
+        step: The span's own step; None if it has none.
     """
 
     __slots__ = ("end", "first", "last", "parent", "result", "start", "step")
@@ -37,11 +40,13 @@ class Span:
         self.first = self.last = first
         self.parent = parent
         self.start = self.end = now()
-        self.step: Any = None
+        self.step: Step | None = None
 
 
-class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
-    """Result and steps of the running test; a step nests into the one that is open where it begins."""
+class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
+    """The result and the steps of the running test. A step nests into the one that is open where it begins."""
+
+    result: Result | None
 
     def __init__(self) -> None:
         self._thread = threading.get_ident()
@@ -53,47 +58,52 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         self._thread = threading.get_ident()
         self._outer = None
         self.result = None
-        self.steps: dict[str, Any] = {}  # none that is open is in it
+        self.steps: dict[str, Step] = {}  # empty, so that no step is open
 
     @property
     def step_id(self) -> str | None:
-        """The open step. A thread that has none of its own is in the one of the thread that runs the test."""
+        """The id of the open step. A thread without one of its own has that of the thread that runs the test."""
         open_ = _OPEN.get()
-        if open_ in self.steps:  # else it is of an earlier test: threads and tasks may outlive one
+        if open_ in self.steps:  # else it belongs to an earlier test, which threads and tasks may outlive
             return open_
         return None if threading.get_ident() == self._thread else self._outer
 
     @step_id.setter
     def step_id(self, value: str | None) -> None:
         _OPEN.set(value)
-        # In an event loop, several are open at a time and none of them is the thread's.
+        # In an event loop several steps are open at a time, and none of them is the thread's.
         if threading.get_ident() == self._thread and not _is_in_event_loop():
             self._outer = value
 
-    def finish_step(self, id: str, status: str, data: Any = None) -> None:
-        """End a step; one of a test that is over already is left alone, where upstream raises in the next test."""
+    def finish_step(self, id: str, status: str, data: object = None) -> None:
+        """End a step. One of an earlier test is ignored, because upstream's own method would raise in the next test."""
         if id not in self.steps:
             return
         open_ = self.step_id
         super().finish_step(id, status, data)
         if id not in self._upwards(open_):
-            self.step_id = open_  # a generator or another task ended one that was not open here
+            self.step_id = open_  # a generator or another task ended a step that was not open here
 
     def close_steps(self, status: str, since: float = 0.0) -> None:
-        """End the steps that an exception left open; only those that began since then."""
+        """End the steps that an exception left open.
+
+        Args:
+            status: The status of those that have none of their own.
+            since: Steps that began before this time stay open.
+        """
         if not self.steps:
             return
         for step in self.steps.values():
             execution = step.execution
             if not execution.end_time and execution.start_time >= since:
-                if execution.status == _RUNNING:
+                if execution.status == UNTESTED:  # upstream's status of a step that has not ended
                     execution.set_status(status)
                 execution.complete()
         still_open = (each for each in self._upwards(self.step_id) if not self.steps[each].execution.end_time)
         self.step_id = next(still_open, None)
 
     def _upwards(self, id: str | None) -> Iterator[str]:
-        """Give a step's id and those of all that it is nested in."""
+        """Yield a step's id and those of all steps around it."""
         while id is not None and id in self.steps:
             yield id
             id = self.steps[id].parent_id
@@ -103,11 +113,11 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         return Span(self.result, len(self.steps), self.step_id)
 
     def holds(self, span: Span) -> bool:
-        """Whether a span is of the running test."""
+        """Return whether a span belongs to the running test."""
         return self.result is not None and span.result is self.result
 
     def open(self, span: Span, action: str) -> None:
-        """Make a span that has just begun an open step."""
+        """Turn a span that has just begun into an open step."""
         span.step = step = Step(StepType.TEXT, None, StepTextData(action), span.parent)
         step.execution.start_time = span.start
         self.steps[step.id] = step
@@ -119,10 +129,11 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         span.last = len(self.steps)
         if span.step is not None:
             self.finish_step(span.step.id, status)
-            self.step_id = span.parent  # also where a step that began in it is still open: it is none of the test's
+            # Even if a step that began in the span is still open, because that one is not the test's.
+            self.step_id = span.parent
 
     def wrap(self, span: Span, action: str, status: str) -> None:
-        """Make a span that has ended a step around those that began in it."""
+        """Turn a span that has ended into a step around the steps that began in it."""
         span.step = step = Step(StepType.TEXT, None, StepTextData(action), span.parent)
         for each in islice(self.steps.values(), span.first, span.last):
             if each.parent_id == span.parent:
@@ -132,16 +143,24 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
         self.steps[step.id] = step
 
     def nest(self, child: Span, span: Span, *, is_close: bool) -> None:
-        """Put a step that has ended into one that is open; it began with it where nothing else was in between."""
+        """Put a step that has ended into one that is open.
+
+        Args:
+            child: The span of the inner step.
+            span: The span of the outer step.
+            is_close: Whether nothing else began between them; the outer step then began with the inner one.
+        """
+        assert child.step is not None
+        assert span.step is not None
         child.step.parent_id = span.step.id
         if is_close:
             span.start = span.step.execution.start_time = child.start
 
     def add_subtest(self, name: str, status: str, start: float, stop: float) -> Step:
-        """Add a subtest that has ended as a step around those that began in it.
+        """Add a subtest that has ended as a step around the steps that began in it.
 
-        Without a `start`, as for unittest, or with one in the future, as under a frozen clock, nobody knows how long
-        it took.
+        Its duration is unknown if there is no `start`, as with unittest, or if that is in the future, as under a
+        frozen clock.
         """
         subtest = Step(StepType.TEXT, None, StepTextData(action=name), parent_id=self.step_id)
         subtest.execution.status = status
@@ -156,13 +175,13 @@ class Steps(Runtime):  # type: ignore[misc]  # upstream has no types
 
 
 def _set_times(execution: StepExecution, start: float, end: float) -> None:
-    """Give a step the times that it had before anybody knew that it was one."""
+    """Set the times of a step that was added after its end."""
     execution.start_time, execution.end_time = start, end
     execution.duration = int((end - start) * 1000)
 
 
 def _is_in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")  # who has a loop has imported it
+    asyncio = sys.modules.get("asyncio")  # a running loop has imported it
     if asyncio is None:
         return False
     try:

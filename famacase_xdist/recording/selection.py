@@ -1,4 +1,4 @@
-"""Selects the tests of a test plan: in every process the same, by the case ids that the controller has loaded."""
+"""Selects the tests of a test plan: the same in every process, by the case ids that the controller has loaded."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ NAME = "famacase-selection"
 
 
 def given(project: str, cases: Iterable[int]) -> str:
-    """Give what `install` takes, as text that can travel to a worker."""
+    """Return the argument of `install`: text, so that it can travel to a worker."""
     return json.dumps([project, sorted(cases)])
 
 
 def install(config: pytest.Config, text: str) -> None:
-    """Let only the tests run that a text of `given` names."""
+    """Run only the tests that a text of `given` names."""
     project, cases = json.loads(text)
     config.pluginmanager.register(Selection(project, cases), NAME)
 
 
 class Selection:
-    """Deselects every test that has none of some cases of a project."""
+    """Deselects every test that belongs to none of the given cases of a project."""
 
     def __init__(self, project: str, cases: Iterable[int]) -> None:
         self._project = project
@@ -32,7 +32,7 @@ class Selection:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Deselect; before pytest-split and its like share out what is left."""
+        """Deselect tests, before pytest-split and similar plugins divide the rest."""
         selected = [item for item in items if not self._cases.isdisjoint(case_ids(item, self._project))]
         if len(selected) < len(items):
             kept = set(map(id, selected))
@@ -41,7 +41,7 @@ class Selection:
 
 
 def case_ids(item: pytest.Item, project: str) -> Iterator[int]:
-    """Yield the ids of a test's cases in a project: of its marks as they are reported, and of a scenario's tags."""
+    """Yield the ids of a test's cases in a project, from its marks and from the tags of a scenario."""
     marks = Marks(item)
     yield from marks.ids or ()
     yield from marks.project_ids.get(project, ())

@@ -1,1 +1,1 @@
-"""What a result is: its record, its JSON, the frame it travels in, and what may stand in it. Both sides of the wire."""
+"""Results: their JSON, the frames that they travel in, and the rules for their texts. Both sides of the wire use it."""

@@ -1,7 +1,7 @@
-"""The JSON of a RESULT, as `docs/reporter-api.md` has it. Only this module changes one, head and body together.
+"""The JSON of a RESULT, as `docs/reporter-api.md` describes it. Only this module changes one, head and body together.
 
-A body goes from the test to the server untouched, but for the few functions here. Attachments stand in it as
-references until the server has given them an id.
+A body goes from the test to the server unchanged, except by the few functions here. It refers to attachments by
+references (`reference`) until the server has given them ids.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from .text import text_of, to_json
 
 
 class AttachmentEntry(TypedDict):
-    """An attachment of a result or a step: the server's id, or a reference (`reference`), and the file name."""
+    """An attachment of a result or a step; `id` is the server's id, or a reference (`reference`)."""
 
     id: object
     file_name: str
 
 
-class StepExecution(TypedDict):
-    """How a step went; times in seconds since the epoch, None for a step that never ran, `duration` in ms."""
+class StepExecutionBody(TypedDict):
+    """The outcome of a step; times in seconds since the epoch, None for a step that never ran, `duration` in ms."""
 
     status: str
     start_time: float | None
@@ -33,19 +33,19 @@ class StepExecution(TypedDict):
     attachments: list[AttachmentEntry]
 
 
-class Step(TypedDict):
-    """A STEP."""
+class StepBody(TypedDict):
+    """A STEP of `docs/reporter-api.md`."""
 
     id: str
     step_type: str
     data: dict[str, str]
-    execution: StepExecution
-    steps: list[Step]
+    execution: StepExecutionBody
+    steps: list[StepBody]
     attachments: list[AttachmentEntry]
 
 
-class Execution(TypedDict):
-    """How an attempt went; times in seconds since the epoch, `duration` in ms, `attempt_index` from 1."""
+class ExecutionBody(TypedDict):
+    """The outcome of an attempt; times in seconds since the epoch, `duration` in ms, `attempt_index` from 1."""
 
     status: str
     start_time: float
@@ -70,14 +70,14 @@ class SuitePath(TypedDict):
     data: list[SuiteEntry]
 
 
-class Relations(TypedDict):
-    """What a result belongs to."""
+class RelationsBody(TypedDict):
+    """The groups that a result belongs to."""
 
     suite: SuitePath
 
 
 class Description(TypedDict):
-    """What is known of a result before its test has run."""
+    """The part of a RESULT that is known before its test has run."""
 
     id: str
     title: str
@@ -88,19 +88,19 @@ class Description(TypedDict):
     params: dict[str, str]
     param_groups: list[list[str]]
     attachments: list[AttachmentEntry]
-    steps: list[Step]
+    steps: list[StepBody]
     muted: bool
     ignore: bool
-    relations: NotRequired[Relations]
-    #: Test case ids by project; a result has them in its head.
+    relations: NotRequired[RelationsBody]
+    #: Test case ids by project. Only a description has them; the frame of a result has them in its head.
     testops_project_mapping: NotRequired[dict[str, list[int]]]
 
 
 class Body(Description):
-    """A RESULT."""
+    """A RESULT of `docs/reporter-api.md`."""
 
     message: str | None
-    execution: Execution
+    execution: ExecutionBody
 
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -130,13 +130,13 @@ def framed(
 
 
 def begun(nodeid: str, content: Description, projects: Mapping[str, Sequence[int]] | None = None) -> Frame[BegunHead]:
-    """Return the frame that describes a test which starts; arguments as in `framed`."""
+    """Return the frame that describes a test that starts; the arguments are those of `framed`."""
     mapping = {"testops_project_mapping": projects} if projects else {}
     return Frame(BegunHead(nodeid), to_json({**content, **mapping}))
 
 
 def description_of(described: bytes) -> tuple[Description, dict[str, list[int]]]:
-    """Return what the body of a begun frame says, and the test case ids by project apart from it."""
+    """Return the description in the body of a begun frame, and the test case ids by project that it came with."""
     content: Description = json.loads(described)
     return content, content.pop("testops_project_mapping", None) or {}
 
@@ -162,7 +162,7 @@ def with_status(frame: ResultFrame, status: str) -> ResultFrame:
 
 
 def with_attempt(frame: ResultFrame, attempt: int) -> ResultFrame:
-    """Return a result as that of another attempt, counted from 1."""
+    """Return a result with another number of its attempt, counted from 1."""
     content = content_of(frame)
     content["execution"]["attempt_index"] = attempt
     content["execution"]["is_rerun"] = attempt > 1
@@ -185,7 +185,7 @@ def with_suite(frame: ResultFrame, title: str) -> ResultFrame:
 
 
 def with_notes(frame: ResultFrame, notes: Sequence[str]) -> ResultFrame:
-    """Return a result whose message names the attachments that it goes without."""
+    """Return a result whose message names the attachments that were left out."""
     content = content_of(frame)
     content["message"] = noted(content.get("message"), notes)
     return Frame(frame.head, to_json(content))
@@ -198,7 +198,7 @@ def noted(message: str | None, notes: Sequence[str]) -> str | None:
 
 
 def is_muted(frame: ResultFrame) -> bool:
-    """Return whether a failure of the test is not to count."""
+    """Return whether failures of the test do not count."""
     return content_of(frame)["muted"]
 
 
@@ -222,29 +222,34 @@ def description_in(content: Description, project: str, ids: Sequence[int]) -> De
 
 
 def _id_in(project: str, result_id: str) -> str:
-    """Return the id of a result in a project, always the same: nothing says that servers keep ids apart by run."""
+    """Return the id of a result in a project, the same each time.
+
+    Each project needs an id of its own, because a server may not keep the ids of different runs apart.
+    """
     return str(uuid.uuid5(uuid.UUID(result_id), project))
 
 
 def reference(result_id: str, digest: str) -> str:
     """Return the text that stands for an attachment's id until the server has given one.
 
-    It contains the result's own uuid, so that no text of a test can be taken for a reference.
+    It contains the result's own uuid, so that no text of a test can be mistaken for a reference.
     """
     return f"attachment:{result_id}:{digest}"
 
 
 def with_attachment_ids(frame: ResultFrame, ids: Mapping[str, object]) -> ResultFrame:
-    """Return a result with the server's ids, by digest, in the place of references.
+    """Return a result with the server's ids in the place of references.
 
-    An attachment that has got no id is left out.
+    Args:
+        frame: The result.
+        ids: The server's ids by digest. An attachment without one is left out of the result.
     """
     head, body = frame.head, frame.body
     dropped = set()
     for digest in head.contents:
         placeholder = reference(head.id, digest)
         if digest in ids:
-            # In a text of the test the quotes around the key would be escaped.
+            # A text of the test is never changed here, because JSON escapes the quotes around "id" in it.
             body = body.replace(b'"id":' + to_json(placeholder), b'"id":' + to_json(ids[digest]))
         else:
             dropped.add(placeholder)

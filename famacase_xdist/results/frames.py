@@ -5,9 +5,9 @@ A message is one `bytes` frame, because execnet refuses enums, paths, `str` subc
     frame = kind (1 byte) + length of head (4 bytes, big-endian) + head (JSON) + body
 
 A *result* has the JSON for the server as its body (`body.py`). The content of an attachment travels ahead of the
-results that refer to it, in *pieces* that a *content* frame closes. A *begun* frame describes a test that starts, in
-case nothing more is heard of it; an *ignored* frame says that no result will follow. A *note* is a line of the
-summary.
+results that refer to it, in *pieces*; a *content* frame follows the last piece. A *begun* frame describes a test that
+starts, so that a result can be made even if nothing more comes; an *ignored* frame says that no result will come. A
+*note* is a line of the summary.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
 from .text import to_json
 
-#: Bytes of an attachment in one frame, so that neither side ever holds a large one twice.
+#: Most bytes of an attachment in one frame, so that neither side ever holds a large attachment twice.
 PIECE_BYTES = 1024 * 1024
 
 _HEAD = struct.Struct(">cI")
@@ -29,13 +29,13 @@ _HEAD = struct.Struct(">cI")
 
 @dataclass(frozen=True, slots=True)
 class ResultHead:
-    """What the controller needs to know of a result without decoding its body.
+    """The facts of a result that the controller needs without decoding the body.
 
     Attributes:
         id: The result's uuid, the server's idempotency key.
         nodeid: pytest's name of the test.
         status: One of the server's statuses.
-        attempt: 1 for the first attempt.
+        attempt: The number of the attempt, from 1.
         contents: Digests of the attachments that the body refers to.
         projects: Test case ids by project, where the test says which projects it belongs to.
     """
@@ -50,7 +50,7 @@ class ResultHead:
 
 @dataclass(frozen=True, slots=True)
 class PieceHead:
-    """One piece of an attachment's content, the body; pieces are numbered from 0."""
+    """One piece of an attachment's content, which is the body; pieces are numbered from 0."""
 
     digest: str
     number: int
@@ -58,7 +58,14 @@ class PieceHead:
 
 @dataclass(frozen=True, slots=True)
 class ContentHead:
-    """The end of an attachment's content: its key, the name it is uploaded with, its media type, its bytes."""
+    """The end of an attachment's content.
+
+    Attributes:
+        digest: The key of the content (`digest_of`).
+        name: The file name for the upload.
+        mime: The media type.
+        size: The number of bytes.
+    """
 
     digest: str
     name: str
@@ -68,7 +75,7 @@ class ContentHead:
 
 @dataclass(frozen=True, slots=True)
 class BegunHead:
-    """A test that starts; the body is its description (`body.description`), or empty."""
+    """A test that starts; the body is its description (`body.Description`), or empty."""
 
     nodeid: str
 
@@ -104,16 +111,16 @@ HeadT = TypeVar("HeadT", bound=Head, covariant=True)
 
 @dataclass(slots=True)
 class Frame(Generic[HeadT]):
-    """A head and a body. Not to be changed; not frozen, because a frozen one takes three times as long to make."""
+    """A head and a body. Do not change one: it is not frozen only because that takes three times as long to make."""
 
     head: HeadT
     body: bytes = b""
-    #: Made once, or kept from `decode`.
+    #: The message: made when it is first needed, or kept from `decode`.
     _encoded: bytes = field(default=b"", repr=False, compare=False, kw_only=True)
 
     @property
     def encoded(self) -> bytes:
-        """The message that the frame travels as, and is kept as."""
+        """The message: the bytes that travel and that are kept on disk."""
         if not self._encoded:
             self._encoded = encode(self.head, self.body)
         return self._encoded
@@ -124,18 +131,18 @@ ResultFrame: TypeAlias = Frame[ResultHead]
 
 
 def is_result(frame: AnyFrame) -> TypeGuard[ResultFrame]:
-    """Return whether a frame is a result's."""
+    """Return whether a frame is that of a result."""
     return isinstance(frame.head, ResultHead)
 
 
 def encode(head: Head, body: bytes = b"") -> bytes:
-    """Return the message of a frame."""
+    """Return the message of a frame, made of its head and body."""
     values = to_json({name: getattr(head, name) for name in head.__slots__})
     return b"".join((_HEAD.pack(_KIND_OF[type(head)], len(values)), values, body))
 
 
 def decode(message: bytes) -> AnyFrame:
-    """Return the frame that a message is; the body is not looked into.
+    """Return the frame of a message; the body is not decoded.
 
     Raises:
         ValueError: The message is not a frame.
@@ -159,5 +166,5 @@ def content_frames(head: ContentHead, content: bytes) -> Iterator[AnyFrame]:
 
 
 def digest_of(content: bytes, mime: str) -> str:
-    """Return the key of an attachment: equal content of one media type is uploaded once."""
+    """Return the key of an attachment; equal contents of one media type have one key, and so they are uploaded once."""
     return hashlib.sha256(mime.encode() + b"\0" + content).hexdigest()

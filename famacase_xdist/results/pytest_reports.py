@@ -1,4 +1,4 @@
-"""What can be read off pytest's reports, which is all that there is of a test whose worker died."""
+"""Facts from pytest's reports. A test whose worker died has left nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .text import text_of
 def subtest_name(report: pytest.TestReport) -> str | None:
     """Return the name of a subtest, its message and arguments, from its report; None for any other report.
 
-    The report's class is pytest's since version 9, and the one of the plugin pytest-subtests before.
+    The class of such a report is pytest's own since version 9; before that it was the plugin pytest-subtests'.
     """
     context = getattr(report, "context", None)
     if not (hasattr(context, "msg") and hasattr(context, "kwargs")):
@@ -27,7 +27,7 @@ def without_subtests(reports: Sequence[pytest.TestReport]) -> list[pytest.TestRe
 
 
 def phase_after(reports: Sequence[pytest.TestReport]) -> str:
-    """Return the phase that a test was in when these reports of it had come."""
+    """Return the phase that a test was in after these reports of it."""
     phases = without_subtests(reports)
     if not phases:
         return "set-up"
@@ -47,12 +47,12 @@ def skip_reason(report: pytest.TestReport | pytest.CollectReport) -> str:
 
 
 def is_assertion(report: pytest.TestReport) -> bool:
-    """Return whether a report tells of an assertion."""
+    """Return whether a report is about an assertion that failed."""
     return crash_line(report).startswith(("AssertionError", "assert "))
 
 
 def crash_line(report: pytest.TestReport) -> str:
-    """Return the first line of what pytest says of the exception; empty where pytest says it in another form."""
+    """Return the first line of the exception's text; empty if the report has no such text."""
     crash = getattr(report.longrepr, "reprcrash", None)
     return text_of(getattr(crash, "message", "")).partition("\n")[0]
 

@@ -1,28 +1,26 @@
-"""Keeps the token out of everything that tests print, attach or raise, before any of it is written down."""
+"""Keep the token out of everything that tests print, attach or raise, before any of it is written to disk."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
 
 from .frames import AnyFrame, ContentHead, Frame, Head, PieceHead
 
 
 class Mask:
-    """Replaces secrets by as many asterisks, so that no length and no digest has to be made again.
+    """Replaces secrets by as many asterisks, so that lengths stay right and digests need not be made again.
 
-    The pieces of an attachment come in order; the end of each is held back until the next frame of it, because
-    the secret may lie across the border. A secret of three characters or fewer is not looked for.
+    The pieces of an attachment come in order. The end of each piece is held back until the next frame of the
+    attachment, because a secret may lie across the border of two pieces. Secrets of three characters or fewer stay.
     """
 
     def __init__(self, *secrets: str) -> None:
         forms = dict.fromkeys(form for secret in secrets for form in _forms(secret))
-        # The longest first: one may be a part of another.
+        # The longest form comes first, because one form may be a part of another.
         self._forms = sorted((form for form in forms if len(form) > 3), key=len, reverse=True)
         self._needles = [form.encode() for form in self._forms]
-        # In the head of a frame each text is escaped once more.
+        # An encoded frame has these forms too, because JSON escapes each text of its head once more.
         self._traces = {form.encode() for each in self._forms for form in _forms(each)}
         self._overlap = max(map(len, self._needles), default=1) - 1
         self._held: dict[str, tuple[int, bytes]] = {}
@@ -31,7 +29,7 @@ class Mask:
         return "Mask(...)"
 
     def clean(self, frame: AnyFrame) -> Iterable[AnyFrame]:
-        """Give the frames to keep in the place of one."""
+        """Return the frames that take the place of one; the caller has to read them before the next call."""
         head = frame.head
         if not self._needles:
             return (frame,)
@@ -42,9 +40,9 @@ class Mask:
         return (*self._rest(head.digest), frame) if isinstance(head, ContentHead) else (frame,)
 
     def _shifted(self, head: PieceHead, body: bytes) -> Iterator[AnyFrame]:
-        """Give the piece with what was held back before it, less what is held back of it.
+        """Yield the piece: the bytes that were held back come first, and its own end is held back.
 
-        Two workers may send the same content side by side; each piece counts once.
+        Two workers may send the same content at the same time; each piece counts once.
         """
         number, held = self._held.get(head.digest, (0, b""))
         if head.number != number:
@@ -66,15 +64,12 @@ class Mask:
         return text
 
     def _head(self, head: Head) -> Head:
-        masked: dict[str, Any] = {
-            name: self.text(value)
-            for name in head.__slots__
-            if isinstance(value := getattr(head, name), str) and any(form in value for form in self._forms)
-        }
-        return dataclasses.replace(head, **masked) if masked else head
+        make: Callable[..., Head] = type(head)
+        values = {name: getattr(head, name) for name in head.__slots__}
+        return make(**{name: self.text(value) if isinstance(value, str) else value for name, value in values.items()})
 
     def text(self, text: str) -> str:
-        """Give a text with the secret replaced."""
+        """Return a text with the secrets replaced."""
         for form in self._forms:
             text = text.replace(form, "*" * len(form))
         return text

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 from .frames import AnyFrame
 
 if TYPE_CHECKING:
     import execnet
 
-#: The key in `workerinput` under which the controller puts what a worker needs.
+#: The key of a `WorkerInput` in xdist's `workerinput`.
 WORKERINPUT = "famacase"
+
+
+class WorkerInput(TypedDict):
+    """The controller's input for one worker.
+
+    Attributes:
+        channel: Carries the worker's frames to the controller.
+        settings: The settings of a worker, without secrets, as JSON.
+        selection: The tests to run, as text of `recording.selection`; None for all tests.
+        run: The id and the address of the run as JSON; ``[null, ""]`` if there is no run, or if it is not open yet.
+    """
+
+    channel: execnet.Channel
+    settings: str
+    selection: str | None
+    run: str
 
 
 class ResultSink(Protocol):
     """Takes frames. Called from the thread that runs the test."""
 
     def send(self, frame: AnyFrame) -> None:
-        """Hand over one frame; returns at once and never raises."""
+        """Hand over one frame. Returns at once and never raises."""
 
     def close(self) -> None:
         """Send nothing more. May be called twice."""
@@ -27,7 +43,10 @@ class ResultSink(Protocol):
 class ChannelSink:
     """Sends over the execnet channel that the controller put into `workerinput`.
 
-    The sink keeps the reference to the channel: execnet closes a channel that is collected.
+    The sink keeps a reference to the channel, because execnet closes a channel that is garbage-collected.
+
+    Attributes:
+        lost: How many frames were not sent, because the controller was gone.
     """
 
     def __init__(self, channel: execnet.Channel) -> None:
@@ -35,14 +54,14 @@ class ChannelSink:
         self.lost = 0
 
     def send(self, frame: AnyFrame) -> None:
-        """Send one frame; counted in `lost` if the controller is gone."""
+        """Send one frame. It is counted in `lost` if the controller is gone."""
         try:
             self._channel.send(frame.encoded)
         except OSError:
             self.lost += 1
 
     def close(self) -> None:
-        """Close the channel; the controller sees the end of it."""
+        """Close the channel, so that the controller sees its end."""
         try:
             self._channel.close()
         except OSError:
@@ -57,10 +76,14 @@ class DirectSink:
     """
 
     def __init__(self, take: Callable[[AnyFrame], None]) -> None:
-        self.send = take
+        self._take = take
+
+    def send(self, frame: AnyFrame) -> None:
+        """Hand over one frame."""
+        self._take(frame)
 
     def close(self) -> None:
-        """Do nothing: who takes the frames knows when the session ends."""
+        """Do nothing: the owner of the function knows when the session ends."""
 
 
 class ListSink:

@@ -5,5 +5,5 @@ from __future__ import annotations
 PASSED, FAILED, INVALID, SKIPPED = "passed", "failed", "invalid", "skipped"
 BLOCKED, UNTESTED, DISABLED = "blocked", "untested", "disabled"
 
-#: In the order in which they are counted for people.
+#: In the order in which messages count them.
 STATUSES = (PASSED, FAILED, INVALID, SKIPPED, BLOCKED, UNTESTED, DISABLED)

@@ -36,7 +36,11 @@ def result(
     stacktrace: str | None = None,
     seconds: float = 0.0,
 ) -> ResultFrame:
-    """Return a result's frame, made from what a recorder said when the test began, else from the node id alone."""
+    """Return the frame of a result that no recorder made.
+
+    `described` is the body of the test's begun frame; without one, the node id describes the test. `seconds` is the
+    duration of the attempt, which ends now. The other arguments are the fields of a RESULT.
+    """
     content, projects = description_of(described) if described else (described_by(nodeid), {})
     now = clock.now()
     return framed(
@@ -60,7 +64,7 @@ def result(
 
 
 def described_by(nodeid: str) -> Description:
-    """Return what a node id says of a test: its title, its suites and its signature."""
+    """Return a description that is made of the node id alone: title, suites and signature."""
     suites, name = path_of(nodeid)
     return {
         "id": str(uuid.uuid4()),
@@ -80,27 +84,16 @@ def described_by(nodeid: str) -> Description:
 
 
 def crash_message(nodeid: str, worker: str, exit: str, phase: str) -> str:
-    """Return which worker died how, in which test and phase."""
+    """Return the message for a test whose worker died; `exit` says how, if that is known."""
     return f"worker {worker} crashed{f' ({exit})' if exit else ''} while running {nodeid}, in its {phase}"
 
 
 def from_reports(
     nodeid: str, reports: Sequence[pytest.TestReport], *, described: bytes, thread: str, attempt: int
 ) -> ResultFrame:
-    """Return the result of a test of which nothing but pytest's own reports came."""
+    """Return the result of a test that left only pytest's own reports."""
     failed = next((report for report in reports if report.failed), None)
-    phases = without_subtests(reports)
-    skipped = next((report for report in phases if report.skipped), None)
-    if failed is not None:
-        status = FAILED if failed.when == "call" and is_assertion(failed) else INVALID
-        message = crash_line(failed) or exception_line(failed.longreprtext)
-    elif skipped is not None:
-        status = SKIPPED
-        message = xfail_reason(skipped) if hasattr(skipped, "wasxfail") else skip_reason(skipped)
-    elif any(report.when == "call" for report in phases):
-        status, message = PASSED, ""
-    else:
-        status, message = INVALID, f"the session ended while this test was in its {phase_after(reports)} on {thread}"
+    status, message = _failure(failed) if failed else _verdict(reports, thread)
     return result(
         nodeid,
         status,
@@ -109,8 +102,25 @@ def from_reports(
         thread=thread,
         attempt=attempt,
         stacktrace=failed.longreprtext if failed else None,
-        seconds=sum(report.duration for report in phases),
+        seconds=sum(report.duration for report in without_subtests(reports)),
     )
+
+
+def _failure(report: pytest.TestReport) -> tuple[str, str]:
+    """Return status and message of a test with this report of a failure."""
+    status = FAILED if report.when == "call" and is_assertion(report) else INVALID
+    return status, crash_line(report) or exception_line(report.longreprtext)
+
+
+def _verdict(reports: Sequence[pytest.TestReport], thread: str) -> tuple[str, str]:
+    """Return status and message of a test without a failure."""
+    phases = without_subtests(reports)
+    skipped = next((report for report in phases if report.skipped), None)
+    if skipped is not None:
+        return SKIPPED, xfail_reason(skipped) if hasattr(skipped, "wasxfail") else skip_reason(skipped)
+    if any(report.when == "call" for report in phases):
+        return PASSED, ""
+    return INVALID, f"the session ended while this test was in its {phase_after(reports)} on {thread}"
 
 
 def collection_error(report: pytest.CollectReport) -> ResultFrame:
@@ -126,7 +136,7 @@ def collection_skip(report: pytest.CollectReport) -> ResultFrame:
 
 
 def cut_off(nodeid: str) -> ResultFrame:
-    """Return the result of a test of which nothing is known but that it began."""
+    """Return the result of a test that began and left nothing else."""
     return result(nodeid, INVALID, "the session ended while this test was running")
 
 
@@ -136,7 +146,13 @@ def not_run(nodeid: str) -> ResultFrame:
 
 
 def settled(frame: ResultFrame, mapping: Mapping[str, str], policy: str) -> ResultFrame:
-    """Return a result with the status that a recorder gives at the end: blocked where muted, the mapping last."""
+    """Return a result with its final status, by the rules of a recorder.
+
+    Args:
+        frame: The result.
+        mapping: The setting STATUS_MAPPING, which comes last.
+        policy: The setting STATUS_POLICY; with ``famacase`` a muted test that ran and did not pass is blocked.
+    """
     status = frame.head.status
     if policy == "famacase" and status not in (PASSED, UNTESTED) and is_muted(frame):
         status = BLOCKED
@@ -144,10 +160,10 @@ def settled(frame: ResultFrame, mapping: Mapping[str, str], policy: str) -> Resu
 
 
 def rooted(frame: ResultFrame, root_suite: str | None) -> ResultFrame:
-    """Return a result with the root suite, if there is one, in front of its suites, as a recorder makes it."""
+    """Return a result with the root suite, if there is one, in front of its suites, as a recorder does it."""
     return with_suite(frame, root_suite) if root_suite else frame
 
 
 def filtered(frame: ResultFrame, statuses: Collection[str]) -> AnyFrame:
-    """Return what is kept of a result: where the status filter names its status, only that the test is over."""
+    """Return the frame to keep of a result; an ignored frame if the status filter names the status of the result."""
     return Frame(IgnoredHead(frame.head.nodeid)) if frame.head.status in statuses else frame

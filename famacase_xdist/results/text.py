@@ -1,7 +1,7 @@
-"""Rules for text: what tests hand over becomes plain `str`, and plain values become JSON in UTF-8.
+"""Rules for text: values from tests become plain `str`, and plain values become JSON in UTF-8.
 
-A test may hand over anything: an object that cannot be printed, a `str` subclass that prints itself, a lone surrogate.
-execnet refuses the last two, and a server refuses what is not JSON.
+A test may pass any value: an object that cannot be printed, a `str` subclass with its own `__str__`, a lone surrogate.
+execnet refuses the last two, and a server refuses a body that is not JSON.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import json
 #: Longest text in a result, in characters; a longer one is cut and says so (a request holds 128 MiB).
 MAX_TEXT = 8 * 1024 * 1024
 
-#: Made once: `json.dumps` makes an encoder at each call with any option.
+#: Made once, because `json.dumps` makes a new encoder at each call that has an option.
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def to_json(value: object) -> bytes:
-    """Return plain values as UTF-8 JSON. A lone surrogate, which UTF-8 has no form for, becomes U+FFFD.
+    """Return plain values as JSON in UTF-8. A lone surrogate becomes U+FFFD, because UTF-8 has no form for it.
 
     Raises:
         ValueError: A number is NaN or infinite.
@@ -30,7 +30,7 @@ def to_json(value: object) -> bytes:
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 has a form for: a lone surrogate becomes U+FFFD."""
+    """Return a text with U+FFFD in the place of each lone surrogate, because UTF-8 has no form for those."""
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -41,7 +41,7 @@ def text_of(value: object) -> str:
     if type(value) is str and len(value) <= MAX_TEXT:
         return value
     try:
-        # Neither `__class__` nor `__str__` can be trusted: a mock says that it is a str, a subclass prints itself.
+        # Neither `__class__` nor `__str__` can be trusted: a mock claims to be a str, a subclass may change its text.
         text = str.__str__(value if issubclass(type(value), str) else str(value))
     except Exception:
         text = f"<{type(value).__name__} that cannot be printed>"

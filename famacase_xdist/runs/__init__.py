@@ -1,1 +1,1 @@
-"""A run: created, joined, shared under a run key, completed."""
+"""The run that a session reports to: it is created or joined, shared under a run key, and completed."""

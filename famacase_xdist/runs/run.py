@@ -1,4 +1,4 @@
-"""The run that a session reports to: made by this session, joined by its number, or shared under a run key."""
+"""The run that a session reports to: created by this session, joined by its number, or shared under a run key."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.errors import DeliveryError, Refused, SharingError
@@ -19,11 +19,12 @@ from famacase_xdist.settings import ci
 from famacase_xdist.settings.run_reference import RunId, run_id_of
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import OutboxFiles
+from famacase_xdist.state.facts import MemberFacts, RunFacts, SharedFacts
 
-from .record import DIED, INTERRUPTED, LEFT, Member
+from .record import Ending, Member
 
 if TYPE_CHECKING:
-    from .run_key import Sharing
+    from .run_key import SharedRun
 
 JOINED_BY_NUMBER = "it was joined by its number (famacase-xdist run complete {})"
 NOT_ASKED_FOR = "FAMACASE_TESTOPS_RUN_COMPLETE=false"
@@ -31,11 +32,12 @@ NOT_ASKED_FOR = "FAMACASE_TESTOPS_RUN_COMPLETE=false"
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a session keeps what it shares with others.
+    """The place of a session: its outbox in the state directory, and its project on a server.
 
     Attributes:
-        outbox: The files of its outbox, in the state directory.
-        scope: The server's address, or the embedded server's database, and the project: a key belongs to both.
+        outbox: The files of its outbox.
+        scope: The server's address or the embedded server's database, and the project. A run key is known only within
+            a scope.
     """
 
     outbox: OutboxFiles
@@ -46,37 +48,39 @@ class Home:
         """The session's name."""
         return self.outbox.session
 
-    def shared(self, key: str, member: Member, run_id: RunId | None, lock_timeout: float) -> Sharing:
-        """Plan this session's part in a run key."""
-        # Only here: filelock's import is for those who share a run.
-        from .run_key import Sharing
+    def shared_run(self, key: str, member: Member, run_id: RunId | None, lock_timeout: float) -> SharedRun:
+        """Return the run of a key, which this session has not joined yet; arguments as in `SharedRun`."""
+        # Imported late, because filelock is needed only by sessions that share a run.
+        from .run_key import SharedRun
 
-        return Sharing(self.outbox.state, self.scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
+        return SharedRun(self.outbox.state, self.scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
 
 
 @dataclass(slots=True)
 class Run:
-    """The run of this session. `open` and `leave` are called by the sender's thread, all else by any.
+    """The run of this session.
+
+    The sender's thread calls `open` and `leave`; any thread may use the rest.
 
     Attributes:
-        request: What it is created from.
-        join_id: The id of the run to join; None where it is created.
-        sharing: This session's part in a run that others report to as well; None where it does not know of any.
-        stays_open: Why this session may not complete it; empty where it may.
-        id: The server's id, an opaque JSON value; None until `open` succeeded.
+        request: What the run is created from.
+        join_id: The id of the run to join; None if the session creates one.
+        shared: The run key's run, which other sessions report to as well; None if there is no run key.
+        stays_open: Why this session may not complete the run; empty if it may.
+        id: The server's id, an opaque JSON value; None until `open` has succeeded.
         url: The address of the run's page; empty until then.
-        public_url: The link that anybody may follow; empty where none was asked for, or given.
-        completed: Whether this session completed it.
-        why_open: Why it did not; empty before `leave`.
-        is_owed: Whether this session has still to leave it.
-        settled: Set after the first try to open it, whatever came of that.
-        trouble: Why it is not open, in a few words.
-        notes: What else a person should know, a line each.
+        public_url: The public link to the run; empty if none was asked for, or the server gave none.
+        completed: Whether this session completed the run.
+        why_open: Why this session did not complete the run; empty before `leave`.
+        is_owed: Whether this session still has to leave the run.
+        settled: Set after the first try to open the run, whether it succeeded or not.
+        trouble: Why the run is not open, in a few words; empty if it is open, or before the first try.
+        notes: Further lines for people.
     """
 
     request: RunRequest
     join_id: RunId | None = None
-    sharing: Sharing | None = None
+    shared: SharedRun | None = None
     stays_open: str = ""
     id: RunId | None = None
     url: str = ""
@@ -90,63 +94,81 @@ class Run:
 
     @classmethod
     def from_settings(cls, settings: Settings, home: Home | None = None) -> Run:
-        """Plan the run that the settings ask for; nothing is sent, and without a home nothing is shared."""
-        run = cls(planned_request(settings))
+        """Return the run that the settings ask for, not yet open; nothing is sent.
+
+        Args:
+            settings: The settings of the session.
+            home: The place of the session; None if it shares no run.
+        """
+        run = cls(run_request(settings))
         reference = settings.testops_run_id or ""
         run.join_id = run_id_of(reference)
         if not settings.testops_run_complete:
             run.stays_open = NOT_ASKED_FOR
         elif run.join_id is not None and "testops_run_complete" not in settings.sources:
-            # Whoever hands a number to several jobs completes it himself: no job knows of the others.
+            # No job knows of the others, so the person who gives one number to several jobs has to complete the run.
             run.stays_open = JOINED_BY_NUMBER.format(reference)
         if home is not None and reference and (run.join_id is None or not run.stays_open):
             member = Member(home.session, platform.node(), os.getpid(), _now(), settings.shard, not run.stays_open)
-            run.sharing = home.shared(reference, member, run.join_id, settings.lock_timeout)
+            run.shared = home.shared_run(reference, member, run.join_id, settings.lock_timeout)
         return run
 
     @classmethod
-    def from_facts(cls, facts: Mapping[str, Any], home: Home, lock_timeout: float) -> Run:
-        """Plan to go on with the run of an earlier session, the opposite of `facts`; nothing is sent."""
+    def from_facts(cls, facts: RunFacts, home: Home, lock_timeout: float) -> Run:
+        """Return the run of an earlier session, to go on with; the opposite of `facts`. Nothing is sent.
+
+        Args:
+            facts: The facts that the session's outbox keeps.
+            home: The place of that session.
+            lock_timeout: Seconds to wait for the run key's lock.
+
+        Raises:
+            KeyError, TypeError, ValueError: The facts are damaged.
+        """
         run = cls(RunRequest.from_json(facts["request"]), join_id=facts["join_id"], id=facts["run_id"])
         run.stays_open = facts["stays_open"]
         if (shared := facts.get("shared")) is not None:
-            member = Member(home.session, **{**shared["member"], "completes": not run.stays_open})
-            run.sharing = home.shared(shared["key"], member, run.join_id, lock_timeout)
+            member = Member(home.session, **shared["member"], completes=not run.stays_open)
+            run.shared = home.shared_run(shared["key"], member, run.join_id, lock_timeout)
         return run
 
     @property
     def is_open(self) -> bool:
-        """Whether results can be sent to it."""
+        """Whether results can be sent to the run."""
         return self.id is not None
 
     @property
     def opened(self) -> RunId:
-        """The id of the run, which is open."""
+        """The id of the run; only to be used if it is open."""
         assert self.id is not None
         return self.id
 
     @property
     def waits_for(self) -> str:
-        """Which other session's lock it waits for; empty where it does not."""
-        return self.sharing.waits_for if self.sharing else ""
+        """The process that has the run key's lock; empty while this session does not wait for the lock."""
+        return self.shared.waits_for if self.shared else ""
 
     @property
     def continues(self) -> RunId | None:
-        """The id of the completed run that had the run key before; None where there was none."""
-        before = self.sharing.continues if self.sharing else None
+        """The id of the completed run that had the run key before; None if there was none."""
+        before = self.shared.continues if self.shared else None
         return None if before == self.id else before
 
     def open(self, api: Api, give_up: Callable[[], bool] = lambda: False) -> None:
-        """Create the run, or make sure that the one to join is there.
+        """Create the run, or check that the run to join exists.
 
-        The Idempotency-Key makes a second try safe where the answer to the first was lost.
+        If the answer to the first try got lost, the Idempotency-Key makes a second try safe.
+
+        Args:
+            api: The calls of the project.
+            give_up: Ends the waiting for a run key's lock when it returns True.
 
         Raises:
-            DeliveryError: Why not.
+            DeliveryError: The run is not open; the text says why.
         """
         try:
             api.check_project()
-            self.id = self._own(api) if self.sharing is None else self._shared(self.sharing, api, give_up)
+            self.id = self._open_own(api) if self.shared is None else self._open_shared(self.shared, api, give_up)
             self.url = api.run_url(self.id)
             self.trouble = ""
             log.info("run %s is open: %s", self.id, self.url)
@@ -156,24 +178,24 @@ class Run:
         finally:
             self.settled.set()
 
-    def _shared(self, sharing: Sharing, api: Api, give_up: Callable[[], bool]) -> RunId:
+    def _open_shared(self, shared: SharedRun, api: Api, give_up: Callable[[], bool]) -> RunId:
         try:
-            return sharing.join(self.request, api, give_up)
+            return shared.join(self.request, api, give_up)
         except SharingError as error:
-            self._go_alone(sharing, str(error))
-            return self._own(api)
+            self._stop_sharing(shared, str(error))
+            return self._open_own(api)
         except Refused as error:
             raise self._explained(error, api) from None
 
-    def _go_alone(self, sharing: Sharing, reason: str) -> None:
-        """Report all the same: a run too many can be seen and mended, results that are not there cannot."""
+    def _stop_sharing(self, shared: SharedRun, reason: str) -> None:
+        """Go on without the run key, because a run too many can be seen and corrected, but missing results cannot."""
         own = "this session reports to a run of its own" if self.join_id is None else "so it is not completed"
-        if self.join_id is not None or sharing.is_member:
+        if self.join_id is not None or shared.is_member:
             self.stays_open = self.stays_open or "others may be in it"
-        self.notes.append(f"run key {sharing.key!r} could not be shared ({reason}): {own}")
-        self.sharing = None
+        self.notes.append(f"run key {shared.key!r} could not be shared ({reason}): {own}")
+        self.shared = None
 
-    def _own(self, api: Api) -> RunId:
+    def _open_own(self, api: Api) -> RunId:
         if self.join_id is None:
             return api.create_run(self.request)
         try:
@@ -188,21 +210,22 @@ class Run:
         text = f"there is no run {self.join_id} in project {api.project} (FAMACASE_TESTOPS_RUN_ID)"
         return Refused(text, status=404)
 
-    def leave(self, api: Api, *, undelivered: int, is_finished: bool | None, patience: float | None = None) -> None:
-        """Complete the run if it is this session's to complete and nothing is missing; else say why not.
+    def leave(self, api: Api, *, undelivered: int, ending: Ending, patience: float | None = None) -> None:
+        """Leave the run, and complete it if this session may and nothing is missing.
+
+        Afterwards either `completed` is true or `why_open` says why not.
 
         Args:
-            api: For the call that completes it.
-            undelivered: Results that the server has not got.
-            is_finished: Whether all tests ran that were to run; None where the session died.
-            patience: Seconds to wait for others who share the run; None for the setting's.
+            api: The calls of the project.
+            undelivered: How many results the server has not acknowledged.
+            ending: How the session ends; the run key's record keeps it.
+            patience: Seconds to wait for the run key's lock; None for `lock_timeout` of the settings.
 
         Raises:
-            FamacaseError: It could not be completed, or the others not be told; this session still owes it.
+            FamacaseError: The run could not be completed, or the record could not be written. `is_owed` stays true.
         """
-        if self.sharing is not None and (self.is_open or self.sharing.is_member):
-            state = DIED if is_finished is None else LEFT if is_finished else INTERRUPTED
-            reasons = self.sharing.leave(self.id, api, state=state, undelivered=undelivered, patience=patience)
+        if self.shared is not None and (self.is_open or self.shared.is_member):
+            reasons = self.shared.leave(self.id, api, state=ending, undelivered=undelivered, patience=patience)
         else:
             reasons = self._reasons(undelivered)
             if not reasons:
@@ -220,13 +243,18 @@ class Run:
             reasons.append(self.trouble or "it was never opened")
         return [*reasons, *filter(None, [self.stays_open])]
 
-    def facts(self) -> dict[str, Any]:
-        """Give what a later `resend` needs to go on with this run."""
-        shared = None
-        if self.sharing is not None:
-            member = self.sharing.member
-            told = {"host": member.host, "pid": member.pid, "since": member.since, "shard": member.shard}
-            shared = {"key": self.sharing.key, "member": told}
+    def facts(self) -> RunFacts:
+        """Return what a later resend needs to go on with this run."""
+        shared: SharedFacts | None = None
+        if self.shared is not None:
+            member = self.shared.member
+            described: MemberFacts = {
+                "host": member.host,
+                "pid": member.pid,
+                "since": member.since,
+                "shard": member.shard,
+            }
+            shared = {"key": self.shared.key, "member": described}
         return {
             "run_id": self.id,
             "join_id": self.join_id,
@@ -236,8 +264,13 @@ class Run:
         }
 
 
-def planned_request(settings: Settings, environ: Mapping[str, str] = os.environ) -> RunRequest:
-    """Give what a new run is made from: the settings, and what a CI system says of branch, commit and job."""
+def run_request(settings: Settings, environ: Mapping[str, str] = os.environ) -> RunRequest:
+    """Return the request for a new run, made from the settings and from the CI system's branch, commit and job.
+
+    Args:
+        settings: The settings of the session.
+        environ: The environment, in which a CI system describes itself.
+    """
     found = ci.detect(environ)
     title = settings.testops_run_title or (found and ci.titled(found)) or f"Automated run {_now()}"
     description = settings.testops_run_description or title

@@ -1,7 +1,7 @@
 """The embedded server's own process: the child's end of `embedded`.
 
-It reads the token from the first line of its stdin, tells its URL in one JSON line on its stdout, and ends when stdin
-says so, or ends, or the parent is gone.
+It reads the token from the first line of its stdin and writes its URL as one JSON line to its stdout. It ends when
+another line or the end of stdin comes, or when the parent is gone.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .embedded import NO_SERVER_EXTRA, is_readable
 if TYPE_CHECKING:
     from .http import ServerThread
 
-#: Seconds between two looks at the parent.
+#: Seconds between two checks that the parent is alive.
 _LOOK_SECONDS = 1.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; return the exit status."""
+    """Serve until the parent asks to stop, and return the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
     parser = argparse.ArgumentParser(prog="famacase_xdist.server")
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--project", required=True)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
-    # Unbuffered: what follows the first line must stay in the pipe for select to see.
+    # Unbuffered: a buffer would take what follows the first line out of the pipe, where `_watch` has to find it.
     token = io.FileIO(0, closefd=False).readline().decode().strip()
     try:
         _serve(options.database, options.project, token, lambda server: _watch(server, options.parent))
@@ -53,7 +53,7 @@ def _serve(database: Path, project: str, token: str, wait: Callable[[ServerThrea
     if not token:
         raise ServerStartError("no token came over stdin")
     if not records.PROJECT_CODE.fullmatch(project):
-        raise ServerStartError(f"{project!r} is no project code (letters, digits, - and _, 32 at most)")
+        raise ServerStartError(records.NO_PROJECT_CODE.format(code=project))
     with store.Store(database) as opened:
         opened.add_project(project)
         listener = http.listen("127.0.0.1", 0)
@@ -70,7 +70,7 @@ def _serve(database: Path, project: str, token: str, wait: Callable[[ServerThrea
 def _tell(url: str) -> None:
     sys.stdout.write(json.dumps({"url": url}) + "\n")
     sys.stdout.flush()
-    # Nobody reads stdout from here on, and a full pipe would block.
+    # The parent does not read stdout from here on. A full pipe would block, so stdout goes where stderr goes.
     os.dup2(2, 1)
 
 

@@ -17,19 +17,23 @@ from famacase_xdist.errors import IdempotencyConflict
 from . import multipart, pages
 from .middleware import API_PREFIX, Gate
 from .payloads import Public, Results, RunCreate
-from .records import PROJECT_CODE, Environment, Limits, NewRun, Run
+from .records import PROJECT_CODE, Environment, Limits, NewRun, StoredRun
 from .store import Store
 
 _SHOWN_ERRORS = 5
 
-# The gate has checked the token already; this puts it into the OpenAPI page.
+# The gate has checked the token already. This only names the header on the OpenAPI page.
 _token = APIKeyHeader(name="Authorization", auto_error=False, description="Token rep_...")
 router = APIRouter(prefix=API_PREFIX, dependencies=[Security(_token)])
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the calls work with. `projects` are the only ones there are; None: any, made at first use."""
+    """What the calls work with.
+
+    Attributes:
+        projects: Codes of the only projects there are; None for any project, which is made at its first use.
+    """
 
     store: Store
     limits: Limits
@@ -44,14 +48,16 @@ def create_app(
     projects: Iterable[str] | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
-    """Build the application over an open `store`, which stays the caller's to close.
+    """Return the application over an open store.
 
     Args:
-        store: used from the threads of the server.
-        token: every API call must bring it.
-        loopback: pages are open and only loopback hosts are answered; False: pages want the token too.
-        projects: codes of the only projects there are (they are added); None: any, made at first use.
-        limits: of one request; None for those of the contract.
+        store: Used on the threads of the server. The application does not close it.
+        token: What every API call must bring.
+        loopback: Whether pages are open and only requests to a loopback host are answered. If not, pages need the
+            token too.
+        projects: Codes of the only projects there are, which are added; None for any project, which is made at its
+            first use.
+        limits: What one request may hold; None for the limits of the contract.
     """
     app = FastAPI(title="Famacase reporter API", version="1", description="The embedded server.")
     codes = None if projects is None else frozenset(projects)
@@ -84,35 +90,35 @@ def _known_project(code: str, context: Ctx) -> str:
     return code
 
 
-Code = Annotated[str, Depends(_known_project)]
+KnownProject = Annotated[str, Depends(_known_project)]
 
 
-def _known_run(run_id: int, code: Code, context: Ctx) -> int:
+def _known_run(run_id: int, code: KnownProject, context: Ctx) -> int:
     if not context.store.has_run(code, run_id):
         raise HTTPException(404, f"no run {run_id} in project {code!r}")
     return run_id
 
 
-RunId = Annotated[int, Depends(_known_run)]
+KnownRun = Annotated[int, Depends(_known_run)]
 
 
 @router.get("/projects/{code}")
-def get_project(code: Code, context: Ctx) -> dict[str, Any]:
-    """Tell id, code and title of a project."""
+def get_project(code: KnownProject, context: Ctx) -> dict[str, object]:
+    """Return the id, the code and the title of a project."""
     return vars(context.store.add_project(code))
 
 
 @router.get("/projects/{code}/environments")
-def list_environments(code: Code, context: Ctx, slug: str | None = None) -> list[Environment]:
-    """List the environments, or the one of that slug."""
+def list_environments(code: KnownProject, context: Ctx, slug: str | None = None) -> list[Environment]:
+    """Return the environments, or only the one that has the slug."""
     if slug and context.projects is None:
         context.store.add_environment(code, slug)
     return context.store.environments(code, slug)
 
 
 @router.get("/projects/{code}/plans/{plan_id}/cases")
-def list_plan_cases(code: Code, plan_id: int, context: Ctx) -> dict[str, list[int]]:
-    """List the case ids of a plan."""
+def list_plan_cases(code: KnownProject, plan_id: int, context: Ctx) -> dict[str, list[int]]:
+    """Return the case ids of a test plan."""
     cases = context.store.plan_cases(code, plan_id)
     if cases is None:
         raise HTTPException(404, f"no plan {plan_id} in project {code!r}")
@@ -121,12 +127,12 @@ def list_plan_cases(code: Code, plan_id: int, context: Ctx) -> dict[str, list[in
 
 @router.post("/projects/{code}/runs")
 def create_run(
-    code: Code,
+    code: KnownProject,
     body: RunCreate,
     context: Ctx,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> dict[str, int]:
-    """Create a run; an Idempotency-Key that made one before gives that one."""
+    """Create a run, or return the one that was created with the same Idempotency-Key."""
     _check_links(code, body, context.store)
     new = NewRun(**{**body.model_dump(), "tags": tuple(body.tags), "key": idempotency_key or None})
     try:
@@ -143,14 +149,14 @@ def _check_links(code: str, body: RunCreate, store: Store) -> None:
 
 
 @router.get("/projects/{code}/runs/{run_id}")
-def get_run(run_id: RunId, context: Ctx, request: Request) -> dict[str, Any]:
-    """Tell how a run stands."""
+def get_run(run_id: KnownRun, context: Ctx, request: Request) -> dict[str, object]:
+    """Return a run as it is now, with the number of its results by status."""
     run = context.store.run(run_id)
     assert run is not None
     return _shown(run, request)
 
 
-def _shown(run: Run, request: Request) -> dict[str, Any]:
+def _shown(run: StoredRun, request: Request) -> dict[str, object]:
     return {**vars(run), "status": run.status, "url": _run_url(run.id, request)}
 
 
@@ -159,18 +165,18 @@ def _run_url(run_id: int, request: Request) -> str:
 
 
 @router.post("/projects/{code}/runs/{run_id}/results")
-def add_results(run_id: RunId, body: Results, context: Ctx) -> dict[str, int]:
-    """Keep results; one that is there already is replaced."""
+def add_results(run_id: KnownRun, body: Results, context: Ctx) -> dict[str, int]:
+    """Keep results. A result replaces the one that has the same id."""
     count, limit = len(body.results), context.limits.results
     if count > limit:
         raise HTTPException(413, f"{count} results in one request, at most {limit} are allowed")
-    context.store.add_results(run_id, [result.model_dump(exclude_unset=True) for result in body.results])
+    context.store.add_results(run_id, [result.as_sent() for result in body.results])
     return {"received": count}
 
 
 @router.post("/projects/{code}/attachments")
-async def add_attachments(code: Code, request: Request, context: Ctx) -> dict[str, Any]:
-    """Keep the files of a multipart body, each a part named ``files``."""
+async def add_attachments(code: KnownProject, request: Request, context: Ctx) -> dict[str, object]:
+    """Keep the files of a multipart body, in which each file is a part named ``files``."""
     async with multipart.received_files(request, context.limits) as files:
         kept = await run_in_threadpool(context.store.add_attachments, code, multipart.contents(files))
     names = ("id", "file_name", "mime_type", "file_size")
@@ -178,15 +184,15 @@ async def add_attachments(code: Code, request: Request, context: Ctx) -> dict[st
 
 
 @router.post("/projects/{code}/runs/{run_id}/complete")
-def complete_run(run_id: RunId, context: Ctx) -> dict[str, Any]:
-    """Complete a run, once or again."""
+def complete_run(run_id: KnownRun, context: Ctx) -> dict[str, object]:
+    """Complete a run. To complete it again is no error."""
     context.store.complete_run(run_id)
     return {"id": run_id, "status": "completed"}
 
 
 @router.post("/projects/{code}/runs/{run_id}/public")
-def publish_run(run_id: RunId, body: Public, context: Ctx, request: Request) -> dict[str, str]:
-    """Give the link of the run's page."""
+def publish_run(run_id: KnownRun, body: Public, context: Ctx, request: Request) -> dict[str, str]:
+    """Note whether the run is public, and return the link of its page."""
     context.store.publish_run(run_id, body.status)
     return {"url": _run_url(run_id, request)}
 
@@ -199,8 +205,8 @@ async def _unprocessable(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": told + more, "errors": faults}, 422)
 
 
-def _fault(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Name place and fault, with nothing of the input: it may not be encodable."""
+def _fault(found: Mapping[str, Any]) -> dict[str, object]:
+    """Return the place and the message of a fault, without the input, because that may not be encodable."""
     path = [part for part in found["loc"] if part != "body"]
     index = path[1] if path[:1] == ["results"] and len(path) > 1 else None
     field = ".".join(str(part) for part in path[2:]) if index is not None else ".".join(map(str, path))

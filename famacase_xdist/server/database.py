@@ -1,4 +1,4 @@
-"""The SQLite file: how it is opened, its tables, its version."""
+"""The SQLite file of the store: its tables, its version, and how it is opened."""
 
 from __future__ import annotations
 
@@ -49,14 +49,17 @@ CREATE TABLE attachments (
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or create the database at `path`; the connection may be used by any thread, one at a time.
+    """Open the database, or create it if the file is not there.
+
+    Returns:
+        A connection that any thread may use, but only one thread at a time.
 
     Raises:
-        StoreVersionError: a newer version wrote it.
-        StoreError: it cannot be opened, or it is no database of ours.
+        StoreVersionError: A newer version of this package wrote the database.
+        StoreError: The file cannot be opened, or it is not a database of this package.
     """
     try:
-        # Test data may be confidential, and SQLite gives -wal and -shm the mode of the database itself.
+        # Test data may be confidential, so only the owner may read the file. SQLite gives -wal and -shm the same mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     except (OSError, sqlite3.Error) as error:
@@ -74,7 +77,7 @@ def open_database(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.row_factory = sqlite3.Row
-    # In a transaction: its three reads must see one state, while another process may make the tables.
+    # In a transaction, so that the three reads of `_check` see one state: another process may be making the tables.
     connection.execute("BEGIN")
     _check(connection, path)
     connection.execute("COMMIT")
@@ -82,7 +85,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("BEGIN IMMEDIATE")
-    # A second look, under the lock: another process may have made the tables since.
+    # A second check, under the lock: another process may have made the tables after the first one.
     if _check(connection, path) == 0:
         _create(connection)
     connection.execute("COMMIT")
@@ -100,7 +103,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> int:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    # Not executescript: it would commit the open transaction first.
+    # Not executescript, which would commit the open transaction first.
     for statement in _TABLES.split(";"):
         connection.execute(statement)
     connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")

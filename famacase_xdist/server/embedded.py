@@ -1,7 +1,7 @@
-"""The embedded server as a child process: the parent's end, which needs the standard library only.
+"""The embedded server as a child process: the parent's end, which imports only the standard library.
 
-The child's end is `__main__`, ``python -m famacase_xdist.server``. It reads the token from the first line of its stdin
-and tells its URL in one JSON line on its stdout.
+The child's end is `__main__`, run by ``python -m famacase_xdist.server``. It reads the token from the first line of its
+stdin and writes its URL as one JSON line to its stdout.
 """
 
 from __future__ import annotations
@@ -17,12 +17,9 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from famacase_xdist.errors import FamacaseError, ServerStartError
-
-if TYPE_CHECKING:
-    pass
 
 NO_SERVER_EXTRA = "the server is not installed ({missing} is missing): install famacase-xdist[server]"
 _STATE_DIRECTORY = ".famacase"
@@ -30,17 +27,17 @@ _SHOWN_LINES = 15
 
 
 def new_token() -> str:
-    """Return a random token in the form of the contract."""
+    """Return a random token in the form that `docs/reporter-api.md` describes."""
     return f"rep_{secrets.token_urlsafe(32)}"
 
 
 def prepare_database_directory(database: Path) -> None:
-    """Make the directory of `database` if it is a ``.famacase``, with a ``.gitignore`` that hides all of it.
+    """Make the directory of a database if its name is ``.famacase``, with a ``.gitignore`` that hides its content.
 
-    Any other directory is the user's own and is left alone; nothing is ever overwritten.
+    A directory of another name belongs to the user and is not touched. No file is ever overwritten.
 
     Raises:
-        FamacaseError: it cannot be made.
+        FamacaseError: The directory cannot be made.
     """
     directory = database.absolute().parent
     if directory.name != _STATE_DIRECTORY:
@@ -54,12 +51,14 @@ def prepare_database_directory(database: Path) -> None:
 
 
 class EmbeddedServer:
-    """A server of one session on a free loopback port. Not for use by several threads at once.
+    """The server of one session, on a free loopback port. Only one thread may use it at a time.
 
     Attributes:
-        url: Where it answers; empty before `start`.
+        database: The absolute path of the server's SQLite file.
+        project: The code of a project that the server has from its start.
+        url: Where the server answers; empty before `start`.
         token: What the API calls must bring.
-        pid: Of the child; None before `start`.
+        pid: The id of the child process; None before `start`.
     """
 
     def __init__(self, database: Path, project: str) -> None:
@@ -72,22 +71,25 @@ class EmbeddedServer:
         self._stderr: IO[bytes] | None = None
 
     def __repr__(self) -> str:
-        """Show everything but the token."""
+        """Return everything but the token."""
         database = str(self.database)
         return f"EmbeddedServer(url={self.url!r}, pid={self.pid}, database={database!r}, token='rep_***')"
 
     def start(self, timeout: float = 30) -> None:
-        """Start the child and wait, `timeout` seconds at most, until it answers.
+        """Start the child and wait until it answers.
+
+        Args:
+            timeout: Seconds to wait at most.
 
         Raises:
-            ServerStartError: it did not; nothing is left running.
-            FamacaseError: the directory of the database cannot be made.
+            ServerStartError: The server did not start in time, or was started before. No new process is left running.
+            FamacaseError: The directory of the database cannot be made.
         """
         if self.pid is not None:
             raise ServerStartError("this server was started before; make a new one")
         prepare_database_directory(self.database)
         deadline = time.monotonic() + timeout
-        # A file, not a pipe: nobody reads it while the child runs, and it can never be full.
+        # A file, not a pipe: a pipe that is not read while the child runs could become full, and the child would block.
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self._process = self._spawn(self._stderr)
@@ -103,9 +105,10 @@ class EmbeddedServer:
                 self._stderr.close()
 
     def stop(self, timeout: float = 5) -> None:
-        """Ask the child to finish and close its files, wait `timeout` seconds, then end it by force.
+        """Ask the child to finish and to close its files. A second call does nothing.
 
-        A second call does nothing.
+        Args:
+            timeout: Seconds to wait for the child; after them it is ended by force.
         """
         self._end_process(timeout)
         if self._stderr:
@@ -126,8 +129,8 @@ class EmbeddedServer:
             process.stdout.close()
 
     def _spawn(self, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-        # -P: a module in the user's working directory must not stand in for one of ours or of the library.
-        # A new session: Ctrl-C in the terminal must not reach the child before the results have.
+        # -P: a module in the user's working directory must not be imported in place of ours or of the standard library.
+        # A new session: Ctrl-C in the terminal must not end the child before the last results have reached it.
         return subprocess.Popen(  # noqa: S603
             [
                 *(sys.executable, "-P", "-m", "famacase_xdist.server"),
@@ -152,14 +155,15 @@ class EmbeddedServer:
 
 
 def _last_lines(stderr: IO[bytes]) -> str:
-    """Only once the child is gone: it shares the position in the file."""
+    """Return what the child wrote last; call it after the child has ended, which shares the position in the file."""
     stderr.seek(0)
     lines = stderr.read().decode(errors="replace").splitlines()[-_SHOWN_LINES:]
     return "".join(f"\n  {line}" for line in lines)
 
 
 def _ask_to_stop(process: subprocess.Popen[bytes]) -> None:
-    """Say it, then close: a process forked from this one may hold the pipe open, so its end may not come."""
+    # A line and not only the end of the pipe: a process that was forked from this one may hold the pipe open, and then
+    # the child would wait for an end that does not come.
     assert process.stdin
     with contextlib.suppress(OSError):
         process.stdin.write(b"stop\n")
@@ -168,7 +172,11 @@ def _ask_to_stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _lines(descriptor: int, deadline: float) -> Iterator[bytes]:
-    """Yield the whole lines that come before `deadline` (monotonic seconds) and the end of the pipe."""
+    """Yield each whole line until the pipe ends.
+
+    Raises:
+        ServerStartError: The deadline, in seconds of the monotonic clock, came first.
+    """
     pending = b""
     while is_readable(descriptor, deadline - time.monotonic()):
         received = os.read(descriptor, 4096)
@@ -180,8 +188,8 @@ def _lines(descriptor: int, deadline: float) -> Iterator[bytes]:
 
 
 def is_readable(descriptor: int, seconds: float) -> bool:
-    """Return whether something can be read within so many seconds, the end included."""
-    # Not select.select: it fails on descriptors over 1023, and a test session may have that many.
+    """Return whether data, or the end of the pipe, can be read within some seconds."""
+    # Not select.select, which fails for a descriptor over 1023: a test session may have that many files open.
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
         return bool(selector.select(max(0.0, seconds)))

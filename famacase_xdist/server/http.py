@@ -1,4 +1,4 @@
-"""uvicorn over a bound socket, in a thread of its own."""
+"""The HTTP server: uvicorn on a listening socket, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from fastapi import FastAPI
 from famacase_xdist.errors import ListenError
 
 _GRACEFUL_SECONDS = 1
-#: Longer than a reporter waits between two batches, so that it need not connect for each.
+#: Longer than a reporter waits between two batches, so that it does not have to connect for each of them.
 _KEEP_ALIVE_SECONDS = 60
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Bind and listen; port 0 takes a free one. From here on connections wait instead of being refused.
+    """Return a socket that listens. From now on a connection waits and is not refused.
+
+    Args:
+        host: An address or a name of this machine.
+        port: 0 for a free one.
 
     Raises:
-        ListenError: the port is in use, or the host is none of this machine.
+        ListenError: The port is in use, or the host is not one of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -45,7 +49,7 @@ def is_loopback(listener: socket.socket) -> bool:
 
 
 def url_of(listener: socket.socket) -> str:
-    """Return the URL for clients on this machine."""
+    """Return the URL of the socket for clients on this machine."""
     name, port = listener.getsockname()[:2]
     address = ipaddress.ip_address(name)
     if address.is_unspecified:
@@ -66,7 +70,7 @@ class _Uvicorn(uvicorn.Server):
 class ServerThread:
     """The application on a listening socket, served by the thread ``famacase-server``.
 
-    uvicorn takes over signals only in the main thread; here they stay the caller's.
+    Signals are left to the caller, because uvicorn handles them only if it runs in the main thread.
     """
 
     def __init__(self, app: FastAPI, listener: socket.socket) -> None:
@@ -84,10 +88,10 @@ class ServerThread:
         self._thread = threading.Thread(target=self._run, name="famacase-server", daemon=True)
 
     def start(self) -> None:
-        """Start to answer; returns when requests are taken.
+        """Start the thread and return when it takes requests.
 
         Raises:
-            ListenError: uvicorn did not come up; its reason is on stderr.
+            ListenError: uvicorn did not start. It has written the reason to stderr.
         """
         self._thread.start()
         self._server.settled.wait()
@@ -102,7 +106,7 @@ class ServerThread:
             self._listener.close()
 
     def is_alive(self) -> bool:
-        """Return whether the thread still serves."""
+        """Return whether the thread is still running."""
         return self._thread.is_alive()
 
     def join(self) -> None:
@@ -110,7 +114,10 @@ class ServerThread:
         self._thread.join()
 
     def stop(self) -> None:
-        """Finish what is being answered (for about a second at most) and end; a second call does nothing."""
+        """Finish the requests that are being answered, for about a second at most, and end the thread.
+
+        A second call does nothing.
+        """
         self._server.should_exit = True
         if self._thread.ident is not None:
             self._thread.join()

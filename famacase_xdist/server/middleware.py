@@ -1,4 +1,4 @@
-"""What every request must pass before it is looked at: host, token, size."""
+"""The checks that a request passes before the application sees it: host, token and size."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ API_PREFIX = "/api/v1/reporter/v1"
 
 
 class Gate:
-    """ASGI middleware: refuses foreign hosts, wrong tokens and bodies over the limit.
+    """ASGI middleware that refuses foreign hosts, wrong tokens and bodies over the limit.
 
-    The token is looked at before the body, so a stranger's upload is never read.
+    The token is checked before the body is read, so that an upload without a valid token is never read.
     """
 
     def __init__(self, app: ASGIApp, *, token: str, loopback: bool, limits: Limits) -> None:
@@ -42,7 +42,8 @@ class Gate:
             await self._app(scope, _counted(receive, self._limit), send)
 
     def _refusal(self, path: str, headers: Headers) -> Response | None:
-        # A page of any site can point its own name at 127.0.0.1 (DNS rebinding); only the Host header tells.
+        # Any web site can point its own name at 127.0.0.1 (DNS rebinding), and its pages could then read the answers.
+        # Only the Host header shows that.
         if self._loopback and not _is_loopback_host(headers.get("host", "")):
             return _refused(400, "this server answers to localhost only: unknown Host header")
         if path.startswith("/api/"):
@@ -94,7 +95,7 @@ def _basic_password(authorization: str) -> str:
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    """Wrap `receive`: more than `limit` bytes of body end in 413, whatever Content-Length said."""
+    """Return a `receive` that ends in 413 after `limit` bytes of body, even if Content-Length is smaller or missing."""
     received = 0
 
     async def counted() -> Message:

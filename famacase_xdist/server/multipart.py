@@ -1,4 +1,4 @@
-"""Files of a multipart body, checked against the limits."""
+"""The files of a multipart body, checked against the limits."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _MIME_TYPE = re.compile(r"[\w.+-]{1,80}/[\w.+-]{1,80}", re.ASCII)
 
 @asynccontextmanager
 async def received_files(request: Request, limits: Limits) -> AsyncIterator[Sequence[UploadFile]]:
-    """Read the body into temporary files, which are gone at the end, in the order sent.
+    """Read the body into temporary files and yield them in the order of the body; they are deleted at the end.
 
     Raises:
-        HTTPException: 413 over a limit, 422 for a part that is no file `files`, 400 for bad multipart.
+        HTTPException: 413 over a limit, 422 for a part that is not a file named ``files``, 400 for bad multipart.
     """
     try:
         form = await request.form(max_files=limits.files, max_fields=limits.files)
@@ -48,7 +48,7 @@ def _checked(form: FormData, limits: Limits) -> list[UploadFile]:
 
 
 def contents(files: Iterable[UploadFile]) -> Iterable[Upload]:
-    """Read the files one at a time; blocks, so never on the event loop."""
+    """Yield the files, each read when its turn comes. Reading blocks, so this must not run on the event loop."""
     for file in files:
         name = _encodable(file.filename or "")[:255] or "attachment"
         yield Upload(name, _mime_type(file.content_type), file.file.read())

@@ -1,12 +1,10 @@
-"""The pages: plain HTML made on the server, no JavaScript, nothing from elsewhere."""
+"""The pages: plain HTML without JavaScript, which loads nothing from other servers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, HTTPException, Request
@@ -16,7 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from famacase_xdist.results.status import STATUSES
 
-from .records import AttachmentFile, StoredResult, canonical_status
+from .records import AttachmentFile, AttachmentPayload, StepPayload, StoredResult, canonical_status
 from .store import Store
 
 RUNS_PER_PAGE = 100
@@ -38,7 +36,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 def show_runs(request: Request, page: int = 1) -> HTMLResponse:
-    """Show the runs, newest first."""
+    """Return the page of all runs, the newest first."""
     page = _page_number(page)
     runs = _store(request).runs(RUNS_PER_PAGE + 1, (page - 1) * RUNS_PER_PAGE)
     more = len(runs) > RUNS_PER_PAGE
@@ -47,7 +45,7 @@ def show_runs(request: Request, page: int = 1) -> HTMLResponse:
 
 @router.get("/runs/{run_id}")
 def show_run(request: Request, run_id: str, page: int = 1, status: str | None = None) -> HTMLResponse:
-    """Show one run and its results, or those of one status."""
+    """Return the page of one run with its results, or only those of one status."""
     store, page = _store(request), _page_number(page)
     run = store.run(_row_id(run_id))
     if run is None:
@@ -61,7 +59,7 @@ def show_run(request: Request, run_id: str, page: int = 1, status: str | None = 
 
 @router.get("/attachments/{attachment_id}")
 def download(request: Request, attachment_id: str) -> Response:
-    """Give a kept file; a browser shows pictures and plain text and saves everything else."""
+    """Return a kept file. A browser shows pictures and plain text, and saves every other type."""
     file = _store(request).attachment(attachment_id)
     if file is None:
         raise HTTPException(404, f"There is no attachment {attachment_id[:40]}.")
@@ -75,12 +73,12 @@ def download(request: Request, attachment_id: str) -> Response:
 
 @router.get("/style.css")
 def style() -> Response:
-    """Give the one stylesheet."""
+    """Return the stylesheet of all pages."""
     return Response(_STYLE.read_bytes(), media_type="text/css", headers={"X-Content-Type-Options": "nosniff"})
 
 
 async def not_found(request: Request, error: Exception) -> Response:
-    """Answer 404: JSON below ``/api/``, a page elsewhere."""
+    """Return the answer of status 404: JSON below ``/api/``, a page elsewhere."""
     detail = error.detail if isinstance(error, StarletteHTTPException) else "Not Found"
     if request.url.path.startswith("/api/"):
         return JSONResponse({"detail": detail}, 404)
@@ -143,7 +141,7 @@ def _has_details(result: StoredResult) -> bool:
     return bool(payload["execution"].get("stacktrace")) or any(payload.get(name) for name in names)
 
 
-def _step_title(step: Mapping[str, Any]) -> str:
+def _step_title(step: StepPayload) -> str:
     data = step["data"]
     shown = {
         "gherkin": ("keyword", "name"),
@@ -155,8 +153,8 @@ def _step_title(step: Mapping[str, Any]) -> str:
     return title or ("sleep" if step["step_type"] == "sleep" else step["step_type"])
 
 
-def _step_data(step: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the data say beside the title."""
+def _step_data(step: StepPayload) -> dict[str, str]:
+    """Return the data that the step's title does not show."""
     title = _step_title(step)
     return {
         name: str(value)
@@ -165,13 +163,13 @@ def _step_data(step: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _attachments(step: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return each attachment once: the contract has the list in two places."""
+def _attachments(step: StepPayload) -> list[AttachmentPayload]:
+    """Return each attachment of a step once, because the contract has its list in two places."""
     links = [*step.get("attachments", []), *step["execution"].get("attachments", [])]
     return list({str(link["id"]): link for link in links}.values())
 
 
-def _render(template: str, status_code: int = 200, /, **values: Any) -> HTMLResponse:
+def _render(template: str, status_code: int = 200, /, **values: object) -> HTMLResponse:
     html = _templates.get_template(template).render(**values)
     return HTMLResponse(html, status_code, headers=_HEADERS)
 

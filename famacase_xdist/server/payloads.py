@@ -1,19 +1,19 @@
-"""The payloads of the Reporter Ingestion API, as strict as the contract can be read.
+"""The payloads of the Reporter Ingestion API, as strict as `docs/reporter-api.md` allows.
 
-Types are not coerced and unknown keys are refused, so that a client's mistake is seen here first. What a
-payload says is kept as it was sent: `model_dump(exclude_unset=True)` gives it back.
+Types are not coerced and unknown keys are refused, so that a mistake of a client is found here first. A payload is kept
+as it was sent (`Result.as_sent`).
 """
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from famacase_xdist.results.status import STATUSES
 
-from .records import canonical_status
+from .records import ResultPayload, canonical_status
 
 _UUID = r"^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"
 
@@ -38,7 +38,7 @@ def _unicode_data(data: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 Status = Annotated[str, AfterValidator(_known_status)]
-# JSON can say "\\ud800", which no page and no file can hold.
+# JSON can hold the lone surrogate "\\ud800", which can be written to no page and no file.
 Str = Annotated[str, AfterValidator(_unicode)]
 Text = Annotated[Str, Field(min_length=1)]
 StepType = Annotated[str, Field(pattern="^(text|assert|gherkin|request|db_query|sleep)$")]
@@ -50,14 +50,14 @@ class _Strict(BaseModel):
 
 
 class AttachmentLink(_Strict):
-    """An attachment of a result or a step: the id and name that the attachments call gave."""
+    """An attachment of a result or a step: the id and the file name that the attachments call returned."""
 
     id: Str | int
     file_name: Str
 
 
 class StepExecution(_Strict):
-    """How a step went. Times are epoch seconds, `duration` is milliseconds."""
+    """The execution of a step. Times are seconds since the epoch, `duration` is in milliseconds."""
 
     status: Status
     start_time: float | None = None
@@ -67,7 +67,7 @@ class StepExecution(_Strict):
 
 
 class Step(_Strict):
-    """A STEP of the contract; the keys of `data` go by `step_type`."""
+    """A STEP of the contract. `step_type` decides which keys `data` has."""
 
     id: Text
     step_type: StepType
@@ -78,7 +78,7 @@ class Step(_Strict):
 
 
 class Execution(_Strict):
-    """How a test went. Times are epoch seconds, `duration` is milliseconds."""
+    """The execution of a test. Times are seconds since the epoch, `duration` is in milliseconds."""
 
     status: Status
     start_time: float | None = None
@@ -98,7 +98,7 @@ class SuiteTitle(_Strict):
 
 
 class Suite(_Strict):
-    """The path of suites, outermost first."""
+    """The suites of a test, the outermost first."""
 
     data: list[SuiteTitle]
 
@@ -110,7 +110,7 @@ class Relations(_Strict):
 
 
 class Result(_Strict):
-    """A RESULT of the contract; `id` makes it one however often it is sent."""
+    """A RESULT of the contract. It is kept once, however often its `id` is sent."""
 
     id: Annotated[str, Field(pattern=_UUID)]
     title: Text
@@ -127,6 +127,10 @@ class Result(_Strict):
     muted: bool = False
     ignore: bool = False
     relations: Relations | None = None
+
+    def as_sent(self) -> ResultPayload:
+        """Return the result with the keys that were sent, and no others."""
+        return cast("ResultPayload", self.model_dump(exclude_unset=True))
 
 
 class Results(_Strict):

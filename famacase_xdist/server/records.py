@@ -1,41 +1,102 @@
-"""What goes into the store and what comes out of it: plain values, the standard library only."""
+"""What goes into the store and what comes out of it: plain values, which need only the standard library.
+
+The contract, here and in the other modules of the server, is `docs/reporter-api.md`.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NotRequired, TypedDict
 
-from famacase_xdist.results.status import STATUSES
+from famacase_xdist.results.status import FAILED, INVALID, PASSED, SKIPPED, STATUSES, UNTESTED
 
 PROJECT_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
-"""What a project code looks like, the whole of it."""
+"""The form of a project code; use `fullmatch`."""
+NO_PROJECT_CODE = "{code!r} is no project code (letters, digits, - and _, 32 at most)"
 
 _SYNONYMS = {
-    "pass": "passed",
-    "success": "passed",
-    "fail": "failed",
-    "failure": "failed",
-    "broken": "invalid",
-    "error": "invalid",
-    "skip": "skipped",
-    "pending": "untested",
+    "pass": PASSED,
+    "success": PASSED,
+    "fail": FAILED,
+    "failure": FAILED,
+    "broken": INVALID,
+    "error": INVALID,
+    "skip": SKIPPED,
+    "pending": UNTESTED,
 }
 
-Payload = dict[str, Any]
-"""One RESULT of the contract, as it was sent."""
+
+class AttachmentPayload(TypedDict):
+    """An attachment of a result or a step."""
+
+    id: str | int
+    file_name: str
+
+
+class StepExecutionPayload(TypedDict):
+    """The execution of a step."""
+
+    status: str
+    attachments: NotRequired[list[AttachmentPayload]]
+
+
+class StepPayload(TypedDict):
+    """A STEP of the contract, as it was sent. These are the keys that the pages read by name."""
+
+    step_type: str
+    data: dict[str, object]
+    execution: StepExecutionPayload
+    attachments: NotRequired[list[AttachmentPayload]]
+
+
+class ExecutionPayload(TypedDict):
+    """The execution of a test."""
+
+    status: str
+    stacktrace: NotRequired[str | None]
+
+
+class SuiteTitlePayload(TypedDict):
+    """One level of a suite."""
+
+    title: str
+
+
+class SuitePayload(TypedDict, total=False):
+    """The suites of a test, the outermost first."""
+
+    data: list[SuiteTitlePayload]
+
+
+class RelationsPayload(TypedDict, total=False):
+    """What a result belongs to."""
+
+    suite: SuitePayload
+
+
+class ResultPayload(TypedDict):
+    """A RESULT of the contract, as it was sent. These are the keys that the server reads by name.
+
+    `payloads.Result` has all keys.
+    """
+
+    id: str
+    title: str
+    execution: ExecutionPayload
+    relations: NotRequired[RelationsPayload | None]
 
 
 def canonical_status(status: str) -> str | None:
-    """Return the one of `STATUSES` that `status` means, or None when it means none of them."""
+    """Return which of `STATUSES` a status means, or None if it means none of them."""
     lowered = status.lower()
     return lowered if lowered in STATUSES else _SYNONYMS.get(lowered)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold; more is answered with 413. Sizes are bytes."""
+    """What one request may hold; a larger one is answered with 413. Sizes are in bytes."""
 
     results: int = 200
     files: int = 20
@@ -45,7 +106,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Project:
-    """A project; runs, environments, plans and attachments belong to one."""
+    """A project, to which runs, environments, test plans and attachments belong."""
 
     id: int
     code: str
@@ -63,7 +124,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class NewRun:
-    """A run to be created. `key` is its Idempotency-Key, None for none."""
+    """A run to be created. `key` is its Idempotency-Key, or None."""
 
     title: str
     description: str | None = None
@@ -75,8 +136,8 @@ class NewRun:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run as it stands. Times are epoch seconds; `counts` has every one of `STATUSES`."""
+class StoredRun:
+    """A run as it is in the store. Times are seconds since the epoch; `counts` has each of `STATUSES`."""
 
     id: int
     project: str
@@ -94,13 +155,19 @@ class Run:
 
     @property
     def status(self) -> str:
-        """``active`` until the first complete call, ``completed`` from then on."""
+        """The status of the run: ``active`` until the first complete call, ``completed`` after it."""
         return "active" if self.completed_at is None else "completed"
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """One row of the results. `received_at` (epoch seconds) is of the first time, `payload` of the last."""
+    """A result as it is in the store.
+
+    Attributes:
+        position: Grows in the order in which results arrived for the first time.
+        received_at: When the result arrived for the first time, in seconds since the epoch.
+        payload: The result as it was sent the last time.
+    """
 
     position: int
     id: str
@@ -108,12 +175,12 @@ class StoredResult:
     status: str
     received_at: float
     times_received: int
-    payload: Payload
+    payload: ResultPayload
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One file to be kept."""
+    """A file to be kept."""
 
     file_name: str
     mime_type: str
@@ -122,7 +189,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class Attachment:
-    """What is known of a kept file. `file_size` is bytes; `sha256` names its content, which is kept once."""
+    """What is known of a kept file. `file_size` is in bytes; files of the same `sha256` share their content."""
 
     id: str
     file_name: str

@@ -1,1 +1,1 @@
-"""What was asked for: one table of settings, their sources, their parsers, and what CI systems say."""
+"""Settings: one table of them, their sources, their parsers, and the variables of CI systems."""

@@ -1,4 +1,4 @@
-"""What CI systems tell of themselves in the environment: the run, the shard, branch, commit and link."""
+"""The variables of CI systems: the run, the shard, branch, commit and link that they describe."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _VARIABLE = re.compile(r"{(\w+)}")
 _NUMBER = re.compile(r"[0-9]{1,6}")
 _COMMIT = re.compile(r"[0-9a-f]{7,64}", re.IGNORECASE)
 _REF = re.compile(r"^(?:refs/(?:heads/|tags/|remotes/origin/)?|origin/)")
-#: A host that is a name and a port that is a number, and no @ behind: whatever else it is may be half a password.
+#: The host must be a name, the port a number, and no @ may follow, because anything else may be part of a password.
 _LINK = re.compile(
     r"(https?://)(?:[^/?#]*@)?((?:[\w.-]+|\[[\da-f:.]+\])(?::\d+)?(?:[/?#][^@]*)?)", re.IGNORECASE | re.ASCII
 )
-#: What GitLab adds to a job's name for its part: ``unit 1/4``, ``unit: [linux, 3.13]``.
+#: The part that GitLab adds to the name of a parallel job: ``unit 1/4``, ``unit: [linux, 3.13]``.
 _PART = re.compile(r" \d+/\d+$|: \[.*\]$")
-#: What Jenkins puts into RUN_DISPLAY_URL where it does not know its own address.
+#: The beginning of RUN_DISPLAY_URL if Jenkins does not know its own address.
 _NO_LINK = "http://unconfigured-jenkins-location/"
 _SCHEME = re.compile(r"https?://(?:[^/?#]*@)?", re.IGNORECASE)
-#: A Jenkins matrix project has a job for each cell, ``shop/PYTHON=3.13,OS=linux``, all with their parent's number.
+#: A Jenkins matrix project has a job for each cell, ``shop/PYTHON=3.13,OS=linux``, with the number of its parent.
 _CELL = re.compile(r"/[^/=]+=[^/]*(?=-\d+$)")
 _SLASHES = re.compile(r"(?<!:)/{2,}")
 _LONGEST_KEY = 160
@@ -29,14 +29,14 @@ _LONGEST_KEY = 160
 
 @dataclass(frozen=True, slots=True)
 class CI:
-    """One run of a CI system; what it does not tell is empty text.
+    """One run of a CI system; unknown attributes are empty.
 
     Attributes:
         name: The system's name.
-        key: A run key that all jobs of the run share, and of the attempt where the system counts attempts of a run.
-        branch: The branch, of a pull request its source branch, or the tag.
+        key: A run key that all jobs of the run share; if the system counts attempts of a run, each has its own key.
+        branch: The branch or the tag; for a pull request, its source branch.
         commit: The whole id of the commit.
-        url: Where the run can be looked at; never with credentials.
+        url: The address of the run's page, without credentials.
     """
 
     name: str
@@ -50,12 +50,12 @@ class CI:
 class _System:
     """One row of the table.
 
-    Of several templates the first one counts whose variables are all set.
+    If there are several templates, the first one whose variables are all set is used.
 
     Attributes:
-        marker: What the values of variables begin with, in lower case; it takes all of them.
+        marker: The variables that reveal the system, and the beginning of their values in lower case; all must match.
         shard: The variables of index and total, and the first index.
-        job: What the shards of one job have in common.
+        job: The templates of a text that the shards of one job have in common.
     """
 
     name: str
@@ -69,8 +69,8 @@ class _System:
 
 
 _SYSTEMS: tuple[_System, ...] = (
-    # Forgejo, Gitea and act pretend to be GitHub Actions, so they come first; Forgejo says that it is Gitea too.
-    # GITHUB_RUN_ATTEMPT counts per job there, and their pages go by GITHUB_RUN_NUMBER.
+    # Forgejo, Gitea and act set the variables of GitHub Actions, so they come first; Forgejo sets Gitea's too.
+    # There GITHUB_RUN_ATTEMPT counts per job, and the addresses of pages contain GITHUB_RUN_NUMBER.
     *(
         _System(
             name=f"{name} Actions",
@@ -82,7 +82,7 @@ _SYSTEMS: tuple[_System, ...] = (
         )
         for name in ("Forgejo", "Gitea")
     ),
-    # No key: the run of act, which runs workflows on a developer's machine, is always number 1.
+    # No key, because act, which runs workflows on a developer's machine, numbers each run 1.
     _System(
         name="act",
         marker={"ACT": "true", "GITHUB_ACTIONS": "true"},
@@ -122,7 +122,7 @@ _SYSTEMS: tuple[_System, ...] = (
         shard=("CIRCLE_NODE_INDEX", "CIRCLE_NODE_TOTAL", 0),
         job=("{CIRCLE_JOB}",),
     ),
-    # BUILDKITE_RETRY_COUNT counts per job: with it in the key a retried job would leave the others' run.
+    # BUILDKITE_RETRY_COUNT counts per job, so with it in the key, a retried job would leave the run of the others.
     _System(
         name="Buildkite",
         marker={"BUILDKITE": "true"},
@@ -133,8 +133,8 @@ _SYSTEMS: tuple[_System, ...] = (
         shard=("BUILDKITE_PARALLEL_JOB", "BUILDKITE_PARALLEL_JOB_COUNT", 0),
         job=("{BUILDKITE_STEP_ID}",),
     ),
-    # JENKINS_URL is only there where an administrator has set it. BUILD_TAG always is, but takes shop/main and
-    # shop-main for the same job.
+    # JENKINS_URL is set only if an administrator has configured it. BUILD_TAG is always set, but it is the same for
+    # the jobs shop/main and shop-main.
     _System(
         name="Jenkins",
         marker={"BUILD_TAG": "jenkins-"},
@@ -157,7 +157,7 @@ _SYSTEMS: tuple[_System, ...] = (
         shard=("SYSTEM_JOBPOSITIONINPHASE", "SYSTEM_TOTALJOBSINPHASE", 1),
         job=("{SYSTEM_PHASENAME}",),
     ),
-    # BITBUCKET_PARALLEL_STEP is no shard: the steps of a group may do different things.
+    # BITBUCKET_PARALLEL_STEP is not a shard, because the steps of a group may do different things.
     _System(
         name="Bitbucket Pipelines",
         marker={"BITBUCKET_BUILD_NUMBER": ""},
@@ -170,9 +170,9 @@ _SYSTEMS: tuple[_System, ...] = (
 
 
 def detect(environ: Mapping[str, str]) -> CI | None:
-    """Give the run of the first CI system that shows in the environment; None outside of any.
+    """Return the run of the first CI system whose variables are set; None if there is none.
 
-    Its key is empty where the system does not tell enough to keep two runs apart.
+    Its key is empty if the variables are not enough to keep two runs apart.
     """
     system = _system(environ)
     if system is None:
@@ -189,17 +189,17 @@ def detect(environ: Mapping[str, str]) -> CI | None:
 
 
 def _job(system: _System, environ: Mapping[str, str]) -> str:
-    """Give the job whose shard this is: two jobs of one run that are both split up must not be taken for one."""
+    """Return the job that this shard belongs to, so that two jobs of one run that are both split up have two keys."""
     if system.shard is None or _shard(environ, *system.shard) is None:
         return ""
     return _PART.sub("", _filled(system.job, environ))
 
 
 def shard(environ: Mapping[str, str]) -> tuple[int, int] | None:
-    """Give which job of how many this is, from 1, where the CI system splits a job up.
+    """Return the number of this shard, from 1, and the number of shards, if the CI system splits a job up.
 
-    The variables of the system that is detected come first. None where there is one job only or the values make no
-    sense, for a CI system must not stop a session.
+    The variables of the detected system come first. The result is None if there is only one job, or if the values
+    make no sense, because a CI system must not stop a session.
     """
     detected = _system(environ)
     systems = _SYSTEMS if detected is None else (detected, *_SYSTEMS)
@@ -216,14 +216,14 @@ def _shard(environ: Mapping[str, str], index_name: str, total_name: str, first: 
 
 
 def described(ci: CI) -> str:
-    """Give all that is told in one line: ``GitHub Actions, branch main, commit 1a2b3c4d, https://...``."""
+    """Return all known facts in one line: ``GitHub Actions, branch main, commit 1a2b3c4d, https://...``."""
     branch = ci.branch and f"branch {ci.branch}"
     commit = ci.commit and f"commit {ci.commit[:8]}"
     return ", ".join(filter(None, (ci.name, branch, commit, ci.url)))
 
 
 def titled(ci: CI) -> str:
-    """Give a title for a run, ``main 1a2b3c4d (GitHub Actions)``; empty if neither branch nor commit is told."""
+    """Return a title for a run, ``main 1a2b3c4d (GitHub Actions)``; empty if branch and commit are unknown."""
     source = " ".join(filter(None, (ci.branch, ci.commit[:8])))
     return source and f"{source} ({ci.name})"
 
@@ -237,7 +237,7 @@ def _system(environ: Mapping[str, str]) -> _System | None:
 
 
 def _value(environ: Mapping[str, str], name: str) -> str:
-    """Give a variable on one line, and without the surrogates that os.environ makes of bytes that are not UTF-8."""
+    """Return a variable as one line, without the surrogates that os.environ makes of bytes that are not UTF-8."""
     return "".join(filter(str.isprintable, environ.get(name, ""))).strip()
 
 
@@ -250,7 +250,7 @@ def _filled(templates: tuple[str, ...], environ: Mapping[str, str]) -> str:
 
 
 def _key(text: str) -> str:
-    """Make a run key of a filled template: a path's slashes become colons, which no part of a path has."""
+    """Return a run key made of a filled template; slashes become colons, because no part of a path contains one."""
     path = _CELL.sub("", _SLASHES.sub("/", _SCHEME.sub("", text)))
     key = re.sub(r"[^\w.:-]", "-", re.sub(r"[{}]", "", path).replace("/", ":"), flags=re.ASCII)
     if len(key) <= _LONGEST_KEY:

@@ -1,14 +1,19 @@
-"""The types of settings: each parser takes text, or a value from JSON, or raises ValueError with what is allowed."""
+"""The types of settings: parsers of text, or of values from JSON.
+
+A parser raises ValueError if a value is not allowed; its text says what is allowed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from famacase_xdist.results.status import STATUSES
+
+Number = TypeVar("Number", int, float)
 
 MODES = ("off", "report", "testops", "testops_multi", "embedded")
 PROFILERS = ("network", "db", "sleep")
@@ -22,14 +27,14 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/|$)", re.
 
 
 def parse_text(raw: object) -> str:
-    """Take any scalar as text."""
+    """Parse any scalar as text."""
     if isinstance(raw, (dict, list)) or raw is None:
         raise ValueError("a text")
     return str(raw).strip()
 
 
 def parse_bool(raw: object) -> bool:
-    """Take true, yes, y, on, 1 and their opposites, in any case."""
+    """Parse true, yes, y, on, 1 or one of their opposites, in any case."""
     word = str(raw).strip().lower()
     if word in _TRUE or word in _FALSE:
         return word in _TRUE
@@ -37,7 +42,7 @@ def parse_bool(raw: object) -> bool:
 
 
 def parse_mode(raw: object) -> str:
-    """Take one of `MODES`."""
+    """Parse one of `MODES`."""
     mode = str(raw).strip().lower()
     if mode not in MODES:
         raise ValueError(", ".join(MODES))
@@ -45,7 +50,7 @@ def parse_mode(raw: object) -> str:
 
 
 def parse_status(raw: object) -> str:
-    """Take one of the server's `STATUSES`."""
+    """Parse one of the server's `STATUSES`."""
     status = str(raw).strip().lower()
     if status not in STATUSES:
         raise ValueError(", ".join(STATUSES))
@@ -53,7 +58,7 @@ def parse_status(raw: object) -> str:
 
 
 def choice(*words: str) -> Callable[[object], str]:
-    """Make a parser for one of some words, in any case."""
+    """Return a parser for one of some words, in any case."""
 
     def parse(raw: object) -> str:
         word = str(raw).strip().lower()
@@ -65,7 +70,7 @@ def choice(*words: str) -> Callable[[object], str]:
 
 
 def parse_profilers(raw: object) -> tuple[str, ...]:
-    """Take ``network, db, sleep``, or a list from a file, whose entries may be objects with a name."""
+    """Parse ``network, db, sleep``, or a list from a file, whose entries may be objects with a name."""
     entries = [each.get("name") if isinstance(each, dict) else each for each in raw] if isinstance(raw, list) else raw
     try:
         return tuple(choice(*PROFILERS)(each) for each in parse_list(entries))
@@ -74,7 +79,7 @@ def parse_profilers(raw: object) -> tuple[str, ...]:
 
 
 def parse_statuses(raw: object) -> tuple[str, ...]:
-    """Take ``passed, skipped`` or a list of the server's statuses."""
+    """Parse ``passed, skipped`` or a list of the server's statuses."""
     try:
         return tuple(parse_status(each) for each in parse_list(raw))
     except ValueError:
@@ -82,7 +87,7 @@ def parse_statuses(raw: object) -> tuple[str, ...]:
 
 
 def parse_pairs(raw: object) -> dict[str, str]:
-    """Take ``browser=chrome, os=linux`` or a list of objects with name and value."""
+    """Parse ``browser=chrome, os=linux`` or a list of objects with name and value."""
     try:
         if isinstance(raw, list):
             return {parse_text(each["name"]): parse_text(each["value"]) for each in raw}
@@ -92,13 +97,13 @@ def parse_pairs(raw: object) -> dict[str, str]:
 
 
 def parse_list(raw: object) -> tuple[str, ...]:
-    """Take ``a, b`` or a list of texts; empty entries are dropped."""
+    """Parse ``a, b`` or a list of texts; empty entries are dropped."""
     entries = raw if isinstance(raw, list) else parse_text(raw).split(",")
     return tuple(text for entry in entries if (text := parse_text(entry)))
 
 
 def parse_mapping(raw: object) -> dict[str, str]:
-    """Take ``invalid=failed, skipped=passed`` or an object from a file, statuses on both sides."""
+    """Parse ``invalid=failed, skipped=passed`` or an object from a file; both sides are statuses."""
     try:
         pairs = raw.items() if isinstance(raw, dict) else [pair.split("=") for pair in parse_list(raw)]
         return {parse_status(source): parse_status(target) for source, target in pairs}
@@ -107,25 +112,25 @@ def parse_mapping(raw: object) -> dict[str, str]:
 
 
 def parse_host(raw: object) -> str:
-    """Normalize a host of reporter-api.md: with a scheme, without the API's path and trailing slash."""
+    """Parse the host of `docs/reporter-api.md`; the value has a scheme, no path of the API and no slash at its end."""
     text = parse_text(raw)
     if "://" not in text:
         text = ("http://" if _LOOPBACK.match(text) else "https://") + text
     url = text.rstrip("/").removesuffix(REPORTER_PATH).rstrip("/")
     try:
         is_address = _ADDRESS.fullmatch(url) and urlsplit(url).port != 0
-    except ValueError:  # a port above 65535, or brackets around what is no address
+    except ValueError:  # a port above 65535, or brackets around a text that is not an address
         is_address = False
     if not is_address:
         raise ValueError("the address of a Famacase server, such as https://famacase.example.com")
     return url
 
 
-def number(kind: type[int] | type[float], least: float, most: float | None = None) -> Callable[[object], Any]:
-    """Make a parser for a number between `least` and `most`, both included."""
+def number(kind: type[Number], least: float, most: float | None = None) -> Callable[[object], Number]:
+    """Return a parser for a number from `least` to `most`, both included."""
     allowed = f"a number from {least} to {most}" if most is not None else f"a number of {least} or more"
 
-    def parse(raw: object) -> int | float:
+    def parse(raw: object) -> Number:
         try:
             value = kind(str(raw).strip())
         except ValueError:
@@ -138,7 +143,7 @@ def number(kind: type[int] | type[float], least: float, most: float | None = Non
 
 
 def parse_shard(raw: object) -> tuple[int, int]:
-    """Take ``2/4``: the second of four shards."""
+    """Parse ``2/4``: the second of four shards."""
     found = _SHARD.fullmatch(str(raw))
     index, total = map(int, found.groups()) if found else (0, 0)
     if not 1 <= index <= total:
@@ -147,16 +152,16 @@ def parse_shard(raw: object) -> tuple[int, int]:
 
 
 def parse_path(raw: object) -> Path:
-    """Take a path; ``~`` is the user's home."""
+    """Parse a path; ``~`` is the user's home."""
     path = Path(parse_text(raw))
     try:
         return path.expanduser()
     except RuntimeError:
-        raise ValueError("a path; after ~ a user who has a home directory") from None
+        raise ValueError("a path; a user after ~ needs a home directory") from None
 
 
 def parse_slug(raw: object) -> str:
-    """Take text that is safe as one part of a URL's path."""
+    """Parse text that is safe as one part of a URL's path."""
     text = parse_text(raw)
     if not re.fullmatch(r"[A-Za-z0-9_.:-]+", text) or set(text) == {"."}:
         raise ValueError("letters, digits and . _ : -")

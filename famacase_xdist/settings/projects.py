@@ -1,14 +1,29 @@
-"""The projects of mode testops_multi, as upstream has them in its file."""
+"""The projects of mode testops_multi, in the form of upstream's configuration file."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Required, TypedDict, cast
 
 from .parsers import number, parse_bool, parse_list, parse_slug, parse_text
 from .run_reference import parse_run
+
+
+class ProjectSettings(TypedDict, total=False):
+    """The settings that one project has for itself; their names are those of the table."""
+
+    testops_project: Required[str]
+    environment: str
+    testops_plan_id: int
+    testops_run_id: str
+    testops_run_title: str
+    testops_run_description: str
+    testops_run_complete: bool
+    testops_run_tags: tuple[str, ...]
+    testops_run_external_link_type: str
+    testops_run_external_link_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,16 +31,16 @@ class Projects:
     """The projects of mode testops_multi.
 
     Attributes:
-        default: The code of the one that has the tests without `@qase.project_id`.
-        settings: For each project the settings that are its own.
+        default: The code of the project that gets the tests without `@qase.project_id`.
+        settings: The own settings of each project.
     """
 
     default: str
-    settings: tuple[Mapping[str, Any], ...]
+    settings: tuple[ProjectSettings, ...]
 
 
-#: What a project of mode testops_multi may have: the setting that it stands for, and its type.
-_OF_A_PROJECT: Mapping[str, tuple[str, Callable[[object], Any]]] = {
+#: The keys of a project by dotted path: the name of a `ProjectSettings` item, and its parser.
+_OF_A_PROJECT: Mapping[str, tuple[str, Callable[[object], object]]] = {
     "code": ("testops_project", parse_slug),
     "environment": ("environment", parse_text),
     "plan.id": ("testops_plan_id", number(int, 1)),
@@ -38,9 +53,15 @@ _OF_A_PROJECT: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "run.externalLink.link": ("testops_run_external_link_url", parse_text),
 }
 
+_A_PROJECT = f"an object with default_project and projects, each with a code and some of {', '.join(_OF_A_PROJECT)}"
+
 
 def parse_projects(raw: object) -> Projects:
-    """Take an object as upstream has it in its file, or the JSON of one."""
+    """Parse an object of upstream's form, or the JSON of one.
+
+    Raises:
+        ValueError: The value is something else; the text says what is allowed.
+    """
     try:
         given = json.loads(raw) if isinstance(raw, str) else raw
     except (ValueError, RecursionError):
@@ -55,10 +76,7 @@ def parse_projects(raw: object) -> Projects:
     return Projects(default, projects)
 
 
-_A_PROJECT = f"an object with default_project and projects, each with a code and some of {', '.join(_OF_A_PROJECT)}"
-
-
-def _project(raw: object) -> dict[str, Any]:
+def _project(raw: object) -> ProjectSettings:
     values = dict(_set_values(raw, ""))
     if not values.keys() <= _OF_A_PROJECT.keys() or "code" not in values:
         raise ValueError(_A_PROJECT)
@@ -68,12 +86,12 @@ def _project(raw: object) -> dict[str, Any]:
         try:
             settings[name] = parse(value)
         except ValueError as error:
-            raise ValueError(f"for {path} of a project {error}") from None
-    return settings
+            raise ValueError(f"{error} as {path} of a project") from None
+    return cast("ProjectSettings", settings)
 
 
 def _set_values(value: object, path: str) -> Iterator[tuple[str, object]]:
-    """Yield the values of an object by dotted path; what is empty is not set."""
+    """Yield the values of an object by dotted path; null and empty text are no values."""
     if isinstance(value, dict):
         for key, each in value.items():
             yield from _set_values(each, f"{path}.{key}" if path else str(key))

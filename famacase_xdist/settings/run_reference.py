@@ -1,4 +1,4 @@
-"""How a run is named in FAMACASE_TESTOPS_RUN_ID: by its number, by another id, or by a run key."""
+"""The names of runs in FAMACASE_TESTOPS_RUN_ID: a number, another id, or a run key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NewType
 
 from .parsers import parse_text
 
-#: The server's id of a run: an opaque JSON value. What is in it, only the server knows.
+#: The server's id of a run: a JSON value that means something only to the server.
 RunId = NewType("RunId", object)
 
 #: Longest run key, in characters.
@@ -17,7 +17,11 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 def parse_run(raw: object) -> str:
-    """Take what names a run: a number, ``id:`` and any other id, ``auto``, or a run key; see `run_id_of`."""
+    """Parse the name of a run: a number, ``id:`` and any other id, ``auto``, or a run key; see `run_id_of`.
+
+    Raises:
+        ValueError: The value names no run; the text says what is allowed.
+    """
     allowed = f"the number of a run, a run key of at most {MOST_KEY} characters, or auto"
     if isinstance(raw, (bool, float)):
         raise ValueError(allowed)
@@ -33,13 +37,13 @@ def parse_run(raw: object) -> str:
 
 
 def run_id_of(reference: str) -> RunId | None:
-    """Give the id of the run that a text names: 123 for ``123``, the text behind ``id:``; None for a run key."""
+    """Return the id in the name of a run: 123 for ``123``, the text after ``id:``; None for a run key."""
     if reference.startswith("id:"):
         return RunId(reference.removeprefix("id:"))
     return RunId(int(reference)) if _NUMBER.fullmatch(reference) else None
 
 
 def reference_of(run_id: RunId) -> str:
-    """Give the text that names a run in FAMACASE_TESTOPS_RUN_ID; the opposite of `run_id_of`."""
+    """Return the name of a run for FAMACASE_TESTOPS_RUN_ID; the opposite of `run_id_of`."""
     text = str(run_id)
     return text if _NUMBER.fullmatch(text) else f"id:{text}"

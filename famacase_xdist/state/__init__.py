@@ -1,1 +1,1 @@
-"""What outlives a session: the state directory, its locks, and the outbox with its journal."""
+"""The state directory, which outlives a session: its locks, and the outboxes with their journals."""

@@ -1,17 +1,17 @@
-"""The state directory: what outlives a session. Every path of ours is made here.
+"""The state directory, whose files outlive a session. All paths in it are made here.
 
 ::
 
     outbox/<session>.sqlite3        an outbox: its database,
     outbox/<session>.sqlite3-wal    SQLite's log of it,
     outbox/<session>.sqlite3-tail   its journal,
-    outbox/<session>.lease          and who has it, where SQLite's own lock does not leave the machine
-    runs/locks                      which kind of lock all users of the directory have
+    outbox/<session>.lease          and its lease, if SQLite's own lock does not reach other machines
+    runs/locks                      the kind of lock that all users of the directory have
     runs/<digest>/lock              the lock around one run key,
-    runs/<digest>/holder            who holds it, for people,
-    runs/<digest>/record.json       the run and the sessions that joined it,
-    runs/<digest>/leases/<session>  and one lock for each session that lives
-    log/<session>.log               what FAMACASE_LOGGING_FILE asks for
+    runs/<digest>/holder            the process that has it, for people,
+    runs/<digest>/record.json       the record: the run and the sessions that joined it,
+    runs/<digest>/leases/<session>  and the lease of each session that lives
+    log/<session>.log               the session's log, with FAMACASE_LOGGING_FILE
 """
 
 from __future__ import annotations
@@ -24,22 +24,26 @@ from pathlib import Path
 
 from famacase_xdist.settings.settings import Settings
 
-#: For the owner only: results may be confidential.
+#: The mode of our directories: only the owner may read them, because results may be confidential.
 PRIVATE = 0o700
 
 
 @dataclass(frozen=True, slots=True)
 class StateDirectory:
-    """Names what is in a state directory; nothing is made or read unless a method says so."""
+    """The names in a state directory. A method makes or reads nothing unless its docstring says so.
+
+    Attributes:
+        path: The directory itself.
+    """
 
     path: Path
 
     @classmethod
     def of(cls, settings: Settings) -> StateDirectory:
-        """Return the directory that the settings name, else the user's own."""
+        """Return the directory that the settings name, or else the user's own state directory."""
         if settings.state_dir is not None:
             return cls(settings.state_dir)
-        import platformdirs  # only where it is needed: it costs as much as all else here
+        import platformdirs  # imported late because it takes as long as all other imports of this module
 
         return cls(platformdirs.user_state_path("famacase-xdist", appauthor=False))
 
@@ -55,19 +59,19 @@ class StateDirectory:
 
     @property
     def lock_kind(self) -> Path:
-        """The file that says which kind of lock all users of the directory have."""
+        """The file that names the kind of lock that all users of the directory have."""
         return self.runs / "locks"
 
     def new_outbox(self) -> OutboxFiles:
-        """Return the files of a new session; their name is the session's own everywhere."""
+        """Return the files of a new session's outbox; their name is the name of the session everywhere."""
         return self.outbox(f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}")
 
     def outbox(self, session: str) -> OutboxFiles:
-        """Return the files of a session."""
+        """Return the files of a session's outbox."""
         return OutboxFiles(self, session)
 
     def all_outboxes(self) -> list[OutboxFiles]:
-        """Return the files of all sessions that there are, the oldest first; looks into the directory.
+        """Return the files of all outboxes that there are, the oldest first. This reads the directory.
 
         Raises:
             OSError: The directory cannot be read.
@@ -75,11 +79,11 @@ class StateDirectory:
         return [self.outbox(path.stem) for path in sorted(self.outboxes.glob("*.sqlite3"))]
 
     def run_key(self, digest: str) -> RunKeyFiles:
-        """Return the files of a run key."""
+        """Return the files of a run key, which a digest names."""
         return RunKeyFiles(self.runs / digest)
 
     def all_run_keys(self) -> Iterator[RunKeyFiles]:
-        """Yield the files of all run keys that there are; looks into the directory.
+        """Yield the files of all run keys that there are. This reads the directory.
 
         Raises:
             OSError: The directory cannot be read.
@@ -87,13 +91,18 @@ class StateDirectory:
         yield from (RunKeyFiles(path) for path in self.runs.iterdir() if path.is_dir())
 
     def log(self, session: str) -> Path:
-        """Return the file for a session's log."""
+        """Return the file of a session's log."""
         return self.path / "log" / f"{session}.log"
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxFiles:
-    """The files of one session's outbox."""
+    """The files of one session's outbox.
+
+    Attributes:
+        state: The state directory.
+        session: The name of the session.
+    """
 
     state: StateDirectory
     session: str
@@ -115,29 +124,33 @@ class OutboxFiles:
 
     @property
     def lease(self) -> Path:
-        """The file that says who has the outbox, where SQLite's own lock does not leave the machine."""
+        """The lease of the session on its outbox, if SQLite's own lock does not reach other machines."""
         return self.state.outboxes / f"{self.session}.lease"
 
 
 @dataclass(frozen=True, slots=True)
 class RunKeyFiles:
-    """The files of one run key."""
+    """The files of one run key.
+
+    Attributes:
+        path: The directory that they are in.
+    """
 
     path: Path
 
     @property
     def lock(self) -> Path:
-        """The lock around all else here."""
+        """The lock around all other files of the run key."""
         return self.path / "lock"
 
     @property
     def holder(self) -> Path:
-        """Who holds the lock, for people."""
+        """The file that names the process that has the lock, for people."""
         return self.path / "holder"
 
     @property
     def record(self) -> Path:
-        """The run, and the sessions that joined it."""
+        """The record: the run, and the sessions that joined it."""
         return self.path / "record.json"
 
     @property
@@ -150,9 +163,9 @@ class RunKeyFiles:
         return self.path / f"record-{uuid.uuid4().hex}"
 
     def records(self) -> list[Path]:
-        """Return the record and those that never took its place; looks into the directory."""
+        """Return the record, and the records that never took its place. This reads the directory."""
         return list(self.path.glob("record*"))
 
     def lease(self, session: str) -> Path:
-        """Return the lock that says that a session lives."""
+        """Return the lease of a session."""
         return self.leases / session

@@ -1,9 +1,9 @@
-"""The only queue: a SQLite file, one for each session, from which only the server's acknowledgement deletes.
+"""The only queue: a SQLite file for each session, from which only the server's acknowledgement deletes.
 
-A result is *accepted* when it is in the file's tail, from where it moves to the database with many others, or when the
-transaction that holds it is committed. Leases are kept in memory: whoever opens
-the file after a crash starts with none. The file is locked for as long as a process has it open; the system drops
-that lock with the process, so a file that can be opened belongs to nobody.
+A result is *accepted* when it is in the journal, from which it moves to the database together with others, or when the
+transaction that inserts it is committed. The batches that are taken are known in memory only, so that a process that
+opens the file after a crash finds all results waiting. The file is locked for as long as a process has it open. The
+system releases that lock together with the process, so a file that can be opened belongs to no other process.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Unpack, cast
 
 from famacase_xdist.errors import OutboxError
-from famacase_xdist.results.frames import AnyFrame, ContentHead, ResultFrame, is_result
+from famacase_xdist.results.frames import AnyFrame, ResultFrame, is_result
 from famacase_xdist.results.text import encodable
 
 from .directory import OutboxFiles
-from .outbox_database import claim, in_memory, insert, open_database, queued, remove, shrink
-from .outbox_journal import Tail
+from .facts import SessionFacts
+from .outbox_contents import OutboxContents
+from .outbox_database import acquire_lease, in_memory, insert, open_database, remove, results_at, shrink
+from .outbox_journal import Journal
 
-#: Frames, and bytes of them, that are moved from the tail to the database at the latest.
+#: Frames, and bytes of frames, with which the journal is moved to the database.
 MOST_PENDING, MOST_PENDING_BYTES = 500, 2 * 1024 * 1024
 
 
@@ -36,42 +38,47 @@ class Outbox:
     """Results that the server has not acknowledged yet. All methods may be called from any thread.
 
     Args:
-        files: Its files, made with mode 0600 in a directory of mode 0700. None keeps all in memory.
+        files: Its files, made with mode 0600 in a directory of mode 0700. None keeps everything in memory.
         patience: Seconds to wait for a process that has the file open.
 
     Attributes:
-        trouble: Why the file is not used any more; then all is in memory, and what is left is lost at the end.
+        files: Its files; None if everything is in memory.
+        contents: The contents of attachments.
+        trouble: Why the file is not used any more, or empty. If it is not empty, everything is in memory, and the
+            results that are left at the end are lost.
         lost: How many accepted results could not be kept, by the reason.
 
     Raises:
-        OutboxError: The file cannot be used: a process has it open, it is damaged, or of a later version.
+        OutboxError: The file cannot be used: a process has it open, it is damaged, or another version wrote it.
     """
 
     def __init__(self, files: OutboxFiles | None, *, patience: float = 0.0) -> None:
         self.files = files
         self.trouble = ""
         self.lost: Counter[str] = Counter()
+        self.contents = OutboxContents(self._reading, self._change)
         self._lock = threading.RLock()
-        self._leased: set[str] = set()
-        # All before it are refused: where a server refuses everything, each lease would read them all again.
+        self._taken: set[str] = set()
+        # All results before this position are refused. Without it, if a server refuses everything, each batch would
+        # read them all again.
         self._first_waiting = 0
         self._wal: int | None = None
         self._is_dirty = False
-        with self._reported():
-            self._lease = claim(files, patience) if files is not None else None
+        with self._outbox_errors():
+            self._lease = acquire_lease(files, patience) if files is not None else None
             self._db = open_database(self.path, patience)
-            self._tail = None if files is None else Tail(files.journal)
-            self._pending = [] if self._tail is None else self._tail.frames()
+            self._journal = None if files is None else Journal(files.journal)
+            self._pending = [] if self._journal is None else self._journal.frames()
             if files is not None:
                 self._wal = os.open(files.write_ahead_log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @property
     def path(self) -> Path | None:
-        """The database; None where all is in memory."""
+        """The database file; None if everything is in memory."""
         return None if self.files is None else self.files.database
 
     @contextmanager
-    def _reported(self) -> Iterator[None]:
+    def _outbox_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -79,12 +86,12 @@ class Outbox:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._reported():
-            self._flush()
+        with self._lock, self._outbox_errors():
+            self._move_pending()
             yield self._db
 
     def _write(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        """Do some work, all or nothing. Where the disk fails, what can be read moves into memory, and work goes on."""
+        """Do some work, all or nothing. If the disk fails, move what can be read into memory, and do the work there."""
         with self._lock:
             try:
                 self._transact(work)
@@ -96,13 +103,13 @@ class Outbox:
             self._is_dirty = True
 
     def _change(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        """Do some work on all that was accepted."""
+        """Do some work, all or nothing, on all that was accepted."""
         with self._lock:
-            self._flush()
+            self._move_pending()
             self._write(work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        with self._reported():
+        with self._outbox_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 work(self._db)
@@ -113,19 +120,23 @@ class Outbox:
                 raise
 
     def put(self, frames: Sequence[AnyFrame]) -> None:
-        """Accept frames, all or none; one that is there already changes nothing."""
+        """Accept frames, all or none. A result that is there already changes nothing.
+
+        Raises:
+            OutboxError: The frames could not be kept.
+        """
         with self._lock:
-            if self._tail is not None and self._tail.append(frames):
+            if self._journal is not None and self._journal.append(frames):
                 self._pending += frames
                 self._is_dirty = True
-                if len(self._pending) >= MOST_PENDING or self._tail.size >= MOST_PENDING_BYTES:
-                    self._flush()
+                if len(self._pending) >= MOST_PENDING or self._journal.size >= MOST_PENDING_BYTES:
+                    self._move_pending()
             else:
-                self._flush()
+                self._move_pending()
                 self._write(partial(insert, frames))
 
-    def _flush(self) -> None:
-        """Move what is pending to the database."""
+    def _move_pending(self) -> None:
+        """Move the frames of the journal to the database."""
         frames, self._pending = self._pending, []
         if not frames:
             return
@@ -134,38 +145,44 @@ class Outbox:
         except Exception:
             for frame in frames:
                 self._rescue(frame)
-        if self._tail is not None:
-            self._tail.clear()
+        if self._journal is not None:
+            self._journal.clear()
 
     def _rescue(self, frame: AnyFrame) -> None:
-        """Move one frame to the database; one that it refuses must not hold up all others for ever."""
+        """Move one frame to the database. If the database refuses it, drop it, because it would hold up all others."""
         try:
             self._write(partial(insert, [frame]))
         except Exception as error:
             self.lost[str(error)] += is_result(frame)
 
     def _move_to_memory(self, reason: str) -> None:
-        """Go on in memory with all that can still be read."""
+        """Go on in memory with everything that can still be read."""
         self._db = in_memory(self._db)
-        if self._tail is not None:
-            # What it holds is not in the file: whoever only looks into one, on a full disk, must not take it away.
-            self._tail.close()
-            self._tail = None
-        # Positions start again where no result was left.
+        if self._journal is not None:
+            # The frames of the journal move to memory, not to the file, so the journal must keep them. Otherwise a
+            # process that only looks into the outbox, on a full disk, would destroy what another one can still send.
+            self._journal.close()
+            self._journal = None
+        # Positions start again from 1 if no result was left.
         self._first_waiting = 0
         self.trouble = reason
 
     def sync(self) -> None:
-        """Make what was accepted survive a power failure; any thread, waits for the disk."""
+        """Make everything that was accepted survive a power failure; waits for the disk."""
         with self._lock:
-            self._flush()
+            self._move_pending()
             wal, is_dirty, self._is_dirty = self._wal, self._is_dirty, False
         if wal is not None and is_dirty:
             with contextlib.suppress(OSError):
                 os.fsync(wal)
 
-    def lease(self, most: int, most_bytes: int) -> list[ResultFrame]:
-        """Take the oldest results that nobody has leased: at most `most`, and `most_bytes` beyond the first."""
+    def take(self, most: int, most_bytes: int) -> list[ResultFrame]:
+        """Take a batch of the oldest results; they are not taken again until `give_back`.
+
+        Args:
+            most: Largest number of results.
+            most_bytes: Largest number of bytes of their bodies; a single result may be larger.
+        """
         chosen: list[int] = []
         size = 0
         first = 0
@@ -176,37 +193,37 @@ class Outbox:
                 (self._first_waiting,),
             ):
                 first = first or position
-                if result_id in self._leased:
+                if result_id in self._taken:
                     continue
                 size += length
                 if len(chosen) == most or (chosen and size > most_bytes):
                     break
                 chosen.append(position)
             self._first_waiting = first or self._first_waiting
-            # Only now: the body of a row that is passed over may be large.
-            batch = queued(db, chosen)
-            self._leased.update(each.head.id for each in batch)
+            # The bodies are read last, because those of the rows that are passed over may be large.
+            batch = results_at(db, chosen)
+            self._taken.update(each.head.id for each in batch)
         return batch
 
-    def release(self, batch: Iterable[ResultFrame]) -> None:
-        """Give a lease back: the results wait again."""
+    def give_back(self, batch: Iterable[ResultFrame]) -> None:
+        """Give a batch back, so that its results wait again. Results that are not taken are ignored."""
         with self._lock:
-            self._leased.difference_update(each.head.id for each in batch)
+            self._taken.difference_update(each.head.id for each in batch)
 
     def acknowledge(self, batch: Sequence[ResultFrame]) -> None:
-        """Delete results that the server has taken."""
+        """Delete results that the server has acknowledged."""
         ids = [(each.head.id,) for each in batch]
         self._change(lambda db: db.executemany("DELETE FROM results WHERE id = ?", ids))
-        self.release(batch)
+        self.give_back(batch)
 
-    def refuse(self, queued: ResultFrame, words: str) -> None:
-        """Keep a result that the server will not take, with the server's words."""
-        values = (encodable(words), queued.head.id)
+    def refuse(self, result: ResultFrame, words: str) -> None:
+        """Keep a result that the server refuses, with the server's words."""
+        values = (encodable(words), result.head.id)
         self._change(lambda db: db.execute("UPDATE results SET refusal = ? WHERE id = ?", values))
-        self.release([queued])
+        self.give_back([result])
 
     def forgive(self) -> None:
-        """Let refused results and attachments be tried again; for whoever resends."""
+        """Let refused results and attachments wait again, as a resend does."""
 
         def work(db: sqlite3.Connection) -> None:
             self._first_waiting = 0
@@ -216,101 +233,54 @@ class Outbox:
         self._change(work)
 
     def refusals(self) -> Counter[str]:
-        """Count refused results by the server's words."""
+        """Return how many results are refused, by the server's words."""
         with self._reading() as db:
             rows = db.execute("SELECT refusal, count(*) FROM results WHERE refusal IS NOT NULL GROUP BY refusal")
             return Counter(dict(rows.fetchall()))
 
     def refused(self) -> list[tuple[str, str]]:
-        """Give the node id of each refused result, and the server's words."""
+        """Return the node id of each refused result, and the server's words."""
         with self._reading() as db:
             return db.execute(
                 "SELECT nodeid, refusal FROM results WHERE refusal IS NOT NULL ORDER BY position"
             ).fetchall()
 
     def undelivered(self) -> int:
-        """Count all results that the server has not acknowledged."""
+        """Return how many results the server has not acknowledged."""
         with self._reading() as db:
             return int(db.execute("SELECT count(*) FROM results").fetchone()[0])
 
     def left(self) -> int:
-        """Count the results that are still to be sent, those of tests that began and did not end included."""
+        """Return how many results are still to be sent, including those of tests that began and did not end."""
         return self.undelivered() + len(self.running())
 
-    def content(self, digest: str) -> ContentHead | None:
-        """Give an attachment that is not uploaded yet."""
-        with self._reading() as db:
-            row = db.execute(
-                "SELECT digest, name, mime, size FROM contents"
-                " WHERE digest = ? AND remote_id IS NULL AND refusal IS NULL",
-                (digest,),
-            ).fetchone()
-        return None if row is None else ContentHead(*row)
-
-    def is_whole(self, content: ContentHead) -> bool:
-        """Whether all pieces of an attachment are there."""
-        with self._reading() as db:
-            (size,) = db.execute(
-                "SELECT total(length(body)) FROM pieces WHERE digest = ?", (content.digest,)
-            ).fetchone()
-        return int(size) == content.size
-
-    def piece(self, digest: str, number: int) -> bytes | None:
-        """Give one piece of an attachment's content; None after the last."""
-        with self._reading() as db:
-            row = db.execute("SELECT body FROM pieces WHERE digest = ? AND number = ?", (digest, number)).fetchone()
-        return None if row is None else bytes(row[0])
-
-    def uploaded(self, digest: str, remote_id: object) -> None:
-        """Keep the server's id of an attachment in the place of its content."""
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", (json.dumps(remote_id), digest))
-            db.execute("DELETE FROM pieces WHERE digest = ?", (digest,))
-
-        self._change(work)
-
-    def refuse_content(self, digest: str, words: str) -> None:
-        """Note that the server will not take an attachment, with its words."""
-        values = (encodable(words), digest)
-        self._change(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
-
-    def remote_ids(self, digests: Iterable[str]) -> dict[str, Any]:
-        """Give the server's ids of those attachments that have one."""
-        return {digest: json.loads(value) for digest, value in self._column("remote_id", digests)}
-
-    def content_refusals(self, digests: Iterable[str]) -> list[str]:
-        """Name the attachments that the server would not take, each with its words."""
-        return [words for _, words in self._column("name || ': ' || refusal", digests)]
-
-    def _column(self, column: str, digests: Iterable[str]) -> list[tuple[str, str]]:
-        query = f"SELECT digest, {column} FROM contents WHERE digest = ?"  # noqa: S608
-        with self._reading() as db:
-            rows = [db.execute(query, (digest,)).fetchone() for digest in digests]
-        return [row for row in rows if row is not None and row[1] is not None]
-
     def running(self) -> list[tuple[str, bytes]]:
-        """Give the tests that began and did not end: node id, and the result as far as it was known."""
+        """Return the tests that began and did not end: node id, and description as far as it was known."""
         with self._reading() as db:
             return [(nodeid, bytes(body)) for nodeid, body in db.execute("SELECT nodeid, body FROM running")]
 
-    def remember(self, **values: object) -> None:
-        """Keep facts of the session, JSON values, for whoever resends: host, project, run."""
-        rows = [(key, json.dumps(value)) for key, value in values.items()]
+    def remember(self, **facts: Unpack[SessionFacts]) -> None:
+        """Keep facts of the session for a later resend; other facts of earlier calls stay."""
+        rows = [(key, json.dumps(value)) for key, value in facts.items()]
         self._change(lambda db: db.executemany("INSERT OR REPLACE INTO session VALUES (?, ?)", rows))
 
-    def session(self) -> dict[str, Any]:
-        """Give all that `remember` kept."""
+    def session(self) -> SessionFacts:
+        """Return all facts of the session that `remember` kept."""
         with self._reading() as db:
-            return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM session")}
+            facts = {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM session")}
+        return cast("SessionFacts", facts)
 
     def close(self, *, delete: bool = False) -> None:
-        """Close the file, and delete it where asked to. May be called twice."""
+        """Close the file. May be called twice.
+
+        Args:
+            delete: Whether to delete the files.
+        """
         with self._lock:
-            self._flush()
-            tail, self._tail = self._tail, None
-            if tail is not None:
-                tail.close()
+            self._move_pending()
+            journal, self._journal = self._journal, None
+            if journal is not None:
+                journal.close()
             with contextlib.suppress(sqlite3.Error):
                 if not delete:
                     shrink(self._db)

@@ -1,4 +1,4 @@
-"""The SQLite file behind an outbox: its tables, its lock, and what a fork must not do to it."""
+"""The SQLite file behind an outbox: its tables, its lock, and its protection from forked children."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 VERSION = 1
-#: Pages, of 4 kB, from which on room that nothing is in is given back, and of which a copy is made in no time.
+#: Unused pages, of 4 kB each, that make it worth while to shrink the file.
 MANY_PAGES = 1024
+#: Used pages that can be copied, as shrinking does, in hardly any time.
 FEW_PAGES = 4096
-#: The digests of a result without attachments, as JSON.
+#: The digests of a result without attachments, as JSON. Most results are of this kind, so it is not parsed.
 NO_CONTENTS = "[]"
 TABLES = ("session", "results", "contents", "pieces", "running")
 
@@ -64,21 +65,25 @@ CREATE TABLE running (nodeid TEXT PRIMARY KEY, body BLOB NOT NULL);
 
 
 def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connection:
-    """Open a file, or memory, and make its tables; wait `patience` seconds for who else has the file open.
+    """Open a database, and make its tables if it is new.
+
+    Args:
+        path: The file; None for a database in memory.
+        patience: Seconds to wait for a process that has the file open.
 
     Raises:
-        OutboxError: A later version of this package wrote the file.
-        sqlite3.Error: Another process has it open, or it is no database.
-        OSError: It cannot be made.
+        OutboxError: Another version of this package wrote the file.
+        sqlite3.Error: Another process has the file open, or it is not a database.
+        OSError: The file cannot be made.
     """
     if path is not None:
         _make(path)
     db = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None, timeout=patience)
     try:
-        # Before the first access: the lock is then held until the process ends, however it ends.
+        # Set before the first access, so that the process has the lock until it ends, however it ends.
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA journal_mode = WAL")
-        # A commit survives the process; `Outbox.sync` makes it survive the machine, off the test's way.
+        # A commit survives the process. `Outbox.sync` makes it survive the machine, without delaying a test.
         db.execute("PRAGMA synchronous = NORMAL")
         db.execute("BEGIN IMMEDIATE")
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -95,10 +100,10 @@ def open_database(path: Path | None, patience: float = 0.0) -> sqlite3.Connectio
 
 
 def shrink(db: sqlite3.Connection) -> None:
-    """Give back the room of what was delivered: a file that is kept for one result may be as large as for all.
+    """Free the disk space of deleted rows: a file that is kept for one result may otherwise be as large as for all.
 
     Raises:
-        sqlite3.Error: There is no room for a copy of what is left, or the file cannot be used; nothing has changed.
+        sqlite3.Error: The disk has no space for a copy of the rest, or the file cannot be used; nothing has changed.
     """
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
@@ -106,14 +111,18 @@ def shrink(db: sqlite3.Connection) -> None:
         db.execute("VACUUM")
 
 
-def claim(files: OutboxFiles, patience: float) -> BaseFileLock | None:
-    """Take an outbox for this process where the lock that SQLite takes would stay on the machine.
+def acquire_lease(files: OutboxFiles, patience: float) -> BaseFileLock | None:
+    """Acquire the lease on an outbox, if SQLite's own lock does not reach other machines.
+
+    Args:
+        files: The outbox.
+        patience: Seconds to wait for a process that has the lease.
 
     Returns:
-        The lock to release; None where SQLite's own lock is enough.
+        The lease, to be released; None if SQLite's own lock is enough.
 
     Raises:
-        OutboxError: A process of some machine has it, or had it a moment ago.
+        OutboxError: A process, on this machine or another one, has the lease or had it a moment ago.
         OSError: The lease cannot be made.
     """
     if not is_lease(files.state):
@@ -132,9 +141,10 @@ def claim(files: OutboxFiles, patience: float) -> BaseFileLock | None:
 
 
 def _make(path: Path) -> None:
-    """Make the file with a mode that no umask widens; one that is there is not touched.
+    """Make the file with a mode that no umask widens, if it is not there.
 
-    Opening and closing it here would drop the POSIX locks that this process may hold on it.
+    A file that is there must not be opened and closed here: that would release the POSIX locks that this process may
+    have on it.
     """
     path.parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     if not path.exists():
@@ -142,7 +152,7 @@ def _make(path: Path) -> None:
 
 
 def _leak_in_children(db: sqlite3.Connection) -> None:
-    """Keep a forked child from closing the connection: SQLite would then remove the parent's log."""
+    """Keep forked children from closing the connection, because SQLite would then remove the parent's log."""
 
     def leak() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(db))
@@ -151,7 +161,7 @@ def _leak_in_children(db: sqlite3.Connection) -> None:
 
 
 def in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
-    """Give a database in memory with all that can still be read of this one, and close this one."""
+    """Return a database in memory with everything that can still be read from another one, and close that one."""
     memory = open_database(None)
     for table in TABLES:
         with contextlib.suppress(sqlite3.Error):
@@ -163,14 +173,14 @@ def in_memory(db: sqlite3.Connection) -> sqlite3.Connection:
 
 
 def remove(files: OutboxFiles) -> None:
-    """Delete the files of an outbox."""
+    """Delete the files of an outbox. A file that cannot be deleted stays."""
     for path in (files.database, files.write_ahead_log, files.journal):
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def insert(frames: Sequence[AnyFrame], db: sqlite3.Connection) -> None:
-    """Put frames into the tables; a result that is there already changes nothing."""
+    """Put frames into the tables. A result that is there already changes nothing."""
     for frame in frames:
         head, body = frame.head, frame.body
         if isinstance(head, ResultHead):
@@ -180,7 +190,7 @@ def insert(frames: Sequence[AnyFrame], db: sqlite3.Connection) -> None:
                 (head.id, encodable(head.nodeid), head.status, head.attempt, contents, body),
             )
         elif isinstance(head, PieceHead):
-            # A second worker may send content that was uploaded meanwhile.
+            # No pieces of a content that is whole: a second worker may send one that has been uploaded meanwhile.
             db.execute(
                 "INSERT OR IGNORE INTO pieces SELECT ?, ?, ?"
                 " WHERE NOT EXISTS (SELECT 1 FROM contents WHERE digest = ?)",
@@ -194,8 +204,13 @@ def insert(frames: Sequence[AnyFrame], db: sqlite3.Connection) -> None:
     _note_running(db, frames)
 
 
-def queued(db: sqlite3.Connection, positions: Sequence[int]) -> list[ResultFrame]:
-    """Read the results at these positions, at most some hundred, in their order."""
+def results_at(db: sqlite3.Connection, positions: Sequence[int]) -> list[ResultFrame]:
+    """Return the results at these positions, in the order of the positions.
+
+    Args:
+        db: The database.
+        positions: A few hundred at most, because SQLite limits the parameters of a query.
+    """
     rows = db.execute(
         "SELECT id, nodeid, status, attempt, contents, body FROM results"  # noqa: S608
         f" WHERE position IN ({','.join('?' * len(positions))}) ORDER BY position",
@@ -212,7 +227,7 @@ def _digests(contents: str) -> tuple[str, ...]:
 
 
 def _note_running(db: sqlite3.Connection, frames: Sequence[AnyFrame]) -> None:
-    """Keep the tests that begin and forget those that end."""
+    """Insert the tests that begin, and delete those that end."""
     begun: dict[str, bytes] = {}
     ended: list[tuple[str]] = []
     for frame in frames:

@@ -1,7 +1,7 @@
-"""The tail of an outbox: frames that are accepted and not yet in the database, in a plain file beside it.
+"""The journal of an outbox: frames that are accepted and not yet in the database, in a plain file beside it.
 
-To append to a file costs a hundredth of a transaction, and both outlive the process. In a session of one process the
-test's own thread accepts what came before each attempt, so there the difference is the test's.
+Appending to a file costs a hundredth of a transaction, and both outlive the process. In a session of one process, the
+thread of the tests accepts what came before each attempt, so a slower way would slow down the tests.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 
 from famacase_xdist.results.frames import AnyFrame, decode
 
-#: Frames of more bytes than this, attachments, are not written twice.
+#: Largest body of a frame in the journal. Larger ones, of attachments, go straight to the database: once, not twice.
 MOST_BYTES = 64 * 1024
 
 _LENGTH = struct.Struct(">I")
 
 
-class Tail:
-    """A file of frames, each after its length. Its user has the outbox's lock.
+class Journal:
+    """A file of frames, each of them after its length. The caller of each method has the outbox's lock.
 
     Args:
         path: The file.
 
     Attributes:
-        size: Bytes of all frames.
+        size: Bytes of all frames and their lengths.
 
     Raises:
         OSError: The file cannot be made or read.
@@ -39,7 +39,10 @@ class Tail:
         self.size = os.fstat(self._file).st_size
 
     def frames(self) -> list[AnyFrame]:
-        """Read what a process that died left here; a frame that it was still writing has not been accepted."""
+        """Return the frames that a process that died left here, without the frame that it was still writing.
+
+        That frame was not accepted.
+        """
         content = os.pread(self._file, self.size, 0)
         found: list[AnyFrame] = []
         start = 0
@@ -54,7 +57,11 @@ class Tail:
         return found
 
     def append(self, frames: Sequence[AnyFrame]) -> bool:
-        """Write frames, all or none; False where they do not belong here, or the disk takes no more."""
+        """Write frames, all or none.
+
+        Returns:
+            Whether they are written; False if one is too large for the journal, or the disk is full or fails.
+        """
         parts: list[bytes] = []
         for frame in frames:
             if len(frame.body) > MOST_BYTES:
@@ -72,7 +79,7 @@ class Tail:
         return is_whole
 
     def clear(self) -> None:
-        """Forget all frames: they are in the database."""
+        """Remove all frames, because they are in the database now."""
         self.size = 0
         self._cut(0)
 
@@ -81,7 +88,7 @@ class Tail:
             os.ftruncate(self._file, size)
 
     def close(self) -> None:
-        """Close the file; an empty one is deleted."""
+        """Close the file, and delete it if it is empty."""
         with contextlib.suppress(OSError):
             if not os.fstat(self._file).st_size:
                 os.unlink(self._path)

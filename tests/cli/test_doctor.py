@@ -1,4 +1,4 @@
-"""`famacase-xdist doctor` says whether reporting would work here: real processes, and a real server that has faults."""
+"""``famacase-xdist doctor`` as a real process, against a real server that has faults."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def here(server: Backend, suite: Suite) -> Suite:
 
 
 def examined(suite: Suite, *args: str, **env: str) -> Ran:
-    """Run the command, and make sure that it ends in its own words."""
+    """Run the command, and check that it ends without a traceback and without a word on stderr."""
     ran = suite.call("doctor", *args, timeout=90, **env)
     assert "Traceback" not in ran.text
     assert ran.stderr == ""
@@ -148,7 +148,7 @@ def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     for said in (
         "problem: plan: test plan 8 has no cases",
         "problem: run: there is no run 4711 in project DEMO",
-        "warning: settings: Famacase has no call for QASE_TESTOPS_DEFECT: nothing comes of it",
+        "warning: settings: Famacase has no call for QASE_TESTOPS_DEFECT: it has no effect",
         "warning: settings: FAMACASE_TIEMOUT is not a setting; did you mean FAMACASE_TIMEOUT?",
         "warning: outbox: 20260101T000000-abc.sqlite3: 1 results were not delivered; to send them: famacase-xdist",
     ):
@@ -161,7 +161,7 @@ def test_a_bad_value_and_a_file_that_is_no_json_are_findings(here: Suite, server
     broken = examined(here)
 
     assert bad.status == broken.status == 1
-    assert "problem: settings: FAMACASE_TIMEOUT: 'soon' is not allowed; allowed is a number" in bad.stdout
+    assert "problem: settings: FAMACASE_TIMEOUT: 'soon' is not allowed; allowed: a number" in bad.stdout
     assert "problem: settings: FAMACASE_API_URL: 'https://' is not allowed" in bad.stdout
     assert "famacase.config.json: not readable as JSON" in broken.stdout
     assert server.seen == []

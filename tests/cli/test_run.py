@@ -1,4 +1,4 @@
-"""``famacase-xdist run``: stdout is for scripts, a run is made once, and what is wrong is one clear line."""
+"""``famacase-xdist run``: stdout is for scripts, a run is made once, and an error is one clear line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UUID = "5f0c1f2e-0000-4000-8000-000000000001"
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a command left behind."""
+    """The exit status of a command, and what it wrote."""
 
     status: int
     out: str
@@ -38,7 +38,7 @@ Command = Callable[..., Said]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One server for all tests of this file, which knows one project, and of that what a test has put in."""
+    """One server for all tests of this file. It has one project, with what a test has put into it."""
     database = tmp_path_factory.mktemp("server") / "server.sqlite3"
     with pytest.MonkeyPatch.context() as patch, running(database, projects=["DEMO"]) as server:
         patch.setattr("harness.server.pid_of_port", lambda port: None)
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds between tries, which are not waited."""
+    """The seconds between tries, which no test waits."""
     waits: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", waits.append)
     return waits
@@ -62,7 +62,7 @@ def command(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
-    """Run ``famacase-xdist run`` in an empty directory, with the settings of the backend."""
+    """Return a function that runs ``famacase-xdist run`` in an empty directory, with the settings of the backend."""
     for name in list(os.environ):
         if name.startswith(NOT_INHERITED) and not name.startswith("PYTEST_"):
             monkeypatch.delenv(name)
@@ -84,7 +84,7 @@ def command(
 
 
 def error(said: Said) -> str:
-    """Give the one line that a command which failed has said."""
+    """Return the one line that a failed command has printed."""
     assert (said.status, said.out) == (1, "")
     assert said.err.startswith("Error: ")
     assert said.err.count("\n") == 1
@@ -92,7 +92,7 @@ def error(said: Said) -> str:
 
 
 def body_of_next(pattern: str, backend: Backend) -> dict[str, Any]:
-    """Keep what the next request that matches holds; the application answers it."""
+    """Keep the body of the next request that matches; the application answers the request."""
     kept: dict[str, Any] = {}
 
     async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
@@ -438,15 +438,16 @@ def test_the_output_of_a_process_goes_into_a_variable(command: Command, backend:
 
 
 @pytest.mark.process
-def test_help_loads_nothing_heavy() -> None:
+@pytest.mark.parametrize("args", [["--help"], ["run", "--help"], ["run", "create", "--help"]], ids=" ".join)
+def test_help_loads_nothing_heavy(args: list[str]) -> None:
     heavy = ("requests", "tenacity", "sqlite3", "rich", "platformdirs", "pytest", "execnet")
     code = f"""
 import sys
 from famacase_xdist.cli.main import main
-main(["run", "create", "--help"], standalone_mode=False)
+main({args}, standalone_mode=False)
 print([name for name in {heavy} if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
 
-    assert "--environment" in ran.stdout
+    assert f"{' '.join(args[:-1])} [OPTIONS]" in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"

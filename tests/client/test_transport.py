@@ -1,4 +1,4 @@
-"""One request: whatever comes back becomes an error of ours or an answer, and the token goes nowhere else."""
+"""One request: every outcome is an answer or an error of ours, and the token goes nowhere else."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ ANY = ".*"
 
 @dataclass
 class Recorded:
-    """A small server of another host: what it was asked, and its address."""
+    """A small server of another host: its requests, and its address."""
 
     port: int = 0
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
 
     def url(self, scheme: str = "http") -> str:
-        """Give its address."""
+        """Return its address."""
         return f"{scheme}://127.0.0.1:{self.port}"
 
 
 @contextmanager
 def recording(context: ssl.SSLContext | None = None, status: int = 200) -> Iterator[Recorded]:
-    """Serve anything, as a server or as a proxy, and note it."""
+    """Run a server, or a proxy, that answers any request and records it."""
     recorded = Recorded()
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,7 +80,7 @@ def recording(context: ssl.SSLContext | None = None, status: int = 200) -> Itera
 
 @pytest.fixture(autouse=True)
 def plain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let nothing of this machine decide about proxies, certificates and passwords."""
+    """Remove everything of this machine that sets proxies, certificates or passwords."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.lower(), raising=False)
@@ -97,7 +97,7 @@ def transport() -> Iterator[HttpTransport]:
 
 
 def project(backend: Backend) -> str:
-    """Give the address of a call that is always answered."""
+    """Return the address of a call that is always answered."""
     return f"{backend.url}/api/v1/reporter/v1/projects/DEMO"
 
 
@@ -107,7 +107,7 @@ def get(transport: HttpTransport, url: str, timeout: float = DEADLINE) -> Any:
 
 
 def refused(transport: HttpTransport, backend: Backend, action: Action) -> Refused:
-    """Give the refusal that a server's answer becomes."""
+    """Return the refusal that a server's answer becomes."""
     backend.inject(ANY, action)
     with pytest.raises(Refused) as caught:
         get(transport, project(backend))
@@ -163,7 +163,7 @@ def test_after_close_a_new_connection_is_opened(backend: Backend, transport: Htt
 # Errors
 
 
-#: What becomes of each error of `requests`: its cause for the books.
+#: The cause of the `NoAnswer` that each error of `requests` becomes.
 CAUSES = {
     "RequestException": "answer",
     "ChunkedEncodingError": "answer",
@@ -380,7 +380,7 @@ def test_a_netrc_does_not_replace_the_token(
     netrc.write_text(f"{machine} login ada password pass-word\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    # The file is one that requests would take.
+    # The file is one that `requests` uses.
     assert requests.get(project(backend), timeout=DEADLINE).request.headers["Authorization"].startswith("Basic ")
 
     get(transport, project(backend))
@@ -474,7 +474,7 @@ def test_a_token_that_no_header_can_hold_is_an_error_of_ours_that_does_not_show_
 
 @dataclass(frozen=True)
 class Certificate:
-    """A self-made certificate, and a server's context with it."""
+    """A self-signed certificate, and a server's context with it."""
 
     file: Path
     context: ssl.SSLContext

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from famacase_xdist.controller import inbox as module
-from famacase_xdist.controller.inbox import BATCH, Inbox
+from famacase_xdist.controller.inbox import BATCH, ImmediateInbox, Inbox, QueuedInbox
 
 #: Longer than any test; whoever waits for it would be seen.
 NEVER = 3600.0
@@ -52,7 +52,7 @@ def make(store: Store) -> Iterator[Make]:
     made: list[Inbox[Any]] = []
 
     def make(*, is_immediate: bool = False, size: int = 0) -> Inbox[Any]:
-        made.append(Inbox(store, store.synced.set, lambda event: size, is_immediate=is_immediate))
+        made.append((ImmediateInbox if is_immediate else QueuedInbox)(store, store.synced.set, lambda event: size))
         return made[-1]
 
     yield make
@@ -271,7 +271,7 @@ def test_who_waits_for_room_is_not_held_by_what_others_bring_later(
         entered.release()
         assert allowed.acquire(timeout=DEADLINE)
 
-    inbox: Inbox[Any] = Inbox(store, lambda: None, lambda event: 4, is_immediate=False)
+    inbox: Inbox[Any] = QueuedInbox(store, lambda: None, lambda event: 4)
     for number in range(4):
         inbox.put(number)
     assert entered.acquire(timeout=DEADLINE)

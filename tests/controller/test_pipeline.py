@@ -15,10 +15,11 @@ from harness.server import TOKEN
 
 from famacase_xdist.client.server import Server
 from famacase_xdist.controller.events import Began, Event, Received, Recorded, Reported
+from famacase_xdist.controller.inbox import ImmediateInbox
 from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.pipeline import Intake
+from famacase_xdist.controller.pipeline import Pipeline
 from famacase_xdist.delivery.destination import Outcome, Say
-from famacase_xdist.delivery.project import Delivery
+from famacase_xdist.delivery.project import ProjectDestination
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results.frames import AnyFrame, ResultHead
 from famacase_xdist.server.embedded import EmbeddedServer
@@ -62,7 +63,7 @@ def recorded(name: str) -> Recorded:
 
 
 def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
-    intake = Intake(Settings(**settings), ledger or Ledger(), place, is_immediate=True)  # type: ignore[arg-type]
+    intake = Pipeline(Settings(**settings), ledger or Ledger(), place, ImmediateInbox)  # type: ignore[arg-type]
     for event in events:
         intake.put(event)
     return intake.finish(5.0, is_finished=True)
@@ -138,7 +139,7 @@ def traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-def tell(intake: Intake, delivery: Delivery, numbers: Iterable[int], delivered: int | None) -> int:
+def tell(intake: Pipeline, delivery: ProjectDestination, numbers: Iterable[int], delivered: int | None) -> int:
     """Tell of tests, wait until so many results are delivered in all, and give the bytes of all objects then."""
     for number in numbers:
         for event in passed(number):
@@ -169,9 +170,9 @@ def server_elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
 def test_nothing_is_kept_of_a_test_that_passed(server_elsewhere: Server, tmp_path: Path) -> None:
     is_up = server_elsewhere.host != "http://127.0.0.1:9"
     settings = Settings(mode="testops", testops_project="DEMO", retry_attempts=1, state_dir=tmp_path)
-    delivery = Delivery(settings, server_elsewhere)
+    delivery = ProjectDestination(settings, server_elsewhere)
     delivery.start(lambda line: None)
-    intake = Intake(settings, Ledger(), delivery, is_immediate=True)
+    intake = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
     tracemalloc.start()
     try:
         # What is made once, connections, modules and each thread's last batch, is there after the first five batches.

@@ -6,7 +6,7 @@ import pytest
 
 from famacase_xdist import clock
 from famacase_xdist.controller.events import Event, Reported
-from famacase_xdist.controller.report_buffer import Phases
+from famacase_xdist.controller.report_buffer import ReportBuffer
 
 A, B = "t.py::test_a", "t.py::test_b"
 
@@ -16,11 +16,11 @@ def report(nodeid: str, when: str) -> pytest.TestReport:
 
 
 class Told:
-    """Phases, and what they handed on: worker, test, and which phases."""
+    """ReportBuffer, and what they handed on: worker, test, and which phases."""
 
     def __init__(self) -> None:
         self.events: list[Reported] = []
-        self.phases = Phases(self._take)
+        self.phases = ReportBuffer(self._take)
 
     def _take(self, event: Event) -> None:
         assert isinstance(event, Reported)

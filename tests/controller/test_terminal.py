@@ -21,7 +21,7 @@ from famacase_xdist.cli import main
 from famacase_xdist.controller import terminal
 from famacase_xdist.controller.events import Received
 from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.sigterm import Termination
+from famacase_xdist.controller.sigterm import SigtermHandler
 from famacase_xdist.delivery import wording
 from famacase_xdist.delivery.destination import Outcome
 from famacase_xdist.runs.run import Run
@@ -214,8 +214,8 @@ def terminated(code: str) -> subprocess.CompletedProcess[str]:
     """Run code in a process of its own, with a termination that watches."""
     prelude = (
         "import os, signal, sys\n"
-        "from famacase_xdist.controller.sigterm import Termination\n"
-        "termination = Termination()\n"
+        "from famacase_xdist.controller.sigterm import SigtermHandler\n"
+        "termination = SigtermHandler()\n"
         "termination.watch()\n"
     )
     command = [sys.executable, "-c", prelude + code]
@@ -223,7 +223,7 @@ def terminated(code: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_sigterm_ends_the_session_as_ctrl_c_does() -> None:
-    termination = Termination()
+    termination = SigtermHandler()
     termination.watch()
 
     with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
@@ -278,7 +278,7 @@ def test_a_handler_of_somebody_else_is_left_alone() -> None:
         return None
 
     signal.signal(signal.SIGTERM, own)
-    termination = Termination()
+    termination = SigtermHandler()
 
     termination.watch()
     assert signal.getsignal(signal.SIGTERM) is own
@@ -290,7 +290,7 @@ def test_a_handler_that_came_later_is_left_alone() -> None:
     def own(number: int, frame: FrameType | None) -> None:
         return None
 
-    termination = Termination()
+    termination = SigtermHandler()
     termination.watch()
     signal.signal(signal.SIGTERM, own)
 
@@ -302,7 +302,7 @@ def test_a_handler_that_came_later_is_left_alone() -> None:
 def test_a_sigterm_that_is_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    Termination().watch()
+    SigtermHandler().watch()
 
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
@@ -312,7 +312,7 @@ def test_another_thread_than_the_main_one_takes_nothing_over() -> None:
 
     def watch() -> None:
         try:
-            Termination().watch()
+            SigtermHandler().watch()
         except BaseException as error:
             raised.append(error)
 
@@ -324,7 +324,7 @@ def test_another_thread_than_the_main_one_takes_nothing_over() -> None:
 
 
 def test_an_end_without_a_watch_and_a_second_end_do_nothing() -> None:
-    termination = Termination()
+    termination = SigtermHandler()
     termination.end()
     termination.watch()
     termination.end()

@@ -26,7 +26,7 @@ def connect(tmp_path: Path, backend: Backend, waits: list[float]) -> Iterator[Co
     backend.released.set()
     for line in lines:
         if line.sender._thread.ident is not None:
-            line.sender.flush(DEADLINE)
+            line.sender.shutdown(DEADLINE)
         line.outbox.close()
         line.transport.close()
 

@@ -14,22 +14,22 @@ import pytest
 from harness.results import attachment, result
 
 from famacase_xdist.delivery.destination import Outcome
-from famacase_xdist.delivery.file_report import Report
+from famacase_xdist.delivery.file_report import FileReport
 from famacase_xdist.errors import ReportError
 from famacase_xdist.results.body import reference
 from famacase_xdist.results.frames import Frame, ResultHead
 from famacase_xdist.results.text import to_json
 from famacase_xdist.settings.settings import Settings
 
-Open = Callable[..., Report]
+Open = Callable[..., FileReport]
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
     reports = []
 
-    def start(path: str = "report", said: Callable[[str], None] = print, **settings: Any) -> Report:
-        report = Report(Settings(report_connection_path=Path(path), **settings), tmp_path)
+    def start(path: str = "report", said: Callable[[str], None] = print, **settings: Any) -> FileReport:
+        report = FileReport(Settings(report_connection_path=Path(path), **settings), tmp_path)
         reports.append(report)
         report.start(said)
         return report
@@ -39,7 +39,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
         finish(report)
 
 
-def finish(report: Report) -> Outcome:
+def finish(report: FileReport) -> Outcome:
     return report.finish(1.0, is_finished=True)
 
 

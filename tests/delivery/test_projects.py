@@ -14,8 +14,8 @@ from harness.results import attachment, begun, described, result
 
 from famacase_xdist.client.server import Server
 from famacase_xdist.delivery.destination import Outcome
-from famacase_xdist.delivery.project import Delivery
-from famacase_xdist.delivery.projects import Deliveries
+from famacase_xdist.delivery.project import ProjectDestination
+from famacase_xdist.delivery.projects import ProjectsDestination
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results import synthetic
 from famacase_xdist.results.body import reference
@@ -46,7 +46,7 @@ class Session:
         self._settings = Settings(
             mode="testops_multi", testops_multi=projects, state_dir=state, retry_attempts=1, timeout=1.0
         )
-        self.deliveries = Deliveries(self._settings, server)
+        self.deliveries = ProjectsDestination(self._settings, server)
         self.deliveries.start(print)
 
     def end(self, *frames: AnyFrame) -> Outcome:
@@ -62,7 +62,7 @@ class Session:
         found = {}
         for code, outbox in self.outboxes().items():
             with contextlib.closing(outbox):
-                found[code] = [json.loads(queued.body) for queued in outbox.lease(99, 10**9)]
+                found[code] = [json.loads(queued.body) for queued in outbox.take(99, 10**9)]
         return found
 
     def running(self) -> dict[str, list[tuple[str, bytes]]]:
@@ -152,13 +152,13 @@ def test_what_is_rebuilt_of_a_running_test_has_the_id_that_its_result_would_have
 
 
 def test_an_outbox_that_fails_keeps_nothing_from_the_others(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep = Delivery.keep
+    keep = ProjectDestination.keep
 
-    def fails_once(self: Delivery, frames: Any) -> None:
-        monkeypatch.setattr(Delivery, "keep", keep)
+    def fails_once(self: ProjectDestination, frames: Any) -> None:
+        monkeypatch.setattr(ProjectDestination, "keep", keep)
         raise OutboxError("full")
 
-    monkeypatch.setattr(Delivery, "keep", fails_once)
+    monkeypatch.setattr(ProjectDestination, "keep", fails_once)
 
     with pytest.raises(OutboxError, match="full"):
         session.deliveries.keep([result(projects={"ONE": [1], "TWO": [3]})])

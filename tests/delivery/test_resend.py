@@ -365,7 +365,7 @@ def test_progress_is_told_up_to_the_end(leave: Leave, settings: Settings) -> Non
 def test_what_was_refused_is_tried_again(leave: Leave, settings: Settings, backend: Backend) -> None:
     path = leave(result())
     outbox = Outbox(files_at(path))
-    outbox.refuse(outbox.lease(1, 1)[0], "HTTP 422: full moon")
+    outbox.refuse(outbox.take(1, 1)[0], "HTTP 422: full moon")
     outbox.close()
 
     assert send(settings).delivered == 1

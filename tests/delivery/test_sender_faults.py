@@ -150,7 +150,7 @@ def test_without_a_word_of_the_server_the_waits_grow_and_are_bounded(
 def test_a_request_is_tried_as_often_as_set(attempts: int, backend: Backend, connect: Connect) -> None:
     line = connect(retry_attempts=attempts)
     backend.inject(PROJECT, answer(503), FOREVER)
-    line.sender.close()
+    line.sender.request_stop()
 
     line.start().sender.join(DEADLINE)
 

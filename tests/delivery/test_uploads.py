@@ -50,7 +50,7 @@ def connect(backend: Backend, outbox: Outbox) -> Iterator[Connect]:
 
     def connect(workers: int = 4) -> Uploads:
         api = Api(transport, backend.url, "DEMO", timeout=DEADLINE)
-        made.append(Uploads(api, outbox, lambda call: call(), workers=workers))
+        made.append(Uploads(api, outbox.contents, lambda call: call(), workers=workers))
         return made[-1]
 
     yield connect
@@ -269,22 +269,22 @@ def test_a_reader_gives_no_more_than_asked_for(outbox: Outbox) -> None:
 def test_an_empty_piece_is_not_the_end(outbox: Outbox) -> None:
     pieces = [PieceHead("d", number) for number in range(3)]
     outbox.put([Frame(head, body) for head, body in zip(pieces, (b"a", b"", b"b"), strict=True)])
-    reader = ContentReader(outbox, ContentHead("d", "a.txt", "text/plain", 2))
+    reader = ContentReader(outbox.contents, ContentHead("d", "a.txt", "text/plain", 2))
 
     assert b"".join(iter(reader.read, b"")) == b"ab"
 
 
 def test_a_content_of_which_a_part_is_missing_is_named(outbox: Outbox) -> None:
-    reader = ContentReader(outbox, ContentHead("d", "a.txt", "text/plain", 2))
+    reader = ContentReader(outbox.contents, ContentHead("d", "a.txt", "text/plain", 2))
 
     with pytest.raises(OSError, match=r"a part of a\.txt is missing"):
         reader.read()
 
 
 def _reader(outbox: Outbox, body: bytes, piece: int) -> ContentReader:
-    content = outbox.content(put(outbox, body, piece=piece))
+    content = outbox.contents.waiting(put(outbox, body, piece=piece))
     assert content is not None
-    return ContentReader(outbox, content)
+    return ContentReader(outbox.contents, content)
 
 
 # Refusals and faults
@@ -301,7 +301,7 @@ def test_one_bad_attachment_is_named_and_the_others_arrive(
     ids = connect().upload(digests)
 
     assert set(ids) == set(digests) - {digests[bad]}
-    assert outbox.content_refusals(digests) == [f"{bad}.txt: HTTP {status}: no"]
+    assert outbox.contents.refusals(digests) == [f"{bad}.txt: HTTP {status}: no"]
 
 
 def test_a_refused_attachment_is_not_sent_again(backend: Backend, outbox: Outbox, connect: Connect) -> None:
@@ -337,7 +337,7 @@ def test_a_fault_of_one_request_does_not_waste_those_on_their_way(
     with pytest.raises(Refused):
         connect(4).upload(digests)
 
-    assert set(outbox.remote_ids(digests)) == {digests[0], digests[2], digests[3]}
+    assert set(outbox.contents.remote_ids(digests)) == {digests[0], digests[2], digests[3]}
 
 
 @pytest.mark.parametrize("status", [401, 503])
@@ -362,7 +362,7 @@ def test_content_of_which_a_part_is_missing_is_left_out_and_the_others_arrive(
     ids = connect().upload([bad, good])
 
     assert set(ids) == {good}
-    assert outbox.content_refusals([bad]) == ["bad.txt: a part of its content is missing"]
+    assert outbox.contents.refusals([bad]) == ["bad.txt: a part of its content is missing"]
 
 
 ODD_ANSWERS = [
@@ -445,7 +445,7 @@ def test_a_file_is_read_again_for_a_second_try(backend: Backend, outbox: Outbox,
         except Refused:
             return call()
 
-    uploads = Uploads(Api(transport, backend.url, "DEMO", timeout=DEADLINE), outbox, twice, workers=1)
+    uploads = Uploads(Api(transport, backend.url, "DEMO", timeout=DEADLINE), outbox.contents, twice, workers=1)
     ids = uploads.upload([digest])
     uploads.close()
     transport.close()

@@ -30,15 +30,15 @@ def ids(batch: list[ResultFrame]) -> list[str]:
     return [each.head.id for each in batch]
 
 
-def lease_all(outbox: Outbox) -> list[ResultFrame]:
-    """Lease all that nobody has leased."""
-    return outbox.lease(1_000_000, 1_000_000_000)
+def take_all(outbox: Outbox) -> list[ResultFrame]:
+    """Take all results that are not taken."""
+    return outbox.take(1_000_000, 1_000_000_000)
 
 
 def content_of(outbox: Outbox, digest: str) -> bytes:
     """Give all pieces of a content, joined."""
     pieces: list[bytes] = []
-    while (piece := outbox.piece(digest, len(pieces))) is not None:
+    while (piece := outbox.contents.piece(digest, len(pieces))) is not None:
         pieces.append(piece)
     return b"".join(pieces)
 

@@ -51,7 +51,7 @@ class Line:
         """Put frames, and flush."""
         self.put(*frames)
         self.run.stays_open = "" if complete else "it is not asked for"
-        return self.sender.flush(DEADLINE)
+        return self.sender.shutdown(DEADLINE)
 
 
 #: Makes a line to a server: the fixture `connect`.

@@ -93,9 +93,10 @@ def main(results: int) -> None:
     """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
     from famacase_xdist.client.server import Server
     from famacase_xdist.controller.events import Received
+    from famacase_xdist.controller.inbox import ImmediateInbox
     from famacase_xdist.controller.ledger import Ledger
-    from famacase_xdist.controller.pipeline import Intake
-    from famacase_xdist.delivery.project import Delivery
+    from famacase_xdist.controller.pipeline import Pipeline
+    from famacase_xdist.delivery.project import ProjectDestination
     from famacase_xdist.settings.sources import Directory, Sources
 
     from .results import result
@@ -104,10 +105,10 @@ def main(results: int) -> None:
     tell(ready=True)
     sys.stdin.readline()
     server = Server(settings.host, settings.token)
-    delivery = Delivery(settings, server)
+    delivery = ProjectDestination(settings, server)
     said: list[str] = []
     delivery.start(said.append)
-    intake = Intake(settings, Ledger(), delivery, is_immediate=True)
+    intake = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
     delivery.run.settled.wait(120)
     tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
     for number in range(results):

@@ -27,7 +27,7 @@ class Box:
         self.sender = AttachmentSender(self.sink)
 
     def send(self, attachment: Attached | Attachment, result_id: str = ID) -> dict[str, object]:
-        """Send one attachment and give its entry."""
+        """Send one attachment and return its entry."""
         return self.sender.send(result_id, attachment)[0]
 
     @property

@@ -1,4 +1,4 @@
-"""Fixtures as steps and in messages: sessions in this process, whose frames are what a controller would get."""
+"""Fixtures as steps and in messages: sessions in this process, with the frames that a controller would get."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Installed:
 
 
 def results(directory: Path, *args: str, steps: str = "all", worker: str = "", **files: str) -> dict[str, Any]:
-    """Run a suite in this process and give what would be sent, by the test's name with its params."""
+    """Run a suite in this process and return the results that would be sent, by the test's name with its params."""
     (directory / "pytest.ini").write_text("[pytest]\n")
     for name, text in files.items():
         file = directory / f"{name.replace('__', '/')}.py"
@@ -61,7 +61,7 @@ def results(directory: Path, *args: str, steps: str = "all", worker: str = "", *
 
 
 def lines(result: dict[str, Any]) -> list[str]:
-    """Give a line for each step, indented as nested; a status other than passed is named."""
+    """Return a line for each step, indented as nested; a status other than passed is named."""
 
     def below(steps: list[dict[str, Any]], indent: str) -> Iterator[str]:
         for step in steps:
@@ -73,7 +73,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 
 def every_step(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Give all steps by their action."""
+    """Return all steps by their action."""
 
     def below(steps: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
         for step in steps:
@@ -548,7 +548,7 @@ def test_what_a_factory_made_is_torn_down_in_its_step(steps: str, tmp_path: Path
         "  unmake 2 failed",
         "  unmake 1",
     ]
-    assert last["execution"]["status"] == "skipped"  # what pytest makes of an error under xfail
+    assert last["execution"]["status"] == "skipped"  # pytest skips a test with an error under xfail
     assert [line for line in lines(found["test_makes"]) + lines(found["test_makes_more"]) if "unmake" in line] == []
 
 

@@ -1,4 +1,4 @@
-"""What a test is called and which params it has, read off the items that pytest really collects."""
+"""The names and params of tests, read from the items that pytest really collects."""
 
 from __future__ import annotations
 
@@ -496,7 +496,7 @@ def test_a_node_id_under_loadgroup_is_the_one_without_it(index: int, grouped: li
 
 
 class _Marked:
-    """An item whose node id carries its group, as xdist leaves it under the pytest versions before 9."""
+    """An item whose node id carries its group, as xdist leaves it under pytest versions before 9."""
 
     config = SimpleNamespace(option=SimpleNamespace(loadgroup=True))
 

@@ -1,4 +1,4 @@
-"""What upstream's marks of a test say together, read off the items that pytest really collects."""
+"""The values that upstream's marks of a test have together, read from the items that pytest really collects."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from famacase_xdist.settings.settings import Settings
 
 
 class Uploads:
-    """Stands for the sender of attachments; keeps what it was given."""
+    """A double of the sender of attachments, which keeps its arguments."""
 
     def __init__(self, *refused: str) -> None:
         self.taken: list[Any] = []
@@ -43,7 +43,7 @@ class Uploads:
 
 
 def finished(status: str = "passed", **attributes: Any) -> Result:
-    """Give a result as the recorder completes it, with attributes set."""
+    """Return a result as the recorder completes it, with attributes set."""
     result = Result(title="test_a", signature="test_a.py::test_a")
     result.execution.start_time, result.execution.end_time, result.execution.duration = 1.5, 2.0, 500
     result.execution.status = status
@@ -55,7 +55,7 @@ def finished(status: str = "passed", **attributes: Any) -> Result:
 
 
 def step_of(step_type: StepType, data: Any, *, status: str = "passed", id: str = "s") -> Step:
-    """Give a step that ended."""
+    """Return a step that ended."""
     step = Step(step_type, id, data)
     step.execution.start_time, step.execution.end_time, step.execution.duration = 1.5, 2.0, 500
     step.execution.status = status
@@ -65,14 +65,14 @@ def step_of(step_type: StepType, data: Any, *, status: str = "passed", id: str =
 def sent(
     result: Result, settings: Settings | None = None, attach: Callable[[Any], Any] | None = None
 ) -> dict[str, Any]:
-    """Give what the server reads of a result; the server's own model is the judge of it."""
+    """Return the fields that the server reads from a result, by the server's own model."""
     payload = result_payload(result, settings or Settings(), attach or Uploads())
     accepted = payloads.Result.model_validate_json(to_json(payload))
     return accepted.model_dump(exclude_unset=True)
 
 
 def sent_step(step: Step, attach: Callable[[Any], Any] | None = None) -> dict[str, Any]:
-    """Give what the server reads of a step."""
+    """Return the fields that the server reads from a step."""
     (payload,) = sent(finished(steps=[step]), attach=attach)["steps"]
     return payload
 
@@ -345,7 +345,7 @@ def test_an_attachment_that_cannot_be_sent_is_left_out() -> None:
 
 
 class Unprintable:
-    """Raises where it is printed."""
+    """Raises when it is printed."""
 
     def __str__(self) -> str:
         raise RuntimeError("no text")

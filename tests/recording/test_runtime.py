@@ -1,4 +1,4 @@
-"""Steps of `famacase_xdist.qase` and of upstream's own: what they nest into, how they end; they harm no test."""
+"""Steps of `famacase_xdist.qase` and of upstream's own: how they nest and end, and that they harm no test."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
 import famacase_xdist
 from famacase_xdist import qase
-from famacase_xdist.recording.runtime import Steps
+from famacase_xdist.recording.runtime import StepRuntime
 
 
 class _Plugin(QasePytestPlugin):  # type: ignore[misc]
@@ -31,16 +31,16 @@ class _Plugin(QasePytestPlugin):  # type: ignore[misc]
 
 
 @pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> Steps:
+def steps(monkeypatch: pytest.MonkeyPatch) -> StepRuntime:
     """The runtime of a test that runs."""
-    runtime = Steps()
+    runtime = StepRuntime()
     runtime.result = Result("test", "")
     monkeypatch.setattr(QasePytestPluginSingleton, "_instance", _Plugin(runtime))
     return runtime
 
 
 def lines(steps: Any) -> list[str]:
-    """Give a line for each step with its status, indented as nested."""
+    """Return a line for each step with its status, indented as nested."""
 
     def below(parent: str | None, indent: str) -> Iterator[str]:
         for step in steps.steps.values():
@@ -75,7 +75,7 @@ def test_both_names_are_upstreams_class_with_its_step_mended() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value,
 )
-def test_an_exception_goes_through_a_step_and_ends_it(error: BaseException, status: str, steps: Steps) -> None:
+def test_an_exception_goes_through_a_step_and_ends_it(error: BaseException, status: str, steps: StepRuntime) -> None:
     @qase.step("decorated")
     def decorated() -> None:
         raise error
@@ -96,7 +96,7 @@ def _raise_in(error: BaseException) -> None:
         raise error
 
 
-def test_a_function_without_a_title_gives_its_name(steps: Steps) -> None:
+def test_a_function_without_a_title_gives_its_name(steps: StepRuntime) -> None:
     @qase.step
     def logs_in(name: str, *, quick: bool = False) -> tuple[str, bool]:
         """Log in."""
@@ -107,7 +107,7 @@ def test_a_function_without_a_title_gives_its_name(steps: Steps) -> None:
     assert lines(steps) == ["logs_in passed"]
 
 
-def test_a_step_says_what_is_expected(steps: Steps) -> None:
+def test_a_step_says_what_is_expected(steps: StepRuntime) -> None:
     with qase.step("title", expected="it opens"):
         pass
 
@@ -115,7 +115,7 @@ def test_a_step_says_what_is_expected(steps: Steps) -> None:
     assert step.data.expected_result == "it opens"
 
 
-def test_one_step_may_be_entered_again_and_within_itself(steps: Steps) -> None:
+def test_one_step_may_be_entered_again_and_within_itself(steps: StepRuntime) -> None:
     step = qase.step("again")
 
     with step, step:
@@ -156,7 +156,7 @@ def test_steps_work_while_upstream_reports(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("step", [qase.step, theirs.step], ids=["ours", "upstream's"])
-def test_a_step_that_outlives_its_test_raises_nothing_in_the_next(step: Any, steps: Steps) -> None:
+def test_a_step_that_outlives_its_test_raises_nothing_in_the_next(step: Any, steps: StepRuntime) -> None:
     with step("of a session fixture"):
         steps.clear()
         steps.result = Result("next", "")
@@ -167,7 +167,7 @@ def test_a_step_that_outlives_its_test_raises_nothing_in_the_next(step: Any, ste
 
 
 @pytest.mark.parametrize("step", [qase.step, theirs.step], ids=["ours", "upstream's"])
-def test_steps_of_threads_are_siblings_below_the_step_that_waits_for_them(step: Any, steps: Steps) -> None:
+def test_steps_of_threads_are_siblings_below_the_step_that_waits_for_them(step: Any, steps: StepRuntime) -> None:
     both = threading.Barrier(2)
 
     def work(number: int) -> None:
@@ -182,7 +182,7 @@ def test_steps_of_threads_are_siblings_below_the_step_that_waits_for_them(step: 
     assert lines(steps) == ["outer passed", *["  thread passed", "    inner passed"] * 2]
 
 
-def test_a_thread_that_outlives_a_test_begins_anew_in_the_next(steps: Steps) -> None:
+def test_a_thread_that_outlives_a_test_begins_anew_in_the_next(steps: StepRuntime) -> None:
     with ThreadPoolExecutor(1) as pool:
         held = pool.submit(qase.step("of the first test").__enter__)
         held.result(10)
@@ -194,7 +194,7 @@ def test_a_thread_that_outlives_a_test_begins_anew_in_the_next(steps: Steps) -> 
 
 
 @pytest.mark.parametrize("step", [qase.step, theirs.step], ids=["ours", "upstream's"])
-def test_steps_of_tasks_are_siblings(step: Any, steps: Steps) -> None:
+def test_steps_of_tasks_are_siblings(step: Any, steps: StepRuntime) -> None:
     async def work(name: str, pause: float) -> None:
         with step(name):
             await asyncio.sleep(pause)
@@ -212,7 +212,7 @@ def test_steps_of_tasks_are_siblings(step: Any, steps: Steps) -> None:
     ]
 
 
-def test_a_cancelled_task_closes_its_step(steps: Steps) -> None:
+def test_a_cancelled_task_closes_its_step(steps: StepRuntime) -> None:
     async def main() -> None:
         task = asyncio.create_task(qase.step("waits")(asyncio.sleep)(60))
         await asyncio.sleep(0)
@@ -258,7 +258,7 @@ def echo(log: list[str]) -> Generator[Any, Any, str]:
     return "done"
 
 
-def test_a_generator_is_resumed_as_without_the_step(steps: Steps) -> None:
+def test_a_generator_is_resumed_as_without_the_step(steps: StepRuntime) -> None:
     log: list[str] = []
     generator = echo(log)
 
@@ -275,7 +275,7 @@ def test_a_generator_is_resumed_as_without_the_step(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize(("end", "status"), [("close", "passed"), ("throw", "failed"), ("leave", "passed")])
-def test_a_generator_that_is_not_finished_ends_its_step(end: str, status: str, steps: Steps) -> None:
+def test_a_generator_that_is_not_finished_ends_its_step(end: str, status: str, steps: StepRuntime) -> None:
     log: list[str] = []
     generator = echo(log)
     next(generator)
@@ -290,7 +290,7 @@ def test_a_generator_that_is_not_finished_ends_its_step(end: str, status: str, s
     assert all(step.execution.end_time for step in steps.steps.values())
 
 
-def test_an_async_generator_is_resumed_as_without_the_step(steps: Steps) -> None:
+def test_an_async_generator_is_resumed_as_without_the_step(steps: StepRuntime) -> None:
     log: list[object] = []
 
     @qase.step("async")
@@ -327,7 +327,7 @@ def test_an_async_generator_is_resumed_as_without_the_step(steps: Steps) -> None
 LAST = ["between passed", "async passed"]
 
 
-def test_a_yield_fixture_can_be_a_step(steps: Steps) -> None:
+def test_a_yield_fixture_can_be_a_step(steps: StepRuntime) -> None:
     @qase.step("database")
     def database() -> Iterator[str]:
         with qase.step("connect"):
@@ -345,7 +345,7 @@ def test_a_yield_fixture_can_be_a_step(steps: Steps) -> None:
     assert lines(steps) == ["database passed", "  connect passed", "  disconnect passed", "of the test passed"]
 
 
-def test_upstreams_steps_that_pytests_exceptions_left_open_are_closed(steps: Steps) -> None:
+def test_upstreams_steps_that_pytests_exceptions_left_open_are_closed(steps: StepRuntime) -> None:
     with suppress(pytest.fail.Exception), theirs.step("outer"), theirs.step("inner"):
         pytest.fail("no")
 
@@ -356,7 +356,7 @@ def test_upstreams_steps_that_pytests_exceptions_left_open_are_closed(steps: Ste
     assert lines(steps) == ["outer failed", "  inner failed", "later passed"]
 
 
-def test_closing_leaves_open_what_began_before(steps: Steps) -> None:
+def test_closing_leaves_open_what_began_before(steps: StepRuntime) -> None:
     with theirs.step("around"):
         since = time.time()
         with suppress(pytest.skip.Exception), theirs.step("skips"):
@@ -368,7 +368,7 @@ def test_closing_leaves_open_what_began_before(steps: Steps) -> None:
     assert lines(steps) == ["around passed", "  skips skipped", "  next passed"]
 
 
-def test_a_subtest_is_a_step_around_what_began_in_it(steps: Steps) -> None:
+def test_a_subtest_is_a_step_around_what_began_in_it(steps: StepRuntime) -> None:
     with qase.step("outer"):
         with qase.step("before"):
             pass
@@ -388,7 +388,7 @@ def test_a_subtest_is_a_step_around_what_began_in_it(steps: Steps) -> None:
 
 
 @pytest.mark.parametrize("start", [0.0, time.time() + 1e6], ids=["unittest", "frozen in the future"])
-def test_a_subtest_whose_begin_nobody_knows_is_a_step_without_duration(start: float, steps: Steps) -> None:
+def test_a_subtest_whose_begin_nobody_knows_is_a_step_without_duration(start: float, steps: StepRuntime) -> None:
     with qase.step("inside"):
         pass
     subtest = steps.add_subtest("subtest", "passed", start, start)
@@ -409,7 +409,7 @@ ERRORS = {"passed": None, "failed": pytest.fail.Exception("no"), "skipped": pyte
 @settings(deadline=None, max_examples=40)
 @given(trees=st.lists(TREES, max_size=3))
 def test_any_tree_of_steps_is_reported_as_it_was(trees: list[Any]) -> None:
-    runtime = Steps()
+    runtime = StepRuntime()
     runtime.result = Result("test", "")
     before, QasePytestPluginSingleton._instance = QasePytestPluginSingleton._instance, _Plugin(runtime)
 

@@ -243,7 +243,7 @@ def verdict_on(phases: Phases, name: str, settings: Settings = DEFAULT) -> Verdi
     return verdict
 
 
-#: Test, status and message, as features.md has them.
+#: Test, status and message of each outcome.
 OUTCOMES: list[tuple[str, str, str | None]] = [
     ("test_passes", "passed", None),
     ("test_fails", "failed", "AssertionError: one: two\nassert 1 == 2"),
@@ -530,7 +530,7 @@ def test_upstreams_policy_has_ours_where_upstream_says_nothing(phases: Phases) -
 
 
 def subtest_of(phases: Phases, name: str, when: str = "call") -> tuple[pytest.TestReport, pytest.CallInfo[None]]:
-    """Take the report of a test's phase for that of a subtest."""
+    """Return the report of a phase, which the tests take for a subtest's, and its call."""
     return next((report, call) for report, call in phases[name] if report.when == when)
 
 

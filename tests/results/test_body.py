@@ -1,4 +1,4 @@
-"""The body of a result: references to attachments become the server's ids, all else stays as it is."""
+"""The body of a result: references to attachments become the server's ids, and all other parts stay as they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames: what a worker sends is what the server gets, whatever a test puts into it."""
+"""Frames: the server gets exactly what a worker sends, whatever a test puts into it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The token is kept out of all that is written down, however it is cut, and nothing else is changed."""
+"""The token is kept out of everything that is written to disk, even if it is cut in two, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ ONE, TWO = "1" * 64, "2" * 64
 
 
 def clean(mask: Mask, frames: Iterable[AnyFrame]) -> list[AnyFrame]:
-    """Give all frames that a mask makes of frames."""
+    """Return all frames that a mask makes of frames."""
     return [each for frame in frames for each in mask.clean(frame)]
 
 
 def kept(frames: Iterable[AnyFrame], digest: str = ONE) -> bytes:
-    """Give what an outbox makes of the frames of a content: all its pieces in their order."""
+    """Return the content that an outbox makes of these frames: all its pieces in their order."""
     outbox = Outbox(None)
     for frame in frames:
         outbox.put([frame])
@@ -45,7 +45,7 @@ def kept(frames: Iterable[AnyFrame], digest: str = ONE) -> bytes:
 
 
 def _pieces(outbox: Outbox, digest: str) -> Iterable[Any]:
-    return (outbox.piece(digest, number) for number in itertools.count())
+    return (outbox.contents.piece(digest, number) for number in itertools.count())
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Sinks: what a recorder hands over arrives, and a controller that is gone disturbs no test."""
+"""Sinks: the frames of a recorder arrive, and a controller that is gone disturbs no test."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_closing_twice_does_no_harm(gateway: execnet.Gateway) -> None:
 
 def test_closing_after_the_gateway_is_gone_does_no_harm(gateway: execnet.Gateway) -> None:
     class Gone:
-        """As a channel is until its receiver thread has heard of the end."""
+        """Raises, as a channel does until its receiver thread knows of the end."""
 
         def close(self) -> None:
             raise OSError("cannot send (already closed?)")

@@ -65,7 +65,7 @@ class _LiesAboutItsClass:
 
 
 class _SaysItIsStr:
-    """As `Mock(spec=str)` does."""
+    """Behaves as `Mock(spec=str)`."""
 
     @property
     def __class__(self) -> type:  # type: ignore[override]

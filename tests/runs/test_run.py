@@ -15,7 +15,8 @@ from harness.server import COMPLETE, RUNS, TOKEN, Action, Backend, answer, cut_o
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import File, HttpTransport
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
-from famacase_xdist.runs.run import Home, Run, planned_request
+from famacase_xdist.runs.record import Ending
+from famacase_xdist.runs.run import Home, Run, run_request
 from famacase_xdist.settings.settings import Settings
 
 DEADLINE = 10.0
@@ -348,7 +349,7 @@ def test_a_run_is_completed_on_the_server(api: Api, backend: Backend) -> None:
     run.open(api)
     assert not run.completed
 
-    run.leave(api, undelivered=0, is_finished=True)
+    run.leave(api, undelivered=0, ending=Ending.FINISHED)
 
     assert (run.completed, run.why_open, run.is_owed) == (True, "", False)
     assert [made.status for made in backend.store.runs()] == ["completed"]
@@ -361,7 +362,7 @@ def test_a_run_that_could_not_be_completed_is_not_said_to_be(fault: Action, api:
     backend.inject(COMPLETE, fault)
 
     with pytest.raises(DeliveryError):
-        run.leave(api, undelivered=0, is_finished=True)
+        run.leave(api, undelivered=0, ending=Ending.FINISHED)
 
     assert not run.completed
     assert run.is_owed
@@ -385,7 +386,7 @@ def test_a_run_that_is_not_completed_says_why(
     run = planned(**named)
     run.open(api)
 
-    run.leave(api, undelivered=undelivered, is_finished=True)
+    run.leave(api, undelivered=undelivered, ending=Ending.FINISHED)
 
     assert (run.completed, run.why_open, run.is_owed) == (False, why.format(id=there.id), False)
     assert backend.requests(COMPLETE) == []
@@ -398,7 +399,7 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
     run = Run.from_settings(settings, Home(files_at(tmp_path / "outbox" / "a.sqlite3"), ("host", "DEMO")))
     run.open(api)
 
-    run.leave(api, undelivered=0, is_finished=True)
+    run.leave(api, undelivered=0, ending=Ending.FINISHED)
 
     assert run.completed
     assert [made.status for made in backend.store.runs()] == ["completed"]
@@ -414,10 +415,10 @@ def shared(path: Path, **settings: Any) -> Run:
 
 
 def test_a_key_is_shared_and_a_number_is_not_unless_it_is_to_be_completed(tmp_path: Path) -> None:
-    assert shared(tmp_path, testops_run_id="nightly").sharing is not None
-    assert shared(tmp_path).sharing is None
-    assert shared(tmp_path, testops_run_id="12").sharing is None
-    assert shared(tmp_path, testops_run_id="12", sources={"testops_run_complete": "x"}).sharing is not None
+    assert shared(tmp_path, testops_run_id="nightly").shared is not None
+    assert shared(tmp_path).shared is None
+    assert shared(tmp_path, testops_run_id="12").shared is None
+    assert shared(tmp_path, testops_run_id="12", sources={"testops_run_complete": "x"}).shared is not None
 
 
 def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, backend: Backend) -> None:
@@ -426,11 +427,11 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
     facts = json.loads(json.dumps(run.facts()))
 
     again = Run.from_facts(facts, Home(files_at(tmp_path / "outbox" / "0.sqlite3"), ("host", "DEMO")), 5.0)
-    again.leave(api, undelivered=0, is_finished=True)
+    again.leave(api, undelivered=0, ending=Ending.FINISHED)
 
-    assert again.sharing is not None
-    assert run.sharing is not None
-    assert again.sharing.member == run.sharing.member
+    assert again.shared is not None
+    assert run.shared is not None
+    assert again.shared.member == run.shared.member
     assert again.completed
     assert len(backend.requests(COMPLETE)) == 1
 
@@ -440,7 +441,7 @@ def test_a_key_that_cannot_be_shared_still_has_a_run_and_says_so(api: Api, backe
     run = Run.from_settings(Settings(testops_run_id="nightly"), home)
 
     run.open(api)
-    run.leave(api, undelivered=0, is_finished=True)
+    run.leave(api, undelivered=0, ending=Ending.FINISHED)
 
     assert run.completed
     (note,) = run.notes
@@ -455,7 +456,7 @@ def test_a_number_that_cannot_be_shared_is_left_open(api: Api, backend: Backend)
     run = Run.from_settings(settings, Home(files_at(Path("/proc/nowhere/outbox/a.sqlite3")), ("host", "DEMO")))
 
     run.open(api)
-    run.leave(api, undelivered=0, is_finished=True)
+    run.leave(api, undelivered=0, ending=Ending.FINISHED)
 
     assert run.id == there.id
     assert not run.completed
@@ -476,13 +477,13 @@ def test_a_ci_system_gives_title_and_description() -> None:
         "GITHUB_REPOSITORY": "shop/tests",
     }
 
-    request = planned_request(Settings(testops_run_tags=("a",)), environ)
+    request = run_request(Settings(testops_run_tags=("a",)), environ)
     assert "main" in request.title
     for word in ("main", "1a2b3c4d", "https://github.example.com/shop/tests/actions/runs/1234"):
         assert word in request.description
     assert request.tags == ("a",)
 
-    own = planned_request(Settings(testops_run_title="Mine", testops_run_description="About it"), environ)
+    own = run_request(Settings(testops_run_title="Mine", testops_run_description="About it"), environ)
     assert own.title == "Mine"
     assert own.description.startswith("About it\n")
     assert "https://github.example.com/shop/tests/actions/runs/1234" in own.description

@@ -19,14 +19,14 @@ from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 from famacase_xdist.client.api import Api, RunRequest
 from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
-from famacase_xdist.runs.record import DIED, INTERRUPTED, LEFT, Member
-from famacase_xdist.runs.run_key import KEPT_SECONDS, Sharing
+from famacase_xdist.runs.record import Ending, Member
+from famacase_xdist.runs.run_key import KEPT_SECONDS, SharedRun
 from famacase_xdist.state.directory import StateDirectory
 from famacase_xdist.state.file_system import FLOCK, LEASE, lock_kind
 from famacase_xdist.state.locks import KeyLock
 from famacase_xdist.state.outbox import Outbox
 
-Join = Callable[..., tuple[Sharing, object]]
+Join = Callable[..., tuple[SharedRun, object]]
 
 
 @pytest.fixture
@@ -58,22 +58,24 @@ def session(
     scope: tuple[str, str] = ("https://host", "DEMO"),
     run_id: object = None,
     lock_timeout: float = 5.0,
-) -> Sharing:
+) -> SharedRun:
     member = Member(name, "ci-1", os.getpid(), "", shard, completes)
-    return Sharing(StateDirectory(state), scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
+    return SharedRun(StateDirectory(state), scope, key, member, run_id=run_id, lock_timeout=lock_timeout)
 
 
-def join(sharing: Sharing, api: Api) -> object:
-    return sharing.join(request(), api, lambda: False)
+def join(shared: SharedRun, api: Api) -> object:
+    return shared.join(request(), api, lambda: False)
 
 
-def leave(sharing: Sharing, run_id: object, api: Api, *, state: str = LEFT, undelivered: int = 0) -> list[str]:
-    return sharing.leave(run_id, api, state=state, undelivered=undelivered)
+def leave(
+    shared: SharedRun, run_id: object, api: Api, *, state: Ending = Ending.FINISHED, undelivered: int = 0
+) -> list[str]:
+    return shared.leave(run_id, api, state=state, undelivered=undelivered)
 
 
-def die(sharing: Sharing) -> None:
+def die(shared: SharedRun) -> None:
     """Let a session's lease go as the system does when it is killed."""
-    sharing._leases[sharing.member.id]._lock.release()
+    shared._leases[shared.member.id]._lock.release()
 
 
 # Joining
@@ -364,7 +366,7 @@ def test_to_look_for_a_dead_sessions_outbox_makes_none(tmp_path: Path, api: Api)
 def test_a_shard_that_was_interrupted_is_waited_for(tmp_path: Path, api: Api, backend: Backend) -> None:
     first = session(tmp_path, "first", shard=(1, 1))
     run_id = join(first, api)
-    assert leave(first, run_id, api, state=INTERRUPTED) == ["shard 1/1 did not run all of its tests"]
+    assert leave(first, run_id, api, state=Ending.INTERRUPTED) == ["shard 1/1 did not run all of its tests"]
 
     again = session(tmp_path, "again", shard=(1, 1))
     assert join(again, api) == run_id
@@ -379,7 +381,7 @@ def test_a_dead_session_that_was_resent_lets_the_run_be_completed(tmp_path: Path
     die(dead)
     leave(last, run_id, api)
 
-    assert leave(session(tmp_path, "dead"), run_id, api, state=DIED) == []
+    assert leave(session(tmp_path, "dead"), run_id, api, state=Ending.DIED) == []
     assert len(backend.requests(COMPLETE)) == 1
 
 
@@ -483,9 +485,9 @@ def test_a_damaged_record_is_named_and_makes_no_run(tmp_path: Path, api: Api, ba
     assert len(backend.requests(RUNS)) == 1
 
 
-def age(sharing: Sharing, seconds: float) -> None:
+def age(shared: SharedRun, seconds: float) -> None:
     then = time.time() - seconds
-    os.utime(sharing._files.record, (then, then))
+    os.utime(shared._files.record, (then, then))
 
 
 def test_keys_that_nobody_used_for_a_week_are_swept(state: Path, api: Api) -> None:

@@ -1,4 +1,4 @@
-"""A live server, results to send to it, and eyes on processes."""
+"""A live server, results to send to it, and a look at processes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def live(serve: Callable[..., Live]) -> Live:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """One server for the many small cases of a module that do not mind each other's runs."""
+    """One server for the small cases of a module, which do not disturb each other's runs."""
     with Store(tmp_path_factory.mktemp("shared") / "store.sqlite3") as opened:
         live = Live(opened)
         yield live
@@ -102,7 +102,7 @@ def result() -> Callable[..., dict[str, Any]]:
 
 
 def make_result(title: str = "test_one", status: str = "passed", **changes: Any) -> dict[str, Any]:
-    """Make a RESULT with every key of the contract."""
+    """Return a RESULT with every key of the contract."""
     execution = {
         "status": status,
         "start_time": 1700000000.25,
@@ -155,7 +155,7 @@ class Processes:
     """Look at processes by their id."""
 
     def is_gone(self, pid: int) -> bool:
-        """Also true of a zombie: in a container nobody may reap it."""
+        """Return whether a process has ended. A zombie has, because a container may have no process that reaps it."""
         try:
             return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
         except (FileNotFoundError, ProcessLookupError):
@@ -181,5 +181,5 @@ def processes() -> Processes:
 
 @pytest.fixture
 def leftovers() -> Callable[[Path], list[str]]:
-    """Name the -wal and -shm files beside a database."""
+    """Return a function that names the -wal and -shm files beside a database."""
     return lambda database: sorted(path.name for path in database.parent.glob(f"{database.name}-*"))

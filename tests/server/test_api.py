@@ -1,4 +1,4 @@
-"""Every call of reporter-api.md over real HTTP."""
+"""Every call of `docs/reporter-api.md` over real HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files: in, out, and their names."""
+"""Files: how they come in, how they go out, and their names."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_hostile_names(shared: Any, name: str) -> None:
 
 
 def test_names_that_only_the_store_takes(live: Any) -> None:
-    """A name with real line ends cannot come over HTTP, but what is stored must be safe to send as well."""
+    """A name with real line breaks cannot come over HTTP, but a stored name must be safe to send all the same."""
     from famacase_xdist.server.records import Upload
 
     live.get("/projects/DEMO")

@@ -1,4 +1,4 @@
-"""The server as a child process: how it starts, ends, and never outlives its parent."""
+"""The server as a child process: how it starts and ends, and that it never outlives its parent."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if sys.argv[2] == "fork":
     if holder == 0:
         time.sleep(120)
         os._exit(0)
-# Not print(): the signal may come while the line below is still being flushed, and that is not reentrant.
+# Not print(), which is not reentrant: the signal may come while the line below is still being flushed.
 signal.signal(signal.SIGINT, lambda *_: os.write(1, b"interrupted\\n"))
 print(json.dumps({"pid": server.pid, "url": server.url, "holder": holder}), flush=True)
 sys.stdin.readline()
@@ -63,7 +63,7 @@ def server(database: Path) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def parent(database: Path, processes: Any) -> Iterator[Any]:
-    """Start the script in a session of its own; ends what is left of it and of its children."""
+    """Return a function that starts the script in a session of its own; end what is left of it and of its children."""
     started: list[subprocess.Popen[str]] = []
     pids: list[int] = []
 
@@ -208,7 +208,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_it(parent: Any) -> None:
 def test_it_dies_when_its_parent_is_killed(
     parent: Any, processes: Any, database: Path, leftovers: Any, way: str
 ) -> None:
-    """Also where a process forked from the parent holds the pipe open and lives on."""
+    """Also if a process that was forked from the parent lives on and holds the pipe open."""
     process, told = parent(way)
     assert requests.get(told["url"], timeout=SECONDS).status_code == 200
     process.kill()

@@ -1,4 +1,4 @@
-"""Who is let in, and how much."""
+"""Which hosts and tokens are let in, and how much one request may hold."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_too_large_a_chunked_request(small: Any, call: str, kind: str) -> None:
 
 
 def test_the_limit_ends_a_body_that_does_not_end(small: Any) -> None:
-    """The refusal comes while the client still sends: nothing waits for the end of the body."""
+    """The refusal comes while the client is still sending, because nothing waits for the end of the body."""
     head = (
         f"POST {API}/projects/DEMO/runs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {small.token}\r\n"
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -1,4 +1,4 @@
-"""The SQLite file: what stays, what is refused, what is left behind."""
+"""The SQLite file: what it keeps, which files are refused, and which files are left beside it."""
 
 from __future__ import annotations
 
@@ -162,14 +162,14 @@ def test_another_process_makes_the_tables_in_between(tmp_path: Path, monkeypatch
             other.add_project("FIRST")
         return 0
 
-    # The first look, at the empty file, is over when the other one comes.
+    # The first check has seen an empty file when the other process comes.
     monkeypatch.setattr(database, "_check", overtaken)
     with Store(path) as store:
         assert store.project("FIRST") is not None
 
 
 def test_the_first_look_sees_one_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tables that another process makes between two reads must not make the file look foreign."""
+    """If another process makes the tables between two reads, the file must not look like another program's."""
     path, connect = tmp_path / "s.sqlite3", sqlite3.connect
     other = threading.Thread(target=lambda: Store(path).close())
 
@@ -178,7 +178,7 @@ def test_the_first_look_sees_one_state(tmp_path: Path, monkeypatch: pytest.Monke
             if "sqlite_master" in sql and other.ident is None:
                 monkeypatch.setattr(sqlite3, "connect", connect)
                 other.start()
-                other.join(0.5)  # it is kept out until the look is over, or it would be done by now
+                other.join(0.5)  # it is kept out until the check is over, or it would have ended by now
             return super().execute(sql, *values)
 
     monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, factory=Overtaken))

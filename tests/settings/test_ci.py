@@ -1,4 +1,4 @@
-"""What is read off a CI system's environment. The environments are cut down from real jobs."""
+"""The variables of CI systems, and what is read from them. The environments are shortened ones of real jobs."""
 
 from __future__ import annotations
 

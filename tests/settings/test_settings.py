@@ -19,8 +19,7 @@ from famacase_xdist.settings import parsers, projects
 from famacase_xdist.settings import settings as module
 from famacase_xdist.settings.parsers import number
 from famacase_xdist.settings.projects import Projects
-from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.table import BY_NAME, SETTINGS
+from famacase_xdist.settings.settings import BY_NAME, SETTINGS, Settings
 
 COMPLETE = Settings(
     mode="testops",
@@ -103,7 +102,7 @@ BAD: list[tuple[Callable[[object], Any], object, str]] = [
     (
         projects.parse_projects,
         {"projects": [{"code": "A", "plan": {"id": "x"}}]},
-        "for plan.id of a project a number of 1 or more",
+        "a number of 1 or more as plan.id of a project",
     ),
     (parsers.parse_list, [["a"]], "a text"),
     (parsers.parse_list, [None], "a text"),

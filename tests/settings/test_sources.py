@@ -1,4 +1,4 @@
-"""Where a setting comes from: real pytest configurations, with every source there is."""
+"""The sources of settings: real pytest configurations, with every source that exists."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from harness.suites import Suite
 from famacase_xdist.errors import SettingsError
 from famacase_xdist.settings.projects import Projects
 from famacase_xdist.settings.run_reference import parse_run, reference_of, run_id_of
-from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.settings import BY_NAME, SETTINGS, Settings
 from famacase_xdist.settings.sources import Sources
-from famacase_xdist.settings.table import BY_NAME, SETTINGS
 
 #: For each setting a text for the source under test, a text for the weaker ones, and what the first one means.
 SAMPLES: dict[str, tuple[str, str, object]] = {
@@ -85,7 +84,7 @@ Configure = Callable[[dict[str, Texts]], Sources]
 
 
 class _Caught:
-    """Takes the configuration before pytest does anything with it."""
+    """A plugin that keeps pytest's configuration and ends pytest before it does anything else."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int:
@@ -94,7 +93,7 @@ class _Caught:
 
 
 def sources_in(directory: Path, given: dict[str, Texts], patch: pytest.MonkeyPatch) -> Sources:
-    """Parse a pytest configuration in `directory` that has these texts, and nothing else, as settings."""
+    """Return the sources of a pytest configuration in `directory` whose only settings are these texts."""
     for name in [name for name in os.environ if name.startswith(("FAMACASE_", "QASE_", "PYTEST_"))]:
         patch.delenv(name)
     patch.chdir(directory)
@@ -113,7 +112,7 @@ def sources_in(directory: Path, given: dict[str, Texts], patch: pytest.MonkeyPat
 
 def _parsed(*args: str) -> Sources:
     caught = _Caught()
-    # The last one only because an argument that has our name in it makes the plugin add its options.
+    # The last argument changes nothing, but it has our name in it, and so the plugin adds its options.
     plugins = ("-p", "famacase_xdist.plugin", *("-pno:xdist", "-pno:cacheprovider", "-pno:famacase_pytest"))
     assert pytest.main([*plugins, *args], plugins=[caught]) == 0
     return Sources(caught.config, caught.config.option)
@@ -141,7 +140,7 @@ def _names_of(source: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def ranked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Settings]]:
-    """A source and the settings where it has one text for everything, and all weaker sources another."""
+    """A source, and the settings if it has one text for each setting, and all weaker sources have another."""
     strongest = SOURCES.index(request.param)
     given = {
         source: {name: SAMPLES[name][0 if source == request.param else 1] for name in _names_of(source)}
@@ -259,10 +258,10 @@ def test_a_file_may_have_upstreams_shapes(
     ("content", "said"),
     [
         ({"testops": {"statusFilter": ["pass"]}}, "testops.statusFilter in qase.config.json: ['pass'] is not allowed"),
-        ({"profilers": [{"nme": "db"}]}, "profilers in qase.config.json: [{'nme': 'db'}] is not allowed; allowed is"),
+        ({"profilers": [{"nme": "db"}]}, "profilers in qase.config.json: [{'nme': 'db'}] is not allowed; allowed:"),
         (
             {"testops": {"configurations": {"values": [{"name": "os"}]}}},
-            "testops.configurations.values in qase.config.json: [{'name': 'os'}] is not allowed; allowed is name=value",
+            "testops.configurations.values in qase.config.json: [{'name': 'os'}] is not allowed; allowed: name=value",
         ),
     ],
     ids=str,
@@ -340,7 +339,7 @@ def test_a_mode_that_is_none_is_named_with_source_and_what_is_allowed(configure:
         configure({"FAMACASE_": {"mode": "testop"}}).mode()
     assert (
         str(caught.value)
-        == "FAMACASE_MODE: 'testop' is not allowed; allowed is off, report, testops, testops_multi, embedded"
+        == "FAMACASE_MODE: 'testop' is not allowed; allowed: off, report, testops, testops_multi, embedded"
     )
 
 
@@ -348,21 +347,21 @@ BAD = {
     "--qase": (
         "testops_batch_size",
         "0",
-        "--qase-testops-batch-size: '0' is not allowed; allowed is a number from 1 to",
+        "--qase-testops-batch-size: '0' is not allowed; allowed: a number from 1 to",
     ),
-    "--famacase": ("timeout", "soon", "--famacase-timeout: 'soon' is not allowed; allowed is a number of 0.1 or more"),
-    "FAMACASE_": ("api_url", "https://", "FAMACASE_API_URL: 'https://' is not allowed; allowed is the address of a"),
-    "QASE_": ("testops_run_id", "0", "QASE_TESTOPS_RUN_ID: '0' is not allowed; allowed is the number of a run, a"),
-    "ini": ("attachment_workers", "99", "pytest.ini: '99' is not allowed; allowed is a number from 1 to 32"),
+    "--famacase": ("timeout", "soon", "--famacase-timeout: 'soon' is not allowed; allowed: a number of 0.1 or more"),
+    "FAMACASE_": ("api_url", "https://", "FAMACASE_API_URL: 'https://' is not allowed; allowed: the address of a"),
+    "QASE_": ("testops_run_id", "0", "QASE_TESTOPS_RUN_ID: '0' is not allowed; allowed: the number of a run, a"),
+    "ini": ("attachment_workers", "99", "pytest.ini: '99' is not allowed; allowed: a number from 1 to 32"),
     "famacase.config.json": (
         "testops_run_complete",
         "maybe",
-        "testops.run.complete in famacase.config.json: 'maybe' is not allowed; allowed is true or false",
+        "testops.run.complete in famacase.config.json: 'maybe' is not allowed; allowed: true or false",
     ),
     "qase.config.json": (
         "status_mapping",
         "red",
-        "statusMapping in qase.config.json: 'red' is not allowed; allowed is source=target pairs",
+        "statusMapping in qase.config.json: 'red' is not allowed; allowed: source=target pairs",
     ),
 }
 
@@ -413,7 +412,7 @@ def test_auto_is_the_run_key_of_the_ci_run(configure: Configure, monkeypatch: py
 
 
 def test_auto_is_an_error_where_no_ci_system_is_known(configure: Configure) -> None:
-    with pytest.raises(SettingsError, match="FAMACASE_TESTOPS_RUN_ID: 'auto' is not allowed; allowed is, where no CI"):
+    with pytest.raises(SettingsError, match="FAMACASE_TESTOPS_RUN_ID: 'auto' is not allowed, because"):
         configure({"FAMACASE_": {"testops_run_id": "auto"}}).settings()
 
 
@@ -429,7 +428,7 @@ def test_the_shard_is_read_from_the_ci_system_and_ours_wins(
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "2", "2/", "/4", "a/b", "-1/4", "1.5/2", "1/0"])
 def test_a_shard_that_is_none_is_refused(text: str, configure: Configure) -> None:
-    with pytest.raises(SettingsError, match=r"allowed is a shard and how many there are, such as 2/4"):
+    with pytest.raises(SettingsError, match=r"allowed: a shard and how many there are, such as 2/4"):
         configure({"FAMACASE_": {"shard": text}}).settings()
 
 
@@ -480,7 +479,7 @@ def test_a_bad_type_in_pytests_own_toml_table_is_an_error_that_names_it(configur
 
 
 def _refused(content: object, configure: Configure) -> str:
-    """Give what is said about a famacase.config.json."""
+    """Return the error about a famacase.config.json."""
     configure({})
     Path("famacase.config.json").write_text(content if isinstance(content, str) else json.dumps(content))
     with pytest.raises(SettingsError) as caught:
@@ -554,7 +553,7 @@ def test_a_secret_is_not_repeated(name: str, path: str, configure: Configure) ->
 
     said = _refused(content, configure)
 
-    assert said == f"{path} in famacase.config.json: the value is not allowed; allowed is a text"
+    assert said == f"{path} in famacase.config.json: the value is not allowed; allowed: a text"
 
 
 @pytest.mark.parametrize(
@@ -569,11 +568,11 @@ def test_a_secret_is_not_repeated(name: str, path: str, configure: Configure) ->
 def test_credentials_in_an_address_are_not_repeated(address: str, shown: str, configure: Configure) -> None:
     said = _refused({"apiUrl": address}, configure)
 
-    assert said.startswith(f"apiUrl in famacase.config.json: {shown} is not allowed; allowed is the address")
+    assert said.startswith(f"apiUrl in famacase.config.json: {shown} is not allowed; allowed: the address")
 
 
 def _usage_errors(suite: Suite, *args: str, **env: str) -> str:
-    """Run pytest, make sure that it stopped with a usage error and without a traceback, and give what it said."""
+    """Return the words of a pytest run, which has to stop with a usage error and without a traceback."""
     suite.write("test_it.py", "def test_it(): print('ran')")
     ran = suite.run("-p", "no:xdist", *args, **env)
     assert ran.status == pytest.ExitCode.USAGE_ERROR, ran.text
@@ -604,7 +603,7 @@ def test_bad_values_stop_pytest_before_collection_with_one_error(suite: Suite) -
 def test_a_mode_that_is_none_stops_pytest(suite: Suite) -> None:
     said = _usage_errors(suite, FAMACASE_MODE="testop")
 
-    assert "FAMACASE_MODE: 'testop' is not allowed; allowed is off, report, testops, testops_multi, embedded" in said
+    assert "FAMACASE_MODE: 'testop' is not allowed; allowed: off, report, testops, testops_multi, embedded" in said
 
 
 @pytest.mark.process

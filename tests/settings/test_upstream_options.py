@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,8 @@ from harness.suites import Suite
 from qase.commons import config as upstream_config
 from qase.pytest.options import QasePytestOptions
 
-from famacase_xdist.settings import sources
-from famacase_xdist.settings.table import BY_NAME, SETTINGS
+from famacase_xdist.settings import options
+from famacase_xdist.settings.settings import SETTINGS
 
 #: Upstream's variables for which features.md has no row: how its own HTTP client behaves.
 NOT_OURS = {
@@ -26,7 +25,7 @@ OF_FILES = {"QASE_TESTOPS_MULTI"}
 
 
 class _RecordingParser:
-    """Takes options as pytest's parser and its groups do."""
+    """Registers options as pytest's parser and its groups do."""
 
     def __init__(self) -> None:
         self.flags: dict[str, str] = {}
@@ -52,7 +51,7 @@ def flags_of_upstream() -> dict[str, str]:
 
 def flags_of_ours() -> dict[str, str]:
     parser = _RecordingParser()
-    sources.add_options(parser)  # type: ignore[arg-type]
+    options.add_options(parser)  # type: ignore[arg-type]
     return parser.flags
 
 
@@ -82,7 +81,7 @@ def test_a_flag_of_upstream_has_a_twin(flag: str) -> None:
 
 def test_each_row_has_a_flag_an_ini_name_and_a_place_in_the_file() -> None:
     parser = _RecordingParser()
-    sources.add_options(parser)  # type: ignore[arg-type]
+    options.add_options(parser)  # type: ignore[arg-type]
 
     assert {row.flag for row in SETTINGS} <= set(parser.flags)
     assert parser.ini == {f"famacase_{row.name}" for row in SETTINGS}
@@ -132,41 +131,3 @@ def test_an_ini_name_that_is_none_is_pytests_own_warning_or_error(suite: Suite) 
     assert "Unknown config option: famacase_tiemout" in warned.stdout
     assert refused.status == pytest.ExitCode.USAGE_ERROR
     assert "Unknown config option: famacase_tiemout" in refused.stderr
-
-
-@pytest.mark.parametrize(
-    ("name", "meant"),
-    [
-        ("FAMACASE_TIEMOUT", "FAMACASE_TIMEOUT"),
-        ("FAMACASE_MOED", "FAMACASE_MODE"),
-        ("FAMACASE_TESTOPS_PROJEKT", "FAMACASE_TESTOPS_PROJECT"),
-        ("FAMACASE_TESTOPS_API_TOKENS", "FAMACASE_TESTOPS_API_TOKEN"),
-        ("FAMACASE_RETRY_ATTEMPS", "FAMACASE_RETRY_ATTEMPTS"),
-    ],
-)
-def test_a_misspelled_variable_is_named_with_the_likely_one(name: str, meant: str) -> None:
-    assert list(sources.misspelled({name: "x"})) == [f"{name} is not a setting; did you mean {meant}?"]
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(f"FAMACASE_{each.upper()}" for each in BY_NAME),
-        # Of our own server, of a CI file, of somebody's deployment.
-        *("FAMACASE_SERVER_TOKEN", "FAMACASE_TOKEN", "FAMACASE_URL", "FAMACASE_VERSION", "FAMACASE_DATABASE_URL"),
-        *("FAMACASE_PORT", "FAMACASE_API_KEY", "FAMACASE_HOME", "QASE_TIEMOUT", "TIEMOUT"),
-    ],
-)
-def test_another_variable_is_nobodys_mistake(name: str) -> None:
-    assert list(sources.misspelled({name: "x"})) == []
-
-
-@pytest.mark.process
-def test_a_misspelled_mode_is_said_though_nothing_turns_us_on(suite: Suite) -> None:
-    suite.write("test_it.py", "def test_it(): pass")
-
-    ran = suite.run("-n0", "-p", "no:qase_pytest", FAMACASE_MOED="testops")
-
-    assert ran.status == 0, ran.text
-    assert "famacase: FAMACASE_MOED is not a setting; did you mean FAMACASE_MODE?" in ran.stdout
-    assert list(Path(suite.path).glob(".famacase")) == []

@@ -85,7 +85,7 @@ def test_who_gives_up_says_who_has_the_lock(tmp_path: Path, kind: str, holders: 
     with pytest.raises(LockTimeout) as caught, KeyLock(RunKeyFiles(tmp_path / "key"), kind).hold(0.2):
         pass
 
-    said = f"waited 0 s for pid {holders[0].process.pid} on {os.uname().nodename}, which has the lock since 20"
+    said = f"waited 0 s for pid {holders[0].process.pid} on {os.uname().nodename}, which has had the lock since 20"
     assert str(caught.value).startswith(said)
 
 

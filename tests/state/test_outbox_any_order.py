@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from harness.outboxes import content_of, files_at, ids, lease_all
+from harness.outboxes import content_of, files_at, ids, take_all
 from harness.results import attachment, begun, numbered, opaque
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ class Model(RuleBasedStateMachine):
         self.count = 0
         self.waiting: dict[str, bytes] = {}
         self.refused: dict[str, str] = {}
-        self.leased: list[list[ResultFrame]] = []
+        self.taken: list[list[ResultFrame]] = []
         self.acknowledged: set[str] = set()
         self.running: dict[str, bytes] = {}
         self.contents: dict[str, bytes] = {}
@@ -40,8 +40,8 @@ class Model(RuleBasedStateMachine):
         return Path(self.directory.name, str(self.files), "outbox", "session.sqlite3")
 
     @property
-    def held(self) -> set[str]:
-        return {each.head.id for batch in self.leased for each in batch}
+    def taken_ids(self) -> set[str]:
+        return {each.head.id for batch in self.taken for each in batch}
 
     def _frame(self, nodeid: str, kind: str) -> AnyFrame:
         self.count += 1
@@ -83,14 +83,14 @@ class Model(RuleBasedStateMachine):
             self.contents.setdefault(digest, body)
 
     @rule(most=st.integers(1, 4))
-    def lease(self, most: int) -> None:
-        batch = self.outbox.lease(most, 1000)
-        free = [each for each in self.waiting if each not in self.held and each not in self.refused]
+    def take(self, most: int) -> None:
+        batch = self.outbox.take(most, 1000)
+        free = [each for each in self.waiting if each not in self.taken_ids and each not in self.refused]
         assert ids(batch) == free[:most]
         assert all(self.waiting[each.head.id] == each.body for each in batch)
-        self.leased.append(batch)
+        self.taken.append(batch)
 
-    @precondition(lambda self: self.leased)
+    @precondition(lambda self: self.taken)
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
         batch = self._ended(data)
@@ -99,15 +99,15 @@ class Model(RuleBasedStateMachine):
             del self.waiting[each.head.id]
             self.acknowledged.add(each.head.id)
 
-    @precondition(lambda self: self.leased)
+    @precondition(lambda self: self.taken)
     @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        self.outbox.release(self._ended(data))
+    def give_back(self, data: st.DataObject) -> None:
+        self.outbox.give_back(self._ended(data))
 
-    @precondition(lambda self: any(self.leased))
+    @precondition(lambda self: any(self.taken))
     @rule(data=st.data(), words=st.sampled_from(["no", "bad"]))
     def refuse(self, data: st.DataObject, words: str) -> None:
-        batch = data.draw(st.sampled_from([batch for batch in self.leased if batch]))
+        batch = data.draw(st.sampled_from([batch for batch in self.taken if batch]))
         queued = batch.pop(0)
         self.outbox.refuse(queued, words)
         self.refused[queued.head.id] = words
@@ -121,7 +121,7 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data(), remote_id=st.integers())
     def upload(self, data: st.DataObject, remote_id: int) -> None:
         digest = data.draw(st.sampled_from(sorted(self.contents)))
-        self.outbox.uploaded(digest, remote_id)
+        self.outbox.contents.acknowledge(digest, remote_id)
         del self.contents[digest]
         self.uploaded[digest] = remote_id
 
@@ -142,10 +142,10 @@ class Model(RuleBasedStateMachine):
 
     def _opened(self) -> None:
         self.outbox = Outbox(files_at(self.path))
-        self.leased.clear()
+        self.taken.clear()
 
     def _ended(self, data: st.DataObject) -> list[ResultFrame]:
-        return self.leased.pop(data.draw(st.integers(0, len(self.leased) - 1)))
+        return self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
 
     @invariant()
     def nothing_is_lost_and_nothing_comes_back(self) -> None:
@@ -162,7 +162,7 @@ class Model(RuleBasedStateMachine):
         }
         assert dict(self.outbox.running()) == self.running
         assert {digest: content_of(self.outbox, digest) for digest in self.contents} == self.contents
-        assert self.outbox.remote_ids([*self.contents, *self.uploaded]) == self.uploaded
+        assert self.outbox.contents.remote_ids([*self.contents, *self.uploaded]) == self.uploaded
 
     def teardown(self) -> None:
         if hasattr(self, "outbox"):
@@ -179,4 +179,4 @@ def test_a_result_that_is_there_already_is_kept_as_it_was(outbox: Outbox) -> Non
 
     outbox.put([numbered(1, b"second")])
 
-    assert [each.body for each in lease_all(outbox)] == [b'{"first": true}']
+    assert [each.body for each in take_all(outbox)] == [b'{"first": true}']

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness.outboxes import HOLDING, HUGE, Child, files_at, full_disk, ids, lease_all
+from harness.outboxes import HOLDING, HUGE, Child, files_at, full_disk, ids, take_all
 from harness.results import numbered
 
 from famacase_xdist.errors import OutboxError
@@ -45,7 +45,7 @@ def test_what_a_killed_process_committed_is_there_for_the_next(path: Path, child
     first.kill()
 
     outbox = Outbox(files_at(path))
-    assert ids(lease_all(outbox)) == [f"id-{number}" for number in range(50)]
+    assert ids(take_all(outbox)) == [f"id-{number}" for number in range(50)]
     outbox.close()
 
 
@@ -101,7 +101,7 @@ def test_a_forked_child_that_ends_leaves_the_parents_file_whole(
     parent.kill()
 
     outbox = Outbox(files_at(path))
-    assert ids(lease_all(outbox)) == ["id-1", "id-2"]
+    assert ids(take_all(outbox)) == ["id-1", "id-2"]
     outbox.close()
 
 
@@ -207,7 +207,7 @@ def test_closing_leaves_all_in_the_one_file(path: Path, outbox: Outbox) -> None:
 
 def test_a_file_that_is_kept_is_not_larger_than_what_is_left_needs(path: Path, outbox: Outbox) -> None:
     outbox.put([numbered(number, HUGE) for number in range(30)])
-    batch = lease_all(outbox)
+    batch = take_all(outbox)
     outbox.acknowledge([each for each in batch if each.head.id != "id-7"])
     outbox.remember(host="http://x")
     large = path.stat().st_size
@@ -217,7 +217,7 @@ def test_a_file_that_is_kept_is_not_larger_than_what_is_left_needs(path: Path, o
     assert large > 20 * len(HUGE)
     assert path.stat().st_size < 2 * len(HUGE)
     again = Outbox(files_at(path))
-    assert [(each.head.id, each.body) for each in lease_all(again)] == [("id-7", HUGE)]
+    assert [(each.head.id, each.body) for each in take_all(again)] == [("id-7", HUGE)]
     assert again.session() == {"host": "http://x"}
     again.close()
 

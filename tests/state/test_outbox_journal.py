@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from famacase_xdist.results.frames import Frame, PieceHead, ResultHead
 from famacase_xdist.results.text import encodable
 from famacase_xdist.state.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
-from famacase_xdist.state.outbox_journal import MOST_BYTES, Tail
+from famacase_xdist.state.outbox_journal import MOST_BYTES, Journal
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tail(tmp_path: Path) -> Iterator[Tail]:
-    opened = Tail(tmp_path / "session.sqlite3-tail")
+def tail(tmp_path: Path) -> Iterator[Journal]:
+    opened = Journal(tmp_path / "session.sqlite3-tail")
     yield opened
     opened.close()
 
@@ -42,14 +42,14 @@ def transactions(outbox: Outbox) -> list[str]:
     return started
 
 
-def test_a_put_costs_no_transaction_and_the_next_lease_one(path: Path) -> None:
+def test_a_put_costs_no_transaction_and_the_next_batch_one(path: Path) -> None:
     outbox = Outbox(files_at(path))
     started = transactions(outbox)
 
     for number in range(20):
         outbox.put([begun(f"t.py::test_{number}"), numbered(number)])
     assert started == []
-    batch = outbox.lease(100, 10_000)
+    batch = outbox.take(100, 10_000)
 
     assert [each.head.id for each in batch] == [f"id-{number}" for number in range(20)]
     assert len(started) == 1
@@ -110,12 +110,12 @@ def test_what_is_in_both_the_tail_and_the_database_is_there_once(path: Path) -> 
     outbox.close()
 
 
-def test_a_frame_that_was_being_written_is_no_frame(tail: Tail, tmp_path: Path) -> None:
+def test_a_frame_that_was_being_written_is_no_frame(tail: Journal, tmp_path: Path) -> None:
     assert tail.append([numbered(1)])
     whole = tail_of(tmp_path / "session.sqlite3").read_bytes()
     for cut in range(1, len(whole)):
         tail_of(tmp_path / "session.sqlite3").write_bytes(whole + whole[:cut])
-        reader = Tail(tmp_path / "session.sqlite3-tail")
+        reader = Journal(tmp_path / "session.sqlite3-tail")
         assert reader.frames() == [numbered(1)]
         reader.close()
 
@@ -126,10 +126,10 @@ def test_frames_are_read_as_they_were_appended(entries: list[tuple[str, bytes]])
 
     frames = [begun(nodeid, body) for nodeid, body in entries]
     with tempfile.TemporaryDirectory() as directory:
-        tail = Tail(Path(directory) / "session.sqlite3")
+        tail = Journal(Path(directory) / "session.sqlite3")
         assert tail.append(frames)
         tail.close()
-        reader = Tail(Path(directory) / "session.sqlite3")
+        reader = Journal(Path(directory) / "session.sqlite3")
         read = reader.frames()
         reader.close()
 
@@ -144,7 +144,7 @@ def test_attachments_are_not_written_twice(path: Path) -> None:
     outbox.put([piece])
 
     assert tail_of(path).stat().st_size == 0
-    assert outbox.piece("d" * 64, 0) == piece.body
+    assert outbox.contents.piece("d" * 64, 0) == piece.body
     assert outbox.undelivered() == 1
     outbox.close()
 
@@ -161,7 +161,7 @@ def test_where_the_tail_cannot_grow_the_database_takes_all(path: Path, monkeypat
     monkeypatch.undo()
     assert len(kept) > 7
     assert tail_of(path).stat().st_size == 0
-    assert [each.head.id for each in outbox.lease(10, 10_000)] == ["id-1", "id-2"]
+    assert [each.head.id for each in outbox.take(10, 10_000)] == ["id-1", "id-2"]
     assert outbox.trouble == ""
     outbox.close()
 
@@ -211,7 +211,7 @@ def test_a_frame_that_the_database_refuses_costs_no_other(path: Path) -> None:
     for frame in (numbered(1), bad, numbered(2)):
         outbox.put([frame])
 
-    assert [each.head.id for each in outbox.lease(10, 10_000)] == ["id-1", "id-2"]
+    assert [each.head.id for each in outbox.take(10, 10_000)] == ["id-1", "id-2"]
     assert outbox.lost.total() == 1
     outbox.put([numbered(3)])
     assert outbox.undelivered() == 3

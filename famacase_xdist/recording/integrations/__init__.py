@@ -1,1 +1,1 @@
-"""What foreign plugins and libraries ask for: one file for each of them."""
+"""Integrations of other plugins and libraries: one file for each of them."""

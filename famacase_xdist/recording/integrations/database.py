@@ -1,6 +1,6 @@
-"""The profiler of databases: upstream's, with another way into sqlite3.
+"""The profiler of databases: upstream's, except for sqlite3.
 
-Upstream hands out proxies of connections and cursors, which are no context managers and cannot be iterated.
+For sqlite3, upstream returns proxies of connections and cursors, which are no context managers and cannot be iterated.
 """
 
 from __future__ import annotations
@@ -8,24 +8,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from qase.commons.models.step import StepDbQueryData, StepType
 from qase.commons.profilers.db import DatabaseProfiler, DatabaseProfilerSingleton
 
 from famacase_xdist import clock
+from famacase_xdist.results.status import FAILED
 from famacase_xdist.results.text import text_of
 
-if TYPE_CHECKING:
-    from .profilers import Steps
+from .taken_steps import TakenSteps
 
-Function = Callable[..., Any]
+if TYPE_CHECKING:
+    import sqlite3
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
     """Steps for queries, through all libraries that upstream knows."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: TakenSteps) -> None:
         super().__init__(steps)
         self._steps = steps
         self._is_enabled = False
@@ -34,13 +39,13 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         DatabaseProfilerSingleton._instance = self
 
     def enable(self) -> None:
-        """Look at all libraries that there are, once: looking for one that is missing takes time."""
+        """Watch all libraries that are installed. Done once, because the search for a missing one takes time."""
         if not self._is_enabled:
             self._is_enabled = True
             super().enable()
 
     def disable(self) -> None:
-        """Put everything back."""
+        """Restore everything that `enable` replaced."""
         super().disable()
         DatabaseProfilerSingleton._instance = self._previous
 
@@ -53,7 +58,7 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         connection_info: str | None = None,
         error: str | None = None,
     ) -> None:
-        """Take a query that has been made; upstream gives it no duration."""
+        """Add a step for a query that has ended; upstream gives such a step no duration."""
         if not self._steps.are_taken:
             return
         data = StepDbQueryData(
@@ -66,14 +71,15 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         with self._steps.one(StepType.DB_QUERY, data) as step:
             step.execution.start_time -= execution_time
             if error:
-                step.execution.set_status("failed")
+                step.execution.set_status(FAILED)
 
-    def _sqlite3_connect_wrapper(self, connect: Function) -> Function:
-        """Let connections that the test opens be of a class of ours, unless it asks for another."""
-        factory = _connection_class(sys.modules["sqlite3"], self._log_db_query)
+    def _sqlite3_connect_wrapper(self, connect: Callable[P, T]) -> Callable[P, T]:
+        """Make the connections of the test instances of a class of ours, unless the test asks for another."""
+        library = sys.modules["sqlite3"]
+        factory = _connection_class(library, _cursor_class(library, self._log_db_query))
 
         @wraps(connect)
-        def connecting(*args: Any, **options: Any) -> Any:
+        def connecting(*args: P.args, **options: P.kwargs) -> T:
             # The sixth positional argument is a factory.
             if self._steps.are_taken and len(args) < 6:
                 options.setdefault("factory", factory)
@@ -82,20 +88,20 @@ class Database(DatabaseProfiler):  # type: ignore[misc]  # upstream has no types
         return connecting
 
 
-def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
-    """Make a class of connections whose queries are logged."""
+def _cursor_class(library: ModuleType, log: Callable[..., None]) -> type[sqlite3.Cursor]:
+    """Return a class of cursors whose queries are logged."""
 
-    class Cursor(sqlite3.Cursor):  # type: ignore[misc]
-        def execute(self, sql: str, *args: Any) -> Any:
+    class Cursor(library.Cursor):  # type: ignore[misc, name-defined]
+        def execute(self, sql: str, *args: object) -> object:
             return self._logged(super().execute, sql, *args)
 
-        def executemany(self, sql: str, *args: Any) -> Any:
+        def executemany(self, sql: str, *args: object) -> object:
             return self._logged(super().executemany, sql, *args)
 
-        def executescript(self, sql: str) -> Any:
+        def executescript(self, sql: str) -> object:
             return self._logged(super().executescript, sql)
 
-        def _logged(self, call: Function, sql: str, *args: Any) -> Any:
+        def _logged(self, call: Callable[..., T], sql: str, *args: object) -> T:
             start = clock.monotonic()
             error = None
             try:
@@ -106,17 +112,23 @@ def _connection_class(sqlite3: Any, log: Callable[..., None]) -> type:
             finally:
                 log(sql, "SQLite", clock.monotonic() - start, self.rowcount, "SQLite", error)
 
-    class Connection(sqlite3.Connection):  # type: ignore[misc]
-        def cursor(self, factory: type = Cursor) -> Any:
-            return super().cursor(factory)
+    return Cursor
 
-        def execute(self, sql: str, *args: Any) -> Any:
+
+def _connection_class(library: ModuleType, cursors: type[sqlite3.Cursor]) -> type:
+    """Return a class of connections with these cursors, unless the test asks for others."""
+
+    class Connection(library.Connection):  # type: ignore[misc, name-defined]
+        def cursor(self, factory: type[sqlite3.Cursor] = cursors) -> sqlite3.Cursor:
+            return super().cursor(factory)  # type: ignore[no-any-return]
+
+        def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
             return self.cursor().execute(sql, *args)
 
-        def executemany(self, sql: str, *args: Any) -> Any:
+        def executemany(self, sql: str, *args: Any) -> sqlite3.Cursor:
             return self.cursor().executemany(sql, *args)
 
-        def executescript(self, sql: str) -> Any:
+        def executescript(self, sql: str) -> sqlite3.Cursor:
             return self.cursor().executescript(sql)
 
     return Connection

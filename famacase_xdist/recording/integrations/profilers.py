@@ -1,98 +1,62 @@
 """Profilers: the requests, queries and sleeps of a test become its steps.
 
-A test's are those of the thread that runs it, while one of its phases runs. All else goes past the profilers: our own
-threads, which post results and sleep meanwhile, those of the test, and what other plugins do between two tests.
-Upstream's own take in every thread, and mix up their steps; of them the one for databases is used, see `queries`.
+Only the thread that runs the test counts, and only while one of the test's phases runs. The profilers ignore all else:
+our own threads, which post results and sleep meanwhile, threads of the test, and the work of other plugins between two
+tests. Upstream's profilers watch every thread and mix up the steps of all. Of them, only the one for databases is used;
+see `database`.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager
 from functools import wraps
-from threading import get_ident
 from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pytest
 from qase.commons.models.step import Step, StepRequestData, StepSleepData, StepType
 
+from famacase_xdist.recording.guard import Guard
+from famacase_xdist.recording.runtime import StepRuntime
+from famacase_xdist.results.status import FAILED
 from famacase_xdist.results.text import text_of
 
 from .database import Database
+from .taken_steps import TakenSteps
 
-FAILED_STATUS = 400
+#: The first of HTTP's statuses that make a request's step a failed one.
+_FIRST_ERROR = 400
+#: A function of a foreign library.
 Function = Callable[..., Any]
 
 
-class Steps:
-    """Where profilers put steps: the running test's, or nowhere."""
-
-    def __init__(self, runtime: Any) -> None:
-        self._runtime = runtime
-        self._thread: int | None = None
-
-    @property
-    def are_taken(self) -> bool:
-        """Whether what is done here and now is the test's own doing."""
-        return self._thread == get_ident() and self._runtime.result is not None
-
-    @contextmanager
-    def of_this_thread(self) -> Iterator[None]:
-        """Take steps of this thread until the block ends."""
-        before, self._thread = self._thread, get_ident()
-        try:
-            yield
-        finally:
-            self._thread = before
-
-    @contextmanager
-    def one(self, step_type: StepType, data: Any) -> Iterator[Step]:
-        """Make a step of the block; it failed where the block raises, or the caller has set that status."""
-        step = Step(step_type, None, data)
-        self._runtime.add_step(step)
-        status = "failed"
-        try:
-            yield step
-            status = "failed" if step.execution.status == "failed" else "passed"
-        finally:
-            # A timeout may have ended the test, and with it all of its steps, from inside the block.
-            if step.id in self._runtime.steps:
-                self._runtime.finish_step(step.id, status)
-
-
 class Profiler(Protocol):
-    """What `Profilers` asks of one."""
+    """The methods that `Profilers` needs of a profiler."""
 
     def enable(self) -> None:
-        """Begin to look; called before each test, because what it looks at may have been imported since."""
+        """Replace the functions to watch. Called before each test, because a library may be imported late."""
 
     def disable(self) -> None:
-        """Put everything back."""
+        """Restore the functions."""
 
 
 class Profilers:
     """Hooks around the phases of a test.
 
     Args:
-        runtime: Upstream's, with the running result and its steps.
-        names: Which of network, db and sleep.
+        runtime: Has the running result and its steps.
+        names: Any of ``network``, ``db`` and ``sleep``.
         hosts: Parts of addresses whose requests make no steps.
-        guarded: Makes the block in which our own mistakes, and those of a database's library, stay ours.
+        guard: Keeps our own errors, and those of a database's library, from the test.
     """
 
-    def __init__(
-        self,
-        runtime: Any,
-        names: Iterable[str],
-        hosts: Iterable[str],
-        guarded: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._steps = Steps(runtime)
-        self.guarded = guarded
-        kinds: Mapping[str, Callable[[Steps], Profiler]] = {
+    def __init__(self, runtime: StepRuntime, names: Iterable[str], hosts: Iterable[str], guard: Guard) -> None:
+        self._steps = TakenSteps(runtime)
+        self._guard = guard
+        kinds: Mapping[str, Callable[[TakenSteps], Profiler]] = {
             "network": lambda steps: Network(steps, tuple(hosts)),
             "db": Database,
             "sleep": Sleep,
@@ -101,9 +65,9 @@ class Profilers:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_setup(self) -> Generator[None, None, None]:
-        """Look from here on; fixtures belong to the test that they are set up for."""
+        """Watch from the set-up on, because fixtures belong to the test that they are set up for."""
         for profiler in self._profilers:
-            with self.guarded():
+            with self._guard:
                 profiler.enable()
         with self._steps.of_this_thread():
             yield
@@ -116,24 +80,24 @@ class Profilers:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self) -> Generator[None, None, None]:
-        """Take the steps of its fixtures' ends."""
+        """Take the steps of the teardowns of its fixtures."""
         with self._steps.of_this_thread():
             yield
 
     def pytest_unconfigure(self) -> None:
-        """Put everything back, so that in-process runs can follow each other."""
+        """Restore everything, so that one process can run several sessions."""
         for profiler in reversed(self._profilers):
-            with self.guarded():
+            with self._guard:
                 profiler.disable()
 
 
 class _Replaced:
-    """Functions that are replaced until `undo`; another's replacement on top of ours is left alone."""
+    """Functions that are replaced until `undo`. If another library has replaced ours since, it stays."""
 
     def __init__(self) -> None:
-        self._done: dict[tuple[Any, str], tuple[Function, Function]] = {}
+        self._done: dict[tuple[object, str], tuple[Function, Function]] = {}
 
-    def replace(self, owner: Any, name: str, wrap: Callable[[Function], Function]) -> None:
+    def replace(self, owner: object, name: str, wrap: Callable[[Function], Function]) -> None:
         """Replace `owner.name`, once."""
         if (owner, name) not in self._done:
             original = getattr(owner, name)
@@ -142,7 +106,7 @@ class _Replaced:
             self._done[owner, name] = original, ours
 
     def undo(self) -> None:
-        """Put back what is still ours."""
+        """Restore the functions that are still ours."""
         for (owner, name), (original, ours) in self._done.items():
             if getattr(owner, name, None) is ours:
                 setattr(owner, name, original)
@@ -152,43 +116,49 @@ class _Replaced:
 class Sleep:
     """Steps for `time.sleep`."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: TakenSteps) -> None:
         self._steps = steps
         self._replaced = _Replaced()
-        self.disable = self._replaced.undo
 
     def enable(self) -> None:
-        """Look at `time.sleep`."""
+        """Replace `time.sleep`."""
         self._replaced.replace(time, "sleep", self._wrapped)
 
+    def disable(self) -> None:
+        """Restore `time.sleep`."""
+        self._replaced.undo()
+
     def _wrapped(self, sleep: Function) -> Function:
-        def sleeping(seconds: float) -> None:
+        def sleeping(seconds: float) -> object:
             if not self._steps.are_taken:
-                return sleep(seconds)  # type: ignore[no-any-return]
+                return sleep(seconds)
             with self._steps.one(StepType.SLEEP, StepSleepData(duration=seconds)):
-                return sleep(seconds)  # type: ignore[no-any-return]
+                return sleep(seconds)
 
         return sleeping
 
 
 class Network:
-    """Steps for requests made with requests or urllib3, but for those to some hosts."""
+    """Steps for requests made with requests or urllib3, except for those to some hosts."""
 
-    def __init__(self, steps: Steps, hosts: tuple[str, ...]) -> None:
+    def __init__(self, steps: TakenSteps, hosts: tuple[str, ...]) -> None:
         self._steps = steps
         self._hosts = hosts
         self._replaced = _Replaced()
-        self.disable = self._replaced.undo
 
     def enable(self) -> None:
-        """Look at those of the libraries that have been imported."""
+        """Replace the functions of those libraries that have been imported."""
         if requests := sys.modules.get("requests"):
             self._replaced.replace(requests.Session, "send", self._of_requests)
         if urllib3 := sys.modules.get("urllib3"):
             self._replaced.replace(urllib3.PoolManager, "request", self._of_urllib3)
 
+    def disable(self) -> None:
+        """Restore the functions of the libraries."""
+        self._replaced.undo()
+
     def _of_requests(self, send: Function) -> Function:
-        def sending(session: Any, request: Any, **options: Any) -> Any:
+        def sending(session: object, request: object, **options: object) -> object:
             url = text_of(getattr(request, "url", ""))
             if not self._is_taken(url):
                 return send(session, request, **options)
@@ -201,7 +171,7 @@ class Network:
         return sending
 
     def _of_urllib3(self, request: Function) -> Function:
-        def requesting(pool: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
+        def requesting(pool: object, method: str, url: str, *args: object, **options: object) -> object:
             if not self._is_taken(text_of(url)):
                 return request(pool, method, url, *args, **options)
             sent = SimpleNamespace(method=method, body=options.get("body"), headers=options.get("headers"))
@@ -216,26 +186,26 @@ class Network:
     def _is_taken(self, url: str) -> bool:
         return self._steps.are_taken and not any(host in url for host in self._hosts)
 
-    def _request(self, request: Any, url: str) -> AbstractContextManager[Step]:
+    def _request(self, request: object, url: str) -> AbstractContextManager[Step]:
         body = getattr(request, "body", None)
-        # What is neither text nor bytes is a file or a generator, which is not ours to read.
+        # Anything but text and bytes is a file or a generator; the library could not read it after us.
         sent = body if isinstance(body, (str, bytes)) else None
         headers = _texts(getattr(request, "headers", None))
         method = text_of(getattr(request, "method", ""))
         return self._steps.one(StepType.REQUEST, StepRequestData(sent, headers, method, url))
 
 
-def _answer(step: Step, status: int, headers: Any, body: Callable[[], Any] | None) -> None:
-    """Put the answer into a request's step; its body and headers only where it failed, as upstream has it."""
-    if status < FAILED_STATUS:
+def _answer(step: Step, status: int, headers: Mapping[str, object] | None, body: Callable[[], object] | None) -> None:
+    """Put the response into a request's step, as upstream does: its body and headers only if the request failed."""
+    if status < _FIRST_ERROR:
         step.data.add_response(status)
         return
-    step.execution.set_status("failed")
+    step.execution.set_status(FAILED)
     step.data.add_response(status, body() if body else None, _texts(headers))
 
 
-def _texts(headers: Any) -> dict[str, str]:
+def _texts(headers: Mapping[str, object] | None) -> dict[str, str]:
     try:
         return {text_of(name): text_of(value) for name, value in dict(headers or {}).items()}
-    except (TypeError, ValueError):  # no headers at all; the library will say so
+    except (TypeError, ValueError):  # these are no headers; the library itself will raise
         return {}

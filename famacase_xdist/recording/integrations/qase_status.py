@@ -1,12 +1,10 @@
-"""What the installed qase-pytest makes of a test: upstream's own code, run on a result that is thrown away.
+"""The status that the installed qase-pytest gives a test: upstream's own code, run on a result that is dropped.
 
 Versions differ (8.3: a call that raised anything but an AssertionError is invalid; 9.0: it is failed, and a failed
-teardown counts), so nothing of their rules is written down here.
+teardown counts), so none of their rules is repeated here.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import pluggy
 import pytest
@@ -17,16 +15,16 @@ from qase.pytest.plugin import QasePytestPlugin
 class UpstreamPolicy:
     """The status of one attempt, as upstream's plugin sets it phase by phase."""
 
-    def __init__(self, reporter: Any) -> None:
+    def __init__(self, reporter: object) -> None:
         self._given = _Given()
         self._upstream = QasePytestPlugin(reporter)
         self._upstream.ignore = False
-        # Upstream's hook is a wrapper; pluggy knows how to run either kind of them.
+        # Upstream's hook is a wrapper, of the old kind or of the new one; pluggy can run both.
         hooks = pluggy.PluginManager("pytest")
         hooks.add_hookspecs(_Specification)
         hooks.register(self._given)
         hooks.register(self._upstream)
-        self._makereport = hooks.hook.pytest_runtest_makereport
+        self._hook = hooks.hook
 
     def begin(self) -> None:
         """Begin an attempt."""
@@ -37,13 +35,13 @@ class UpstreamPolicy:
         """Let upstream take one report into account."""
         self._given.report = report
         try:
-            self._makereport(item=item, call=call)
+            self._hook.pytest_runtest_makereport(item=item, call=call)
         finally:
             self._given.report = None
 
     @property
     def status(self) -> str | None:
-        """What upstream has by now; None if it has nothing, or what is no text."""
+        """Upstream's status so far; None if there is none, or if it is not text."""
         status = self._upstream.runtime.result.execution.status
         return status if isinstance(status, str) else None
 
@@ -51,15 +49,15 @@ class UpstreamPolicy:
 class _Specification:
     @pluggy.HookspecMarker("pytest")(firstresult=True)
     def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> pytest.TestReport | None:
-        """As pytest's own hook."""
+        """Return a report, as pytest's own hook does."""
 
 
 class _Given:
-    """Stands for pytest, which makes the report that upstream's hook waits for."""
+    """Takes the place of pytest, which makes the report that upstream's hook waits for."""
 
     report: pytest.TestReport | None = None
 
     @pytest.hookimpl
     def pytest_runtest_makereport(self) -> pytest.TestReport | None:
-        """Give the report that there is."""
+        """Return the given report."""
         return self.report
