@@ -18,8 +18,8 @@ from qase.commons.utils import QaseUtils
 
 from famacase_xdist import clock
 from famacase_xdist.recording.integrations.database import Database
-from famacase_xdist.recording.integrations.profilers import Steps as ProfilerSteps
-from famacase_xdist.recording.runtime import Steps as Runtime
+from famacase_xdist.recording.integrations.taken_steps import TakenSteps as ProfilerSteps
+from famacase_xdist.recording.runtime import StepRuntime as Runtime
 
 DEADLINE = 10.0
 
