@@ -1,3 +1,5 @@
+"""One server for a file of tests, and the watch on tests that start processes."""
+
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
@@ -11,7 +13,7 @@ pytest_plugins = ["harness.plugin"]
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
-    """One server for all tests of a file: to start and stop it takes longer than most of them."""
+    """One server for all tests of a file, because a start and a stop take longer than most tests."""
     with pytest.MonkeyPatch.context() as patch, running(tmp_path_factory.mktemp("server") / "server.sqlite3") as server:
         patch.setattr("harness.server.pid_of_port", lambda port: None)
         yield server
@@ -19,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
 
 @pytest.fixture
 def backend(server: Backend) -> Iterator[Backend]:
-    """The server as new: with no runs, no faults, and nothing seen."""
+    """The server of the file, with no runs, no faults and an empty list of requests."""
     server.clear()
     yield server
     server.released.set()

@@ -22,20 +22,20 @@ OF_SERVER = [Requirement(line) for line in PROJECT["optional-dependencies"]["ser
 
 
 def bound(requirement: Requirement, operator: str) -> Version | None:
-    """Give the version that a requirement names with an operator."""
+    """Return the version that a requirement names with an operator."""
     found = [Version(each.version) for each in requirement.specifier if each.operator == operator]
     assert len(found) < 2
     return found[0] if found else None
 
 
 def pins() -> dict[str, Version]:
-    """Give what tox pins for the oldest packages."""
+    """Return what tox pins for the oldest packages."""
     lines = TOX["testenv:oldest"]["deps"].split()
     return {pin.name: Version(str(pin.specifier).removeprefix("==")) for pin in map(Requirement, lines)}
 
 
 def rows() -> dict[str, tuple[str, str]]:
-    """Give the README's table: package or Python, oldest, newest."""
+    """Return the README's table: package or Python, oldest, newest."""
     section = README.partition("## What it works with")[2].partition("\n## ")[0]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return {name: (oldest, newest) for name, oldest, newest in cells[2:]}

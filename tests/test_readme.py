@@ -13,7 +13,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def row(setting: Setting) -> str:
-    """Give a setting's line in the table."""
+    """Return a setting's line in the table."""
     default = setting.default
     if default in (None, (), {}):
         shown = ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from harness.books import Books, heard
+from harness.ledgers import Kept, heard
 
 
 @pytest.fixture
-def books() -> Books:
-    return Books()
+def kept() -> Kept:
+    return Kept()
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The intake: nothing is lost, nothing overtakes, and who puts waits only where memory would grow."""
+"""The inbox: no event is lost, none overtakes another, and a thread that puts waits only where memory would grow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from famacase_xdist.controller import inbox as module
 from famacase_xdist.controller.inbox import BATCH, ImmediateInbox, Inbox, QueuedInbox
 
-#: Longer than any test; whoever waits for it would be seen.
+#: Longer than any test, so that a wait for it would be seen.
 NEVER = 3600.0
 DEADLINE = 10.0
 
@@ -35,7 +35,7 @@ class Store:
 
     @property
     def events(self) -> list[Any]:
-        """Give all events in the order in which they came."""
+        """Return all events in the order in which they came."""
         return [event for batch in self.batches for event in batch]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
-from harness.books import CALL, SETUP, TEARDOWN, TEST, Books, crashed, described, ignored, recorded, reported
+from harness.ledgers import CALL, SETUP, TEARDOWN, TEST, Kept, crashed, described, ignored, recorded, reported
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,12 +15,12 @@ from famacase_xdist.controller.events import Began, Event, Received, Recorded, R
 from famacase_xdist.results.frames import ResultHead, decode
 
 
-def test_a_result_that_comes_is_kept_byte_for_byte(books: Books) -> None:
+def test_a_result_that_comes_is_kept_byte_for_byte(kept: Kept) -> None:
     event = recorded()
 
-    books.enter(Began(TEST), event, SETUP, CALL, TEARDOWN).close()
+    kept.enter(Began(TEST), event, SETUP, CALL, TEARDOWN).close()
 
-    assert [frame for frame in books.frames if isinstance(frame.head, ResultHead)] == [decode(event.message)]
+    assert [frame for frame in kept.frames if isinstance(frame.head, ResultHead)] == [decode(event.message)]
 
 
 ORDERS: dict[str, list[Event]] = {
@@ -32,27 +32,27 @@ ORDERS: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS)
-def test_frames_of_this_process_are_taken_as_those_of_a_worker_are(events: list[Event], books: Books) -> None:
+def test_frames_of_this_process_are_taken_as_those_of_a_worker_are(events: list[Event], kept: Kept) -> None:
     for event in events:
         is_message = isinstance(event, Received)
-        books.enter(Recorded(event.worker, decode(event.message)) if is_message else event)  # type: ignore[union-attr]
+        kept.enter(Recorded(event.worker, decode(event.message)) if is_message else event)  # type: ignore[union-attr]
 
-    assert books.close().results == Books().enter(*events).close().results
-    assert books.running == []
-
-
-@pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS)
-def test_pytests_own_reports_of_a_result_that_came_make_no_second_one(events: list[Event], books: Books) -> None:
-    books.enter(*events).close()
-
-    assert books.results == [(TEST, "passed", 1)]
+    assert kept.close().results == Kept().enter(*events).close().results
+    assert kept.running == []
 
 
 @pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS)
-def test_a_test_whose_result_came_is_not_running_any_more(events: list[Event], books: Books) -> None:
-    books.enter(*events).close()
+def test_pytests_own_reports_of_a_result_that_came_make_no_second_one(events: list[Event], kept: Kept) -> None:
+    kept.enter(*events).close()
 
-    assert books.running == []
+    assert kept.results == [(TEST, "passed", 1)]
+
+
+@pytest.mark.parametrize("events", ORDERS.values(), ids=ORDERS)
+def test_a_test_whose_result_came_is_not_running_any_more(events: list[Event], kept: Kept) -> None:
+    kept.enter(*events).close()
+
+    assert kept.running == []
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Told:
     is_ignored: bool
 
     def sent(self, nodeid: str) -> list[Event]:
-        """Give the events in the order in which the worker sends them."""
+        """Return the events in the order in which the worker sends them."""
         opening: list[Event] = [ignored(nodeid)] if self.is_ignored else []
         opening += [described(nodeid)] if self.is_described and not self.is_ignored else []
         closing: list[Event] = [] if self.is_ignored else [recorded(nodeid)]
@@ -87,14 +87,14 @@ def arriving(sent: Iterable[Event], lag: list[int]) -> list[Event]:
 
 @given(told=TOLD, lag=LAG)
 def test_each_test_has_one_result_however_late_pytests_news_comes(told: list[Told], lag: list[int]) -> None:
-    books = Books()
+    kept = Kept()
     sent = [event for number, each in enumerate(told) for event in each.sent(f"t.py::test_{number}")]
 
-    books.enter(*arriving(sent, lag)).close()
+    kept.enter(*arriving(sent, lag)).close()
 
     expected = [f"t.py::test_{number}" for number, each in enumerate(told) if not each.is_ignored]
-    assert [nodeid for nodeid, _, _ in books.results] == expected
-    assert books.running == []
+    assert [nodeid for nodeid, _, _ in kept.results] == expected
+    assert kept.running == []
 
 
 DEATHS = {"set-up": 0, "call": 1, "tear-down": 2}
@@ -102,15 +102,15 @@ DEATHS = {"set-up": 0, "call": 1, "tear-down": 2}
 
 @given(told=TOLD, lag=LAG, phase=st.sampled_from(sorted(DEATHS)))
 def test_a_crash_has_one_result_however_late_pytests_news_comes(told: list[Told], lag: list[int], phase: str) -> None:
-    books = Books()
+    kept = Kept()
     *before, last = [each.sent(f"t.py::test_{number}") for number, each in enumerate(told)]
     nodeid = f"t.py::test_{len(before)}"
     reports = [event for event in last if isinstance(event, Reported)]
     sent = [*(event for events in before for event in events), *last[: last.index(reports[0]) + DEATHS[phase]]]
 
-    books.enter(*arriving(sent, lag), crashed(nodeid)).close()
+    kept.enter(*arriving(sent, lag), crashed(nodeid)).close()
 
-    died = [] if told[-1].is_ignored else [content for content in books.contents if content["message"]]
+    died = [] if told[-1].is_ignored else [content for content in kept.contents if content["message"]]
     assert len(died) == 1 - told[-1].is_ignored
     assert all(content["message"].endswith(f"while running {nodeid}, in its {phase}") for content in died)
-    assert len(books.results) == sum(not each.is_ignored for each in told)
+    assert len(kept.results) == sum(not each.is_ignored for each in told)

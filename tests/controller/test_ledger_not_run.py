@@ -3,64 +3,64 @@
 from __future__ import annotations
 
 import pytest
-from harness.books import CALL, SETUP, TEARDOWN, TEST, Books, crashed, recorded
+from harness.ledgers import CALL, SETUP, TEARDOWN, TEST, Kept, crashed, recorded
 
 from famacase_xdist.controller.events import NotCollected
 from famacase_xdist.controller.ledger import Ledger
 
 
 def test_a_module_that_cannot_be_collected_is_one_result_for_all_workers(
-    broken_module: pytest.CollectReport, books: Books
+    broken_module: pytest.CollectReport, kept: Kept
 ) -> None:
-    books.enter(*[NotCollected(broken_module)] * 4).close()
+    kept.enter(*[NotCollected(broken_module)] * 4).close()
 
-    assert books.results == [("test_broken.py", "invalid", 1)]
-
-
-def test_a_module_that_cannot_be_collected_says_why(broken_module: pytest.CollectReport, books: Books) -> None:
-    books.enter(NotCollected(broken_module))
-
-    assert books.content["title"] == "test_broken.py"
-    assert books.content["message"] == "collection error: ModuleNotFoundError: No module named 'no_such_module'"
-    assert "import no_such_module" in books.content["execution"]["stacktrace"]
+    assert kept.results == [("test_broken.py", "invalid", 1)]
 
 
-def test_each_module_that_cannot_be_collected_has_its_result(books: Books) -> None:
+def test_a_module_that_cannot_be_collected_says_why(broken_module: pytest.CollectReport, kept: Kept) -> None:
+    kept.enter(NotCollected(broken_module))
+
+    assert kept.content["title"] == "test_broken.py"
+    assert kept.content["message"] == "collection error: ModuleNotFoundError: No module named 'no_such_module'"
+    assert "import no_such_module" in kept.content["execution"]["stacktrace"]
+
+
+def test_each_module_that_cannot_be_collected_has_its_result(kept: Kept) -> None:
     for name in ("a.py", "b.py"):
-        books.enter(NotCollected(pytest.CollectReport(name, "failed", "E   SyntaxError: x", None)))
+        kept.enter(NotCollected(pytest.CollectReport(name, "failed", "E   SyntaxError: x", None)))
 
-    assert [nodeid for nodeid, _, _ in books.results] == ["a.py", "b.py"]
+    assert [nodeid for nodeid, _, _ in kept.results] == ["a.py", "b.py"]
 
 
 def test_collection_errors_are_left_out_where_so_set(broken_module: pytest.CollectReport) -> None:
-    books = Books(Ledger(collection_errors=False)).enter(NotCollected(broken_module)).close()
+    kept = Kept(Ledger(collection_errors=False)).enter(NotCollected(broken_module)).close()
 
-    assert (books.results, books.ledger.not_collected) == ([], 0)
+    assert (kept.results, kept.ledger.not_collected) == ([], 0)
 
 
 @pytest.mark.parametrize("collection_errors", [True, False])
 def test_a_module_that_is_skipped_is_one_result_for_all_workers_with_its_reason(collection_errors: bool) -> None:
     skip = pytest.CollectReport("test_whole.py", "skipped", ("test_whole.py", 2, "Skipped: JIRA-9: not here"), None)  # type: ignore[arg-type]
-    books = Books(Ledger(collection_errors=collection_errors)).enter(*[NotCollected(skip)] * 2).close()
+    kept = Kept(Ledger(collection_errors=collection_errors)).enter(*[NotCollected(skip)] * 2).close()
 
-    assert books.results == [("test_whole.py", "skipped", 1)]
-    assert books.content["message"] == "JIRA-9: not here"
-    assert books.ledger.not_collected == 0
+    assert kept.results == [("test_whole.py", "skipped", 1)]
+    assert kept.content["message"] == "JIRA-9: not here"
+    assert kept.ledger.not_collected == 0
 
 
 def test_tests_that_never_began_are_untested_where_asked_for() -> None:
-    books = Books(Ledger(keep_nodeids=True))
-    books.ledger.collect([TEST, "t.py::test_b", "t.py::test_c"])
+    kept = Kept(Ledger(keep_nodeids=True))
+    kept.ledger.collect([TEST, "t.py::test_b", "t.py::test_c"])
 
-    books.enter(SETUP, CALL, TEARDOWN, recorded(), crashed("t.py::test_b")).close(report_not_run=True)
+    kept.enter(SETUP, CALL, TEARDOWN, recorded(), crashed("t.py::test_b")).close(report_not_run=True)
 
-    assert books.results[2:] == [("t.py::test_c", "untested", 1)]
-    assert books.contents[2]["message"] == "the session ended before this test began"
+    assert kept.results[2:] == [("t.py::test_c", "untested", 1)]
+    assert kept.contents[2]["message"] == "the session ended before this test began"
 
 
 @pytest.mark.parametrize(("keep", "report_not_run"), [(True, False), (False, True), (False, False)])
 def test_tests_that_never_began_are_left_out_where_not_asked_for(keep: bool, report_not_run: bool) -> None:
-    books = Books(Ledger(keep_nodeids=keep))
-    books.ledger.collect([TEST])
+    kept = Kept(Ledger(keep_nodeids=keep))
+    kept.ledger.collect([TEST])
 
-    assert books.close(report_not_run=report_not_run).results == []
+    assert kept.close(report_not_run=report_not_run).results == []

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from harness.books import CALL, SETUP, TEARDOWN, TEST, Books, crashed, described, heard, recorded, report
+from harness.ledgers import CALL, SETUP, TEARDOWN, TEST, Kept, crashed, described, heard, recorded, report
 
 from famacase_xdist.controller.events import Began, Event, NotCollected, Reported
 from famacase_xdist.controller.ledger import Ledger
@@ -70,8 +70,8 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[pytest.Test
 
 
 def rebuilt_from(reports: list[pytest.TestReport]) -> dict[str, Any]:
-    """Give what the books make of reports whose result never comes."""
-    return Books().enter(*(Reported("gw0", each.nodeid, [each]) for each in reports)).close().content
+    """Return the result that the ledger makes of reports whose own result never comes."""
+    return Kept().enter(*(Reported("gw0", each.nodeid, [each]) for each in reports)).close().content
 
 
 OUTCOMES = {
@@ -105,24 +105,24 @@ def test_a_lost_failure_is_rebuilt_with_its_traceback(said: dict[str, list[pytes
     assert "def test_raises():" in rebuilt_from(said["test_raises"])["execution"]["stacktrace"]
 
 
-def test_a_lost_result_is_rebuilt_with_the_time_of_all_phases(books: Books) -> None:
-    books.enter(SETUP, CALL, TEARDOWN).close()
+def test_a_lost_result_is_rebuilt_with_the_time_of_all_phases(kept: Kept) -> None:
+    kept.enter(SETUP, CALL, TEARDOWN).close()
 
-    execution = books.content["execution"]
+    execution = kept.content["execution"]
     assert execution["duration"] == 750
     assert execution["end_time"] - execution["start_time"] == pytest.approx(0.75, abs=0.01)
 
 
-def test_a_lost_result_of_a_described_test_keeps_what_was_known(books: Books) -> None:
-    books.enter(described(title="Buys a book", testops_ids=[7]), SETUP, CALL, TEARDOWN).close()
+def test_a_lost_result_of_a_described_test_keeps_what_was_known(kept: Kept) -> None:
+    kept.enter(described(title="Buys a book", testops_ids=[7]), SETUP, CALL, TEARDOWN).close()
 
-    assert (books.content["title"], books.content["testops_ids"]) == ("Buys a book", [7])
+    assert (kept.content["title"], kept.content["testops_ids"]) == ("Buys a book", [7])
 
 
-def test_a_lost_result_is_no_longer_running(books: Books) -> None:
-    books.enter(Began(TEST), SETUP, CALL, TEARDOWN).close()
+def test_a_lost_result_is_no_longer_running(kept: Kept) -> None:
+    kept.enter(Began(TEST), SETUP, CALL, TEARDOWN).close()
 
-    assert books.running == []
+    assert kept.running == []
 
 
 ENDINGS: dict[str, tuple[list[Event], str]] = {
@@ -133,30 +133,30 @@ ENDINGS: dict[str, tuple[list[Event], str]] = {
 
 @pytest.mark.parametrize(("events", "phase"), ENDINGS.values(), ids=ENDINGS)
 def test_a_test_that_the_end_of_the_session_cut_off_is_invalid_and_says_where(
-    events: list[Event], phase: str, books: Books
+    events: list[Event], phase: str, kept: Kept
 ) -> None:
-    books.enter(*events).close()
+    kept.enter(*events).close()
 
-    assert books.results == [(TEST, "invalid", 1)]
-    assert books.content["message"] == f"the session ended while this test was in its {phase} on gw0"
-
-
-def test_a_test_that_only_began_is_not_said_to_have_never_begun(books: Books) -> None:
-    books.ledger = Ledger(keep_nodeids=True)
-    books.ledger.collect([TEST])
-
-    books.enter(Began(TEST)).close(report_not_run=True)
-
-    assert "before this test began" not in "".join(content["message"] for content in books.contents)
+    assert kept.results == [(TEST, "invalid", 1)]
+    assert kept.content["message"] == f"the session ended while this test was in its {phase} on gw0"
 
 
-def test_a_second_close_rebuilds_nothing_again(books: Books) -> None:
-    books.ledger = Ledger(keep_nodeids=True)
-    books.ledger.collect([TEST, "t.py::test_b"])
+def test_a_test_that_only_began_is_not_said_to_have_never_begun(kept: Kept) -> None:
+    kept.ledger = Ledger(keep_nodeids=True)
+    kept.ledger.collect([TEST])
 
-    books.enter(SETUP, CALL).close(report_not_run=True).close(report_not_run=True)
+    kept.enter(Began(TEST)).close(report_not_run=True)
 
-    assert len(books.results) == 2
+    assert "before this test began" not in "".join(content["message"] for content in kept.contents)
+
+
+def test_a_second_close_rebuilds_nothing_again(kept: Kept) -> None:
+    kept.ledger = Ledger(keep_nodeids=True)
+    kept.ledger.collect([TEST, "t.py::test_b"])
+
+    kept.enter(SETUP, CALL).close(report_not_run=True).close(report_not_run=True)
+
+    assert len(kept.results) == 2
 
 
 def subtest(outcome: str) -> Reported:
@@ -166,32 +166,32 @@ def subtest(outcome: str) -> Reported:
     return Reported("gw0", TEST, [made])
 
 
-def test_a_worker_that_dies_after_a_subtest_died_in_the_call(books: Books) -> None:
-    books.enter(SETUP, subtest("passed"), crashed())
+def test_a_worker_that_dies_after_a_subtest_died_in_the_call(kept: Kept) -> None:
+    kept.enter(SETUP, subtest("passed"), crashed())
 
-    assert str(books.content["message"]).endswith("in its call")
+    assert str(kept.content["message"]).endswith("in its call")
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("passed", "passed"), ("skipped", "passed"), ("failed", "invalid")])
-def test_a_rebuilt_result_follows_its_failed_subtests_only(outcome: str, status: str, books: Books) -> None:
-    books.enter(SETUP, subtest(outcome), CALL, TEARDOWN).close()
+def test_a_rebuilt_result_follows_its_failed_subtests_only(outcome: str, status: str, kept: Kept) -> None:
+    kept.enter(SETUP, subtest(outcome), CALL, TEARDOWN).close()
 
-    assert books.results == [(TEST, status, 1)]
-
-
-def test_subtests_alone_do_not_make_a_rebuilt_result_passed(books: Books) -> None:
-    books.enter(SETUP, subtest("passed")).close()
-
-    assert books.results == [(TEST, "invalid", 1)]
+    assert kept.results == [(TEST, status, 1)]
 
 
-def test_a_rebuilt_xfail_says_its_reason(books: Books) -> None:
+def test_subtests_alone_do_not_make_a_rebuilt_result_passed(kept: Kept) -> None:
+    kept.enter(SETUP, subtest("passed")).close()
+
+    assert kept.results == [(TEST, "invalid", 1)]
+
+
+def test_a_rebuilt_xfail_says_its_reason(kept: Kept) -> None:
     xfail = report("call", "skipped")
     xfail.wasxfail = "reason: known: bug"  # type: ignore[attr-defined]
 
-    books.enter(SETUP, Reported("gw0", TEST, [xfail]), TEARDOWN).close()
+    kept.enter(SETUP, Reported("gw0", TEST, [xfail]), TEARDOWN).close()
 
-    assert (books.results, books.content["message"]) == ([(TEST, "skipped", 1)], "known: bug")
+    assert (kept.results, kept.content["message"]) == ([(TEST, "skipped", 1)], "known: bug")
 
 
 # What a rebuilt result looks like
@@ -209,11 +209,11 @@ MADE: dict[str, list[Event]] = {
 
 
 @pytest.mark.parametrize("events", MADE.values(), ids=MADE)
-def test_a_strict_server_takes_what_the_books_make(events: list[Event], books: Books) -> None:
-    books.enter(*events).close()
+def test_a_strict_server_takes_what_the_ledger_makes(events: list[Event], kept: Kept) -> None:
+    kept.enter(*events).close()
 
-    assert books.contents
-    for content in books.contents:
+    assert kept.contents
+    for content in kept.contents:
         payloads.Result.model_validate(content)
 
 

@@ -79,7 +79,7 @@ def test_results_that_the_destination_did_not_take_are_undelivered(error: Except
 
 
 @pytest.mark.parametrize("form", [received, recorded], ids=["of a worker", "of this process"])
-def test_an_event_that_the_books_cannot_take_costs_no_other(
+def test_an_event_that_the_ledger_cannot_take_costs_no_other(
     form: Callable[[str], Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger, place = Ledger(), Place()
@@ -115,7 +115,7 @@ def test_every_token_that_is_set_is_masked_not_only_the_one_that_is_sent() -> No
 
 
 def passed(number: int) -> list[Event]:
-    """Give what the controller hears of a test that passed; every twentieth has an attachment."""
+    """Return the events of a test that passed; every twentieth has an attachment."""
     nodeid = f"tests/test_prices.py::TestPrices::test_price_of_a_basket[{number}]"
     digest, pieces = attachment(f"{number:8}".encode() * 100)
     is_attached = number % 20 == 0
@@ -134,7 +134,7 @@ def passed(number: int) -> list[Event]:
 
 
 def traced() -> int:
-    """Give the bytes of all objects in a moment; threads that have just delivered let go of it soon."""
+    """Return the bytes of all objects after a moment, in which threads that have just delivered free theirs."""
     time.sleep(0.02)
     return tracemalloc.get_traced_memory()[0]
 
@@ -156,7 +156,7 @@ def tell(intake: Pipeline, delivery: ProjectDestination, numbers: Iterable[int],
 
 @pytest.fixture(params=["the server is up", "the server is down"])
 def server_elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """Give a server in a process of its own, whose memory does not count; or an address where none is."""
+    """A server in a process of its own, whose memory does not count, or an address without a server."""
     if request.param == "the server is down":
         yield Server("http://127.0.0.1:9", TOKEN)
         return

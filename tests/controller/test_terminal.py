@@ -39,7 +39,7 @@ def run_with(run_id: object = 7, *, completed: bool = False, trouble: str = "") 
 
 
 def ledger_of(collected: int, finished: int) -> Ledger:
-    """Make books in which so many tests were collected, and so many have a result."""
+    """Return a ledger in which so many tests were collected, and so many have a result."""
     ledger = Ledger()
     ledger.collect([f"t.py::test_{number}" for number in range(collected)])
     for number in range(finished):
@@ -59,7 +59,7 @@ def section(
     notes: tuple[str, ...] = (),
     **settings: Any,
 ) -> list[str]:
-    """Give the lines of the section."""
+    """Return the lines of the section."""
     found = Counter(causes or {})
     where = tuple(wording.run_lines(run or run_with()))
     outboxes = () if outbox is None else (outbox,)

@@ -1,4 +1,4 @@
-"""A sender that waits for nothing."""
+"""A sender that does not wait between two tries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from famacase_xdist.delivery import sender as module
 
 @pytest.fixture
 def connect(tmp_path: Path, backend: Backend, waits: list[float]) -> Iterator[Connect]:
-    """Make lines to the backend, or to another address."""
+    """Return a function that makes a line to the backend or to another address, and shut all lines down at the end."""
     lines: list[Line] = []
 
     def connect(url: str = backend.url, **settings: Any) -> Line:
@@ -33,7 +33,7 @@ def connect(tmp_path: Path, backend: Backend, waits: list[float]) -> Iterator[Co
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Do not wait between two tries; keep how long it would have been."""
+    """The seconds between two tries, which the sender does not wait."""
     waits: list[float] = []
     monkeypatch.setattr(module, "sleep_using_event", lambda event: waits.append)
     return waits

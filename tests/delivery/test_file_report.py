@@ -48,13 +48,13 @@ def read(path: Path) -> Any:
 
 
 def written(tmp_path: Path, frame: Frame[ResultHead], path: str = "report") -> dict[str, Any]:
-    """Give the file of a result."""
+    """Return the file of a result."""
     form: dict[str, Any] = read(tmp_path / path / "results" / f"{frame.head.id}.json")
     return form
 
 
 def attached_to(tmp_path: Path, frame: Frame[ResultHead]) -> dict[str, bytes]:
-    """Give the contents of a result's attachments by name, read where the report says they are."""
+    """Return the contents of a result's attachments by name, read where the report says they are."""
     entries = written(tmp_path, frame)["attachments"]
     return {each["file_name"]: (tmp_path / each["file_path"]).read_bytes() for each in entries}
 

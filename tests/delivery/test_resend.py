@@ -1,4 +1,4 @@
-"""What earlier sessions left: it is delivered once, by whoever comes first; no live session is touched."""
+"""Results that earlier sessions left are delivered once, by the first process that asks; no live session is touched."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """What whoever resends has set: the token, and where the outboxes are."""
+    """The settings of the process that resends: the token, and where the outboxes are."""
     return Settings(testops_api_token=TOKEN, state_dir=tmp_path / "state")
 
 
@@ -86,7 +86,7 @@ def send(settings: Settings) -> Resent:
 
 
 def times_received(backend: Backend) -> dict[str, int]:
-    """Give how often each result came, by its title."""
+    """Return how often each result came, by its title."""
     runs = backend.store.runs()
     return {each.title: each.times_received for run in runs for each in backend.store.stored_results(run.id)}
 

@@ -11,7 +11,7 @@ from harness.server import COMPLETE, RESULTS, RUNS, Action, Backend, answer, cut
 
 
 def statuses(backend: Backend) -> list[tuple[str, int]]:
-    """Give how each run stands, and how often it was completed."""
+    """Return the status of each run, and how often it was completed."""
     return [(run.status, run.complete_requests) for run in backend.store.runs()]
 
 

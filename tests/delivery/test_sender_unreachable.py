@@ -18,7 +18,7 @@ from famacase_xdist.delivery import sender as module
 
 
 def unused_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a port on which no server listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from harness.results import content
+from harness.senders import refusing
 from harness.server import ATTACHMENTS, TOKEN, Action, App, Backend, Send, answer
 
 from famacase_xdist.client.api import MOST_FILES, Api
@@ -60,31 +61,10 @@ def connect(backend: Backend, outbox: Outbox) -> Iterator[Connect]:
 
 
 def kept(backend: Backend, remote_id: Any) -> bytes:
-    """Give what the server has under an id."""
+    """Return the content that the server has under an id."""
     found = backend.store.attachment(remote_id)
     assert found is not None
     return bytes(found.content)
-
-
-def refusing(word: bytes, status: int) -> Action:
-    """Refuse a request that has a word in its body; let the application answer all else."""
-
-    async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
-        body, more = b"", True
-        while more:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-
-        async def again() -> dict[str, Any]:
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        if word in body:
-            await answer(status, b'{"detail": "no"}')(app, scope, again, send)
-        else:
-            await app(scope, again, send)
-
-    return act
 
 
 class Together:
@@ -301,7 +281,7 @@ def test_one_bad_attachment_is_named_and_the_others_arrive(
     ids = connect().upload(digests)
 
     assert set(ids) == set(digests) - {digests[bad]}
-    assert outbox.contents.refusals(digests) == [f"{bad}.txt: HTTP {status}: no"]
+    assert outbox.contents.refusals(digests) == [f"{bad}.txt: HTTP {status}: it says BAD"]
 
 
 def test_a_refused_attachment_is_not_sent_again(backend: Backend, outbox: Outbox, connect: Connect) -> None:

@@ -1,4 +1,4 @@
-"""Suites that pytest collects or runs in the process of the test."""
+"""Suites that pytest collects or runs in the process of a test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Collector:
 
 
 def collected(directory: Path, *args: str) -> list[pytest.Item]:
-    """Collect a directory in this process, with none of the plugins that change items or report them."""
+    """Collect a directory in this process, without the plugins that change items or report them."""
     (directory / "pytest.ini").write_text("[pytest]\n")
     collector = _Collector()
     absent = (

@@ -1,6 +1,6 @@
-"""A plugin for suites that counts what a process does, and writes it to a file at its end.
+"""A plugin for suites that counts what a process does, and writes the counts to a file at the end.
 
-Counts do not depend on how fast a machine is, so that a test can hold them.
+A test can compare counts with fixed numbers, because they do not depend on how fast a machine is.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-#: The variable that names the directory for the files.
+#: The environment variable with the directory for the files.
 DIRECTORY = "COUNTS"
 
 _counts: Counter[str] = Counter()
@@ -55,7 +55,7 @@ _counted(pytest.Item, "iter_markers_with_node", _count_look_up)
 
 
 def pytest_sessionstart() -> None:
-    """Wrap what is loaded by now; who starts later wraps nothing."""
+    """Wrap the functions of modules that are loaded by now; a module that is loaded later is not counted."""
     for module, owner, name in (
         ("famacase_xdist.results.sinks", "ChannelSink", "send"),
         ("famacase_xdist.state.outbox", "Outbox", "_transact"),
@@ -67,7 +67,7 @@ def pytest_sessionstart() -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Write down what there was."""
+    """Write the counts, and the names of the loaded modules."""
     worker = getattr(config, "workerinput", {}).get("workerid", "main")
     told = {**_counts, "modules": sorted(sys.modules)}
     Path(os.environ[DIRECTORY], f"{worker}.json").write_text(json.dumps(told), encoding="utf-8")

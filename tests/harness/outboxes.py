@@ -1,4 +1,4 @@
-"""Outboxes as tests name them, what is put into them, and processes that hold one."""
+"""Outboxes by the path of their database, and processes that hold one."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ HUGE = b"x" * 400_000
 
 
 def files_at(database: Path) -> OutboxFiles:
-    """Return the files of the outbox whose database is this one, in a state directory above it."""
+    """Return the files of the outbox with this database; the state directory is two levels up."""
     files = StateDirectory(database.parent.parent).outbox(database.stem)
     assert files.database == database
     return files
 
 
 def ids(batch: list[ResultFrame]) -> list[str]:
-    """Give the ids of a batch."""
+    """Return the ids of the results of a batch."""
     return [each.head.id for each in batch]
 
 
 def take_all(outbox: Outbox) -> list[ResultFrame]:
-    """Take all results that are not taken."""
+    """Take all results that no batch has."""
     return outbox.take(1_000_000, 1_000_000_000)
 
 
 def content_of(outbox: Outbox, digest: str) -> bytes:
-    """Give all pieces of a content, joined."""
+    """Return the content of an attachment, its pieces joined."""
     pieces: list[bytes] = []
     while (piece := outbox.contents.piece(digest, len(pieces))) is not None:
         pieces.append(piece)
     return b"".join(pieces)
 
 
-#: What the code of a child may name.
+#: Runs before the code of a `Child`, which uses these names.
 PRELUDE = f"""\
 import os, sys
 from pathlib import Path
@@ -64,7 +64,7 @@ def ready():
 
 
 class Child:
-    """A process of its own that runs code, says "ready", and waits to be told to go on."""
+    """A process that runs code. The code calls `ready`, which prints "ready" and waits for a line on stdin."""
 
     def __init__(self, code: str, *args: object) -> None:
         self.process = subprocess.Popen(
@@ -75,17 +75,17 @@ class Child:
         )
 
     def line(self) -> str:
-        """Wait for what it says."""
+        """Wait for the next line that the process prints, and return it."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def kill(self) -> None:
-        """End it at once, as the kernel does."""
+        """Kill the process, and wait until it has ended."""
         self.process.kill()
         self.process.communicate(timeout=10)
 
     def close(self) -> None:
-        """End it if it lives, and let go of its pipes."""
+        """Kill the process if it still runs, and close its pipes."""
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(10)
@@ -94,11 +94,12 @@ class Child:
             pipe.close()
 
     def finish(self) -> int:
-        """Let it go on, and wait until it has ended."""
+        """Send the line that `ready` waits for, and return the exit status."""
         self.process.communicate("\n", timeout=20)
         return self.process.returncode
 
 
+#: Code of a child that puts fifty results and keeps the outbox open.
 HOLDING = """
     outbox = Outbox(files_at(Path(sys.argv[1])))
     for number in range(50):
@@ -109,7 +110,7 @@ HOLDING = """
 
 @contextmanager
 def full_disk(path: Path) -> Iterator[None]:
-    """Let no file grow beyond the size that this database has without its log."""
+    """Let no file of this process grow beyond the present size of a database, its log not counted."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, hard))
     try:

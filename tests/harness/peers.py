@@ -1,4 +1,7 @@
-"""Which process is at the other end of a loopback connection: read off /proc, so that the server is the witness."""
+"""Find the process at the other end of a loopback connection, so that a test can ask the server who connected.
+
+Linux only: it is read in /proc.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 
 def pid_of_port(port: int) -> int | None:
-    """Give the pid that owns the TCP connection with this local port, or None if it is gone."""
+    """Return the pid of the process that has the TCP connection with this local port, or None if it is closed."""
     inode = _inode(port)
     if inode is None:
         return None
@@ -34,5 +37,5 @@ def _links(pid: int) -> set[str]:
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             links.add(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
     except OSError:
-        pass  # the process, or one of its descriptors, ended while we looked
+        pass  # the process ended, or closed one of its descriptors, in the meantime
     return links

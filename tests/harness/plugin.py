@@ -13,14 +13,14 @@ from .suites import MODES, Suite
 
 @pytest.fixture
 def backend(tmp_path: Path) -> Iterator[Backend]:
-    """A server that keeps everything and can be made to fail."""
+    """A server that records every request and answers with the faults that a test injects."""
     with running(tmp_path / "server.sqlite3") as server:
         yield server
 
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Suite:
-    """An empty directory for tests, with no settings."""
+    """An empty directory for a suite, with no settings."""
     path = tmp_path / "suite"
     path.mkdir()
     return Suite(path, tmp_path / "state")
@@ -28,5 +28,5 @@ def suite(tmp_path: Path) -> Suite:
 
 @pytest.fixture(params=MODES)
 def mode(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    """The arguments for no xdist, -n0, -n1 and -n2."""
+    """The arguments of one way to run a suite: without xdist, with -n0, with -n1, with -n2."""
     return MODES[request.param]

@@ -1,4 +1,4 @@
-"""A sender with all that it needs, and faults that only its tests inject."""
+"""A sender with everything that it needs, and faults that only the tests of the room delivery inject."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOREVER = float("inf")
 
 
 class Line:
-    """A sender with all that it needs, and the frames put into it."""
+    """A sender, with the transport, the outbox and the run that it needs."""
 
     def __init__(self, url: str, path: Path | None, **settings: Any) -> None:
         self.settings = Settings(mode="testops", testops_project="DEMO", **settings)
@@ -32,34 +32,34 @@ class Line:
         self.api = Api(self.transport, url, "DEMO", timeout=self.settings.timeout)
         self.outbox = Outbox(files_at(path))
         self.run = Run.from_settings(self.settings)
-        # What is sent is what most tests here are about; those that complete the run say so.
+        # Most tests are about what is sent. A test that completes the run passes `complete=True`.
         self.run.stays_open = "it is not asked for"
         self.sender = Sender(self.api, self.outbox, self.run, self.settings)
 
     def start(self) -> Line:
-        """Start the sender, and wait until it has tried to open the run."""
+        """Start the sender, and return when it has tried to open the run."""
         self.sender.start()
         assert self.run.settled.wait(DEADLINE)
         return self
 
     def put(self, *frames: AnyFrame) -> None:
-        """Put frames into the outbox, and say so."""
+        """Put frames into the outbox, and notify the sender."""
         self.outbox.put(frames)
         self.sender.notify(sum(isinstance(frame.head, ResultHead) for frame in frames))
 
     def deliver(self, *frames: AnyFrame, complete: bool = False) -> bool:
-        """Put frames, and flush."""
+        """Put frames, and shut the sender down; return whether it ended in time."""
         self.put(*frames)
         self.run.stays_open = "" if complete else "it is not asked for"
         return self.sender.shutdown(DEADLINE)
 
 
-#: Makes a line to a server: the fixture `connect`.
+#: The type of the fixture `connect`, which makes a line to a server.
 Connect = Callable[..., Line]
 
 
 def told(event: threading.Event) -> Action:
-    """Let the application answer, and then set an event."""
+    """Return an action that lets the application answer, and sets an event after it."""
 
     async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
         await app(scope, receive, send)
@@ -69,7 +69,7 @@ def told(event: threading.Event) -> Action:
 
 
 def refusing(word: bytes, status: int) -> Action:
-    """Refuse what has a word in its body; let the application answer all else."""
+    """Return an action that refuses a request with a word in its body; the application answers any other."""
 
     async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
         body, more = b"", True
@@ -81,13 +81,15 @@ def refusing(word: bytes, status: int) -> Action:
         async def again() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        refusal = answer(status, b'{"detail": "it says %s"}' % word)
-        await (refusal if word in body else app)(*([app] if word in body else []), scope, again, send)
+        if word in body:
+            await answer(status, b'{"detail": "it says %s"}' % word)(app, scope, again, send)
+        else:
+            await app(scope, again, send)
 
     return act
 
 
 def received(backend: Backend) -> list[tuple[str, int]]:
-    """Give what the server has: each title, and how often it came."""
+    """Return the title of each result that the server has, and how often it came."""
     runs = backend.store.runs()
     return sorted((each.title, each.times_received) for run in runs for each in backend.store.stored_results(run.id))

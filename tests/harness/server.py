@@ -1,4 +1,4 @@
-"""The embedded server's application, served for real, with a record of every request and faults to inject."""
+"""The embedded server's application on a real port, with a list of the requests that came and faults to inject."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ ATTACHMENTS = r"POST .*/attachments"
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[..., Awaitable[None]]
-#: What a fault does in the place of the application: (app, scope, receive, send).
+#: What answers in the place of the application; it is called with (app, scope, receive, send).
 Action = Callable[[App, dict[str, Any], Any, Send], Awaitable[None]]
 
 
 @dataclass(slots=True)
 class Seen:
-    """One request as the server saw it."""
+    """One request as the server saw it. `pid` is the process that sent it."""
 
     line: str
     pid: int | None
@@ -42,7 +42,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Fault:
-    """Replaces the answer to the next `times` requests that match."""
+    """Replaces the answer to the next `times` requests whose line matches."""
 
     pattern: str
     action: Action
@@ -51,7 +51,7 @@ class Fault:
 
 @dataclass
 class Backend:
-    """A running server: its address, its state, and what it saw."""
+    """A running server: its address, its store, and the requests that came."""
 
     store: Store
     url: str = ""
@@ -61,15 +61,15 @@ class Backend:
     released: threading.Event = field(default_factory=threading.Event)
 
     def inject(self, pattern: str, action: Action, times: float = 1) -> None:
-        """Let the next `times` requests whose line matches meet a fault."""
+        """Replace the answer to the next `times` requests whose line matches `pattern` to its end."""
         self.faults.append(Fault(pattern, action, times))
 
     def requests(self, pattern: str = "") -> list[Seen]:
-        """Give the requests whose line, "POST /api/...", matches to its end."""
+        """Return the requests whose line, "POST /api/...", matches `pattern` to its end."""
         return [seen for seen in self.seen if re.search(f"{pattern}$" if pattern else "", seen.line)]
 
     def environment(self, project: str = "DEMO") -> dict[str, str]:
-        """Give the variables that make pytest report here."""
+        """Return the environment variables with which pytest reports to this server."""
         return {
             "FAMACASE_MODE": "testops",
             "FAMACASE_API_URL": self.url,
@@ -78,11 +78,11 @@ class Backend:
         }
 
     def results(self) -> list[dict[str, Any]]:
-        """Give all results of all runs."""
+        """Return all results of all runs."""
         return [result for run in self.store.runs() for result in self.store.results(run.id)]
 
     def clear(self) -> None:
-        """Be as new: with no runs, no faults, and nothing seen."""
+        """Delete all runs and results, all faults, and the list of requests."""
         for table in ("results", "runs", "attachments", "contents", "environments", "plans"):
             self.store._write(f"DELETE FROM {table}")
         self.seen.clear()
@@ -90,12 +90,12 @@ class Backend:
         self.released.clear()
 
     def titles(self) -> list[str]:
-        """Give the sorted titles of all results."""
+        """Return the titles of all results, sorted."""
         return sorted(result["title"] for result in self.results())
 
 
 class _Recording:
-    """ASGI middleware: notes each request, then lets a fault or the application answer."""
+    """ASGI middleware that notes each request, and then lets a fault or the application answer."""
 
     def __init__(self, app: App, backend: Backend) -> None:
         self._app = app
@@ -131,7 +131,13 @@ class _Recording:
 
 @contextmanager
 def running(database: Path, *, projects: list[str] | None = None, port: int = 0) -> Iterator[Backend]:
-    """Serve a database until the block ends."""
+    """Serve a database until the block ends.
+
+    Args:
+        database: The file.
+        projects: Codes of the only projects that exist; without them every project does.
+        port: The port, or 0 for any.
+    """
     with Store(database) as store:
         backend = Backend(store)
         app = create_app(store, token=TOKEN, projects=projects)
@@ -148,7 +154,7 @@ def running(database: Path, *, projects: list[str] | None = None, port: int = 0)
 
 
 def answer(status: int, body: bytes = b'{"detail": "injected"}', **headers: str) -> Action:
-    """Answer without asking the application; header names have _ for -."""
+    """Return an action that answers in the place of the application; header names have _ for -."""
     given = {"content_type": "application/json", **headers}
     raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in given.items()]
 
@@ -161,12 +167,12 @@ def answer(status: int, body: bytes = b'{"detail": "injected"}', **headers: str)
 
 
 def cut_off() -> Action:
-    """Break the answer off in the middle; the application is not asked."""
+    """Return an action that breaks its answer off in the middle; the application is not called."""
     return answer(200, b'{"half', content_length="100")
 
 
 def lost(after: Action | None = None) -> Action:
-    """Let the application do its work, then give another answer (a cut-off one) in the place of its own."""
+    """Return an action that calls the application and sends another answer than its own, a cut-off one by default."""
 
     async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
         async def swallow(message: dict[str, Any]) -> None:
@@ -179,7 +185,7 @@ def lost(after: Action | None = None) -> Action:
 
 
 def hang(backend: Backend) -> Action:
-    """Do not answer until the test is over, then break off."""
+    """Return an action that does not answer until the test is over, and then breaks its answer off."""
 
     async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
         await asyncio.to_thread(backend.released.wait)
@@ -189,7 +195,7 @@ def hang(backend: Backend) -> Action:
 
 
 def delay(seconds: float) -> Action:
-    """Answer as the application does, later."""
+    """Return an action that waits, and then lets the application answer."""
 
     async def act(app: App, scope: dict[str, Any], receive: Any, send: Send) -> None:
         await asyncio.sleep(seconds)

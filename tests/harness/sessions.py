@@ -1,4 +1,4 @@
-"""Sessions without pytest: what a controller does with a run, in processes of their own, light enough for hundreds."""
+"""Sessions without pytest: processes that do with a run what a controller does. A machine can run hundreds of them."""
 
 from __future__ import annotations
 
@@ -18,13 +18,19 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(slots=True)
 class Session:
-    """A process that opens a run when it is told to, reports some results, and leaves when it is told to."""
+    """A process that opens a run after `join`, reports some results, and leaves the run after `leave`."""
 
     process: subprocess.Popen[str]
 
     @classmethod
     def start(cls, env: dict[str, str], *, results: int = 1, prefix: tuple[str, ...] = ()) -> Session:
-        """Start a process; when it is `ready` it waits to be told to `join`."""
+        """Start a process, which loads its modules and waits for `join`.
+
+        Args:
+            env: All of its environment.
+            results: How many results it reports.
+            prefix: A command that runs the process, as `unshare` does.
+        """
         return cls(
             subprocess.Popen(
                 [*prefix, sys.executable, "-m", "harness.sessions", str(results)],
@@ -38,37 +44,37 @@ class Session:
         )
 
     def ready(self) -> None:
-        """Wait until it has loaded all that it needs."""
+        """Wait until the process has loaded its modules."""
         self._hear()
 
     def join(self) -> None:
-        """Let it open its run."""
+        """Tell the process to open its run."""
         self._tell("join")
 
     def joined(self) -> dict[str, Any]:
-        """Wait until it has tried to open its run; gives the run's id, and what was said meanwhile."""
+        """Wait until the process has tried to open its run; return the run's id and the lines that were said."""
         return self._hear()
 
     def leave(self) -> None:
-        """Let it deliver and leave."""
+        """Tell the process to deliver its results and to leave the run."""
         self._tell("leave")
 
     def left(self) -> dict[str, Any]:
-        """Wait for its end; gives what its summary would say."""
+        """Wait for the end of the process; return what its summary would say."""
         said = self._hear()
         self.end()
         return said
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         self.process.kill()
         self.end()
 
     def end(self) -> None:
-        """Wait for the process and close its pipes."""
+        """Wait for the end of the process, and close its pipes."""
         self.process.wait(60)
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
-            # What it was told and has not read is no news to a process that was killed.
+            # A process that was killed has not read what was written to it last, so that closing stdin fails.
             with contextlib.suppress(BrokenPipeError):
                 assert pipe is not None
                 pipe.close()
@@ -90,7 +96,7 @@ class Session:
 
 
 def main(results: int) -> None:
-    """Be a session: the settings are in the environment, the words on stdin, what comes of them on stdout."""
+    """Be the process of a `Session`: settings come from the environment, commands on stdin; answers go to stdout."""
     from famacase_xdist.client.server import Server
     from famacase_xdist.controller.events import Received
     from famacase_xdist.controller.inbox import ImmediateInbox
@@ -127,7 +133,7 @@ def main(results: int) -> None:
 
 
 def tell(**values: object) -> None:
-    """Say something to the process that started this one."""
+    """Send an answer to the process that started this one."""
     print(json.dumps(values), flush=True)  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""Suites of tests that run in pytest processes of their own, as a user starts them."""
+"""Suites that run in a process of their own, started as a user starts pytest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: One body, four ways to run it.
+#: Four ways to run a suite, by name.
 MODES = {
     "no-xdist": ("-p", "no:xdist"),
     "n0": ("-n0",),
@@ -18,20 +18,20 @@ MODES = {
     "n2": ("-n2",),
 }
 
-#: Variables that would change what a suite reports: settings, and what a CI system says of itself.
+#: Prefixes of environment variables that would change what a suite reports: our settings, and those of CI systems.
 NOT_INHERITED = (
     *("FAMACASE_", "QASE_", "PYTEST_", "TOX_", "COV_"),
     *("GITHUB_", "GITEA_", "FORGEJO_", "GITLAB_", "CI_", "CIRCLE", "BUILDKITE", "JENKINS_", "BUILD_", "BITBUCKET_"),
     *("SYSTEM_", "TF_BUILD", "GIT_", "ACT", "JOB_NAME", "BRANCH_NAME", "CHANGE_"),
 )
 
-#: Plugins of the test dependencies that change what every suite does; a suite has them where it names them.
+#: Plugins that are installed with the test dependencies and change every suite; a suite has only those that it names.
 ON_REQUEST = ("asyncio", "playwright", "randomly", "repeat")
 
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a process left behind."""
+    """The exit status and the output of a process that has ended."""
 
     status: int
     stdout: str
@@ -39,13 +39,13 @@ class Ran:
 
     @property
     def text(self) -> str:
-        """All output, for messages of failed assertions."""
+        """All output, for the messages of assertions."""
         return f"{self.stdout}\n{self.stderr}"
 
 
 @dataclass
 class Suite:
-    """A directory with tests, and the environment they run in."""
+    """A directory with tests, and the environment that they run in."""
 
     path: Path
     state: Path
@@ -54,29 +54,32 @@ class Suite:
     plugins: tuple[str, ...] = ()
 
     def write(self, name: str, text: str) -> Path:
-        """Write a file of the suite."""
+        """Write a file of the suite, its text dedented."""
         file = self.path / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(textwrap.dedent(text), encoding="utf-8")
         return file
 
     def environment(self, **env: str) -> dict[str, str]:
-        """Give a clean environment: what this process has of settings does not count; empty values are left out."""
+        """Return the environment of a process of the suite.
+
+        Settings of this process are not inherited, and variables with an empty value are left out.
+        """
         kept = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
         kept["FAMACASE_STATE_DIR"] = str(self.state)
         kept["PYTHONDONTWRITEBYTECODE"] = "1"
         return {name: value for name, value in {**kept, **self.env, **env}.items() if value}
 
     def options(self) -> list[str]:
-        """Give the options that keep out the plugins that the suite does not name."""
+        """Return the options that switch off the plugins that the suite does not name."""
         return [f"-pno:{name}" for name in ("cacheprovider", *ON_REQUEST) if name not in self.plugins]
 
     def command(self, *args: str) -> list[str]:
-        """Give the command line of a run."""
+        """Return the command that runs pytest on the suite."""
         return [self.python, "-m", "pytest", *self.options(), *args]
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        """Start pytest and return at once."""
+        """Start pytest, in a process group of its own, and return at once."""
         return subprocess.Popen(
             self.command(*args),
             cwd=self.path,
@@ -88,7 +91,11 @@ class Suite:
         )
 
     def run(self, *args: str, timeout: float = 90, **env: str) -> Ran:
-        """Run pytest to its end; every process that it left is killed where it takes longer."""
+        """Run pytest to its end; after `timeout` seconds kill it with all processes that it started.
+
+        Raises:
+            AssertionError: pytest took longer.
+        """
         process = self.start(*args, **env)
         try:
             stdout, stderr = process.communicate(timeout=timeout)
@@ -99,7 +106,7 @@ class Suite:
         return Ran(process.returncode, stdout, stderr)
 
     def call(self, *args: str, timeout: float = 60, **env: str) -> Ran:
-        """Run `famacase-xdist` in the suite's directory to its end."""
+        """Run `famacase-xdist` to its end, in the suite's directory."""
         ran = subprocess.run(
             [self.python, "-m", "famacase_xdist", *args],
             cwd=self.path,
@@ -116,10 +123,10 @@ class Suite:
         return self.call("resend", *args, **env)
 
     def leftovers(self) -> list[str]:
-        """Name the outbox files that are still there."""
+        """Return the names of the files in the directory of outboxes."""
         outbox = self.state / "outbox"
         return sorted(path.name for path in outbox.iterdir()) if outbox.is_dir() else []
 
     def files(self) -> set[str]:
-        """Name all files of the suite's directory."""
+        """Return the paths of all files in the suite's directory."""
         return {str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()}

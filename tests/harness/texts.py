@@ -1,4 +1,4 @@
-"""Any text and any data that a test may put into a result, and what has to become of it."""
+"""Strategies for any text and any data that a test may put into a result, and the form in which they must arrive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANY_DATA = st.recursive(
 
 
 def without_lone_surrogates(value: Any) -> Any:
-    """Say by other means than the module what has to become of a value."""
+    """Return a value with lone surrogates replaced and pairs joined, by other means than the code under test uses."""
     if isinstance(value, str):
         pair_or_lone = "[\ud800-\udbff][\udc00-\udfff]|[\ud800-\udfff]"
         return re.sub(pair_or_lone, lambda found: _joined(found[0]), value)

@@ -1,4 +1,4 @@
-"""Upstream's clock as a session that reports has it."""
+"""Upstream's clock, as a session that reports has it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from famacase_xdist import clock
 
 @pytest.fixture(scope="module", autouse=True)
 def upstreams_clock() -> Iterator[None]:
-    """Put our clock in the place of upstream's, as `install` does: upstream's starts a process at each call."""
+    """Replace upstream's clock by ours, as `install` does, because upstream's starts a process at each call."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(QaseUtils, "get_real_time", staticmethod(clock.now), raising=False)
         yield

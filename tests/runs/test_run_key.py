@@ -524,7 +524,7 @@ def test_what_a_killed_sweeper_left_is_swept_too(state: Path, api: Api) -> None:
 
 @pytest.mark.process
 def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of another machine's lease only that nobody refreshes it tells, and only to who has looked before."""
+    """A lease of another machine is dead if it is not refreshed, which only a process that watches it can see."""
     monkeypatch.setattr("famacase_xdist.state.locks.LEASE_SECONDS", 0.5)
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "locks").write_text(LEASE)

@@ -1,4 +1,4 @@
-"""Locks between processes: who holds one, what the system does when he dies, and which kind fits a file system."""
+"""Locks between processes: the holder of a lock, its death, and which kind of lock fits a file system."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_a_holder_that_has_not_said_who_it_is_is_no_error(
 
 
 def test_a_key_that_is_swept_while_others_wait_is_locked_anew(tmp_path: Path) -> None:
-    """flock holds an inode: who waits for a file that was removed must not believe that he has the lock."""
+    """flock holds an inode: a process that waits for a file that was removed must not believe that it has the lock."""
     first, second, third = (KeyLock(RunKeyFiles(tmp_path / "key"), FLOCK) for _ in range(3))
     entered = threading.Event()
     leave = threading.Event()
@@ -365,7 +365,7 @@ def test_the_state_directory_says_what_its_locks_are(tmp_path: Path, monkeypatch
 def test_flock_that_is_missing_is_an_error_and_not_another_kind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """filelock would go on with a soft lock, which those who have flock do not see."""
+    """filelock would go on with a soft lock, which processes with flock do not see."""
     import errno
     import fcntl
 

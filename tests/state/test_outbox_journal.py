@@ -89,7 +89,7 @@ def test_what_a_killed_process_left_in_the_tail_is_there_for_the_next(path: Path
     os.waitpid(child, 0)
     assert tail_of(path).stat().st_size > 0
 
-    for _ in range(2):  # whoever looks and goes takes nothing away
+    for _ in range(2):  # a process that only looks takes nothing away
         outbox = Outbox(files_at(path))
         assert outbox.running() == [("t.py::test_1", b'{"title":"One"}')]
         assert outbox.undelivered() == 1

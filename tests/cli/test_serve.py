@@ -1,4 +1,4 @@
-"""``famacase-xdist serve`` as a real process."""
+"""`famacase-xdist serve` as a real process, and the other options of the command that need no server."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def failed(*arguments: str, **options: Any) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_start_use_stop(start: Any, tmp_path: Path, leftovers: Any, number: int) -> None:
+def test_start_use_stop(start: Any, tmp_path: Path, number: int) -> None:
     served = start()
     database = tmp_path / ".famacase" / "famacase.sqlite3"
     assert served.variables["FAMACASE_MODE"] == "testops"
@@ -85,9 +85,9 @@ def test_start_use_stop(start: Any, tmp_path: Path, leftovers: Any, number: int)
     assert f"Database: {database}" in served.lines
     created = served.call("/projects/DEMO/runs", method="POST", json={"title": "t"})
     assert created.json() == {"id": 1}
-    assert leftovers(database)
+    assert [path.name for path in database.parent.glob("*-wal")] == [f"{database.name}-wal"]
     assert served.end(number) == (0, "")
-    assert leftovers(database) == []
+    assert list(database.parent.glob(f"{database.name}-*")) == []
     assert (database.parent / ".gitignore").read_text() == "*\n"
 
 

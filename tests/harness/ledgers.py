@@ -1,4 +1,4 @@
-"""Events as the controller hears of them, the ledger they are entered into, and suites that pytest is heard on."""
+"""A ledger and the events that are entered into it, and the reports of suites that pytest runs in this process."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ TEST = "t.py::test_a"
 
 
 def report(when: str, outcome: str = "passed", nodeid: str = TEST) -> pytest.TestReport:
-    """Make pytest's report of a phase."""
+    """Return pytest's report of a phase."""
     longrepr = None if outcome == "passed" else "E   ValueError: boom"
     return pytest.TestReport(nodeid, ("t.py", 0, "test_a"), {}, outcome, longrepr, when, duration=0.25)  # type: ignore[arg-type]
 
 
 def received(frame: AnyFrame, worker: str = "gw0") -> Received:
-    """Make the event of a frame that arrives."""
+    """Return the event of a frame that arrives from a worker."""
     return Received(worker, frame.encoded)
 
 
 def recorded(nodeid: str = TEST, status: str = "passed", attempt: int = 1, worker: str = "gw0") -> Received:
-    """Make the event of a result that a recorder sent."""
+    """Return the event of a result that a recorder sent."""
     return received(results.result(nodeid=nodeid, status=status, thread=worker, attempt=attempt), worker)
 
 
 def described(nodeid: str = TEST, worker: str = "gw0", **more: object) -> Received:
-    """Make the event of a test that its recorder describes when it begins."""
+    """Return the event of a test that its recorder describes when it begins."""
     return received(results.described(nodeid, **more), worker)
 
 
 def ignored(nodeid: str = TEST, worker: str = "gw0") -> Received:
-    """Make the event of a test that is not to be reported."""
+    """Return the event of a test that is not to be reported."""
     return received(Frame(IgnoredHead(nodeid)), worker)
 
 
 def reported(*phases: str, nodeid: str = TEST, worker: str = "gw0") -> list[Event]:
-    """Make the events of phases that passed."""
+    """Return the events of phases that passed."""
     return [Reported(worker, nodeid, [report(when, nodeid=nodeid)]) for when in phases]
 
 
 def crashed(nodeid: str = TEST, worker: str = "gw0", exit: str = "signal SIGSEGV") -> Crashed:
-    """Make the event of a worker that died in a test."""
+    """Return the event of a worker that died in a test."""
     return Crashed(worker, nodeid, exit, "worker 'gw0' crashed while running 't.py::test_a'")
 
 
@@ -64,43 +64,43 @@ SETUP, CALL, TEARDOWN = reported("setup", "call", "teardown")
 
 
 @dataclass
-class Books:
-    """A ledger, and all the frames that it gave to keep."""
+class Kept:
+    """A ledger, and the frames that it returned to be kept in the outbox."""
 
     ledger: Ledger = field(default_factory=Ledger)
     frames: list[AnyFrame] = field(default_factory=list)
 
-    def enter(self, *events: Event) -> Books:
+    def enter(self, *events: Event) -> Kept:
         """Enter events one by one."""
         for event in events:
             self.frames += self.ledger.enter(event)
         return self
 
-    def close(self, *, report_not_run: bool = False) -> Books:
-        """Close the books."""
+    def close(self, *, report_not_run: bool = False) -> Kept:
+        """Close the ledger."""
         self.frames += self.ledger.close(report_not_run=report_not_run)
         return self
 
     @property
     def results(self) -> list[tuple[str, str, int]]:
-        """Node id, status and attempt of each result."""
+        """The node id, status and attempt of each result."""
         heads = [frame.head for frame in self.frames if isinstance(frame.head, ResultHead)]
         return [(head.nodeid, head.status, head.attempt) for head in heads]
 
     @property
     def contents(self) -> list[dict[str, Any]]:
-        """What goes to the server, of each result."""
+        """The JSON of each result, decoded."""
         return [json.loads(frame.body) for frame in self.frames if isinstance(frame.head, ResultHead)]
 
     @property
     def content(self) -> dict[str, Any]:
-        """What goes to the server, of the only result."""
+        """The JSON of the only result, decoded."""
         (content,) = self.contents
         return content
 
     @property
     def running(self) -> list[str]:
-        """What an outbox that was given all these frames takes for running still."""
+        """The tests that still run, as an outbox with these frames has them."""
         outbox = Outbox(None)
         for frame in self.frames:
             outbox.put([frame])
@@ -110,7 +110,7 @@ class Books:
 
 
 class Heard:
-    """Keeps what pytest says of a session, as it comes over xdist's wire."""
+    """A plugin that keeps the reports of a session in the form in which xdist sends them to the controller."""
 
     def __init__(self) -> None:
         self.reports: dict[str, list[pytest.TestReport]] = {}
@@ -133,7 +133,12 @@ class Heard:
 
 
 def heard(directory: Path, **files: str) -> Heard:
-    """Run a suite in this process, and give what pytest said."""
+    """Run a suite in this process, and return the plugin that kept its reports.
+
+    Args:
+        directory: Where the files are written.
+        files: The text of each file by its path, with `__` for `/` and without `.py`.
+    """
     for name, text in files.items():
         file = directory / f"{name.replace('__', '/')}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
