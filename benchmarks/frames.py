@@ -24,7 +24,7 @@ def nodeid_of(number: int) -> str:
 
 
 def content_of(number: int, result_id: str) -> dict[str, Any]:
-    """Make the RESULT of reporter-api.md of a test with suites, fields, a parameter and two steps: some 1.5 kB."""
+    """Make the RESULT of docs/reporter-api.md of a test with suites, fields, a parameter and two steps: some 1.5 kB."""
     now = time.time()
     execution = {"status": "passed", "start_time": now, "end_time": now, "duration": 12}
     steps = [

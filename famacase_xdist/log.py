@@ -22,7 +22,16 @@ MOST_LINES = 1000
 #: The age in seconds at which a file is removed.
 KEPT_SECONDS = 7 * 24 * 3600.0
 
-log = logging.Logger("famacase_xdist", SILENT)
+
+class _Logger(logging.Logger):
+    """A logger outside the tree of loggers."""
+
+    def isEnabledFor(self, level: int) -> bool:  # logging's own name
+        # logging keeps its answer, and forgets it only for loggers of its tree; it also obeys `logging.disable`.
+        return level >= self.level
+
+
+log = _Logger("famacase_xdist", SILENT)
 
 
 class LogCollector(logging.Handler):

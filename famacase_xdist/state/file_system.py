@@ -42,7 +42,7 @@ def lock_kind(state: StateDirectory) -> str:
     # The file is empty while its maker is between creating and writing it; the maker comes to the same answer.
     said = path.read_text(errors="replace").strip() or fitting
     if said not in (FLOCK, LEASE):
-        raise SharingError(f"{path} says {said!r}; allowed is {FLOCK} or {LEASE}")
+        raise SharingError(f"{path} says {said!r}; allowed: {FLOCK} or {LEASE}")
     if said == FLOCK and fitting == LEASE:
         raise SharingError(f"{path} says {FLOCK}, which does not leave this machine on {file_system}; write {LEASE}")
     return said

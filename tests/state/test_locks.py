@@ -341,7 +341,7 @@ def test_whoever_knows_better_may_say_so(state: StateDirectory) -> None:
 def test_a_kind_that_is_none_is_refused_with_what_is_allowed(state: StateDirectory) -> None:
     state.lock_kind.write_text("soft")
 
-    with pytest.raises(SharingError, match="says 'soft'; allowed is flock or lease"):
+    with pytest.raises(SharingError, match="says 'soft'; allowed: flock or lease"):
         lock_kind(state)
 
 

@@ -18,8 +18,8 @@ from qase.commons.utils import QaseUtils
 
 from famacase_xdist import clock
 from famacase_xdist.recording.integrations.database import Database
-from famacase_xdist.recording.integrations.taken_steps import TakenSteps
-from famacase_xdist.recording.runtime import StepRuntime
+from famacase_xdist.recording.integrations.taken_steps import TakenSteps as ProfilerSteps
+from famacase_xdist.recording.runtime import StepRuntime as Runtime
 
 DEADLINE = 10.0
 
@@ -34,9 +34,9 @@ class Bench:
     """A profiler with the runtime of a test that runs."""
 
     def __init__(self) -> None:
-        self.runtime = StepRuntime()
+        self.runtime = Runtime()
         self.runtime.result = Result("test", "")
-        self.steps = TakenSteps(self.runtime)
+        self.steps = ProfilerSteps(self.runtime)
         self.database = Database(self.steps)
 
     def told(self) -> list[tuple[str, str]]:
