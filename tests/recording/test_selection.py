@@ -177,11 +177,13 @@ class _Sharing:
 def selected(directory: Path, text: str) -> Selected:
     """Collect a directory in this process with a selection."""
     plugin = Selected(text)
-    options = ["--collect-only", "-q", "-W", "ignore", "--import-mode=importlib"]
+    # The last of these looks for garbage five times at the end of each session.
+    absent = ("cacheprovider", "faulthandler", "unraisableexception")
+    options = ["--collect-only", "-q", "-W", "ignore", "--import-mode=importlib", *(f"-pno:{name}" for name in absent)]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PYTEST_ADDOPTS", raising=False)
         patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-        pytest.main([*options, "-p", "no:cacheprovider", "-p", "no:faulthandler", str(directory)], plugins=[plugin])
+        pytest.main([*options, str(directory)], plugins=[plugin])
     sys.modules.pop("test_selected", None)
     return plugin
 
