@@ -19,7 +19,7 @@ PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def nodeid_of(number: int) -> str:
-    """Give the node id of a test."""
+    """Return the node id of a test."""
     return f"tests/checkout/test_prices_{number % 97}.py::TestPrices::test_price_of_a_basket[{number}]"
 
 
@@ -90,12 +90,12 @@ def passed(worker: str, nodeid: str) -> Reported:
 
 
 def resident() -> float:
-    """Give this process' memory in MB."""
+    """Return this process' memory in MB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
 
 
 def size_on_disk(directory: Path) -> float:
-    """Give the MB of a directory's files."""
+    """Return the MB of a directory's files."""
     sizes = 0
     for path in directory.rglob("*"):
         try:

@@ -63,12 +63,12 @@ class Case:
 
 
 def dying(code: str) -> str:
-    """Give a test that ends its process."""
+    """Return a test that ends its process."""
     return f"def test_dies():\n    {code}"
 
 
 def injecting(pattern: str, *arguments: object, times: float = 1, **headers: str) -> Inject:
-    """Give a function that lets requests meet an answer, or an action."""
+    """Return a function that lets requests meet an answer, or an action."""
     action = arguments[0] if callable(arguments[0]) else answer(*arguments, **headers)  # type: ignore[arg-type]
     return lambda backend: backend.inject(pattern, action, times=times)  # type: ignore[arg-type]
 

@@ -35,7 +35,7 @@ MODES = {"xdist": False, "one process": True}
 
 
 def events(number: int) -> Iterator[Event]:
-    """Give what a controller hears of a test that passed."""
+    """Yield what a controller hears of a test that passed."""
     nodeid = nodeid_of(number)
     worker = f"gw{number % 8}"
     yield Began(nodeid)
@@ -70,7 +70,7 @@ class Peak(threading.Thread):
 def measure(
     tests: int, rate: float, url: str, *, is_immediate: bool, is_traced: bool
 ) -> tuple[float, float, list[str]]:
-    """Give the MB at the end, the most, and the largest growths by line where they are traced."""
+    """Return the MB at the end, the most, and the largest growths by line where they are traced."""
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(
             mode="testops",

@@ -104,7 +104,7 @@ def frames(results: int) -> Iterator[list[AnyFrame]]:
 
 
 def measure(results: int, *, is_up: bool, stub: Stub | None) -> list[str]:
-    """Give the row of one way."""
+    """Return the row of one way."""
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         outbox = Outbox(StateDirectory(directory).outbox("o"))

@@ -24,7 +24,7 @@ from harness.suites import Suite  # noqa: E402
 
 
 def measure(count: int, directory: Path) -> str:
-    """Give the row of so many sessions."""
+    """Return the row of so many sessions."""
     with running(directory / "server.sqlite3") as backend, mock.patch("harness.server.pid_of_port", return_value=None):
         suite = Suite(directory, directory / "state")
         env = suite.environment(**backend.environment(), FAMACASE_TESTOPS_RUN_ID="nightly")

@@ -27,11 +27,11 @@ class Stub:
     process: subprocess.Popen[str]
 
     def counts(self) -> dict[str, int]:
-        """Give the requests, the results and the attachments that came; a result that came twice counts twice."""
+        """Return the requests, the results and the attachments that came; a result that came twice counts twice."""
         return dict(self._ask("/counts"))
 
     def ids(self) -> set[str]:
-        """Give the ids of all results that came."""
+        """Return the ids of all results that came."""
         return set(self._ask("/ids"))
 
     def _ask(self, path: str) -> Any:

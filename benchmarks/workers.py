@@ -90,7 +90,7 @@ class Durations:
         return f"{self._quantile(0.5):.3g} ms, {self._quantile(0.999):.3g} ms, {self.longest / 1e6:.3g} ms"
 
     def _quantile(self, share: float) -> float:
-        """Give the milliseconds that this share of all does not exceed."""
+        """Return the milliseconds that this share of all does not exceed."""
         left = share * sum(self._counts)
         for position, count in enumerate(self._counts):
             left -= count
@@ -174,7 +174,7 @@ class Crowd:
         ended()
 
     def sent(self) -> set[str]:
-        """Give the ids that were sent."""
+        """Return the ids that were sent."""
         for control in self._controls:
             control.send(None)
         return {result_id for control in self._controls for result_id in control.receive()}
@@ -185,7 +185,7 @@ class Crowd:
 
 
 def reports(worker: str, number: int) -> Iterator[Any]:
-    """Give what pytest and xdist tell the controller of a test that passed."""
+    """Yield what pytest and xdist tell the controller of a test that passed."""
     nodeid = nodeid_of(number)
     yield Began(nodeid)
     yield passed(worker, nodeid)
@@ -293,7 +293,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
 
 
 def memory(samples: list[float]) -> str:
-    """Give what matters of the samples."""
+    """Return what matters of the samples."""
     return f"{samples[min(int(WARM), len(samples) - 1)]:.1f} MB, {samples[-1]:.1f} MB, {max(samples):.1f} MB"
 
 

@@ -74,7 +74,7 @@ def famacase(pytestconfig: pytest.Config) -> Famacase:
 
 @pytest.fixture(scope="session")
 def famacase_run(pytestconfig: pytest.Config) -> FamacaseRun:
-    """Know the run that is reported to: id, url; each None where there is none."""
+    """The run that the session reports to: id, url; each is None where there is no run."""
     from .recording.user_fixtures import FamacaseRun
 
     return FamacaseRun(pytestconfig)

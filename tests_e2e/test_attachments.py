@@ -85,7 +85,7 @@ def reporting(suite: Suite, backend: Backend) -> Suite:
 
 
 def section(ran: Ran) -> str:
-    """Give our section at the end."""
+    """Return our section at the end."""
     _, found, rest = ran.stdout.partition("= Famacase =")
     assert found, ran.text
     lines = rest.splitlines()[1:]
@@ -94,14 +94,14 @@ def section(ran: Ran) -> str:
 
 
 def by_title(backend: Backend) -> dict[str, dict[str, Any]]:
-    """Give the results, of which no two have one title."""
+    """Return the results, of which no two have one title."""
     found = {result["title"]: result for result in backend.results()}
     assert len(found) == len(backend.results())
     return found
 
 
 def entries(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give each attachment of a result with the path of steps that leads to it."""
+    """Yield each attachment of a result with the path of steps that leads to it."""
     for entry in result["attachments"]:
         yield "", entry
     for step in result["steps"]:
@@ -113,7 +113,7 @@ def entries(result: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def contents(backend: Backend, result: dict[str, Any]) -> dict[tuple[str, str], bytes]:
-    """Give the stored bytes of a result's attachments by step and name."""
+    """Return the stored bytes of a result's attachments by step and name."""
     found = {}
     for path, entry in entries(result):
         file = backend.store.attachment(entry["id"])
@@ -123,7 +123,7 @@ def contents(backend: Backend, result: dict[str, Any]) -> dict[tuple[str, str], 
 
 
 def uploads(backend: Backend) -> list[tuple[str, str]]:
-    """Give name and digest of every file that the server ever took, linked or not."""
+    """Return name and digest of every file that the server ever took, linked or not."""
     database = sqlite3.connect(backend.store.path)
     try:
         return database.execute("SELECT file_name, sha256 FROM attachments ORDER BY rowid").fetchall()

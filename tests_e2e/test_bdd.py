@@ -188,7 +188,7 @@ def shop(suite: Suite) -> Suite:
 
 
 def told(step: dict[str, Any]) -> tuple[Any, ...]:
-    """Give what a reader sees of a step: action and status, and the same of the steps below it."""
+    """Return what a reader sees of a step: action and status, and the same of the steps below it."""
     return (step["data"]["action"], step["execution"]["status"], *map(told, step["steps"]))
 
 

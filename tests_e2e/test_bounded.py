@@ -76,7 +76,7 @@ class Times:
 
 @pytest.fixture
 def timed(suite: Suite, backend: Backend) -> Suite:
-    """Give 100 quick tests, three seconds at the end, and a note of the times."""
+    """Return 100 quick tests, three seconds at the end, and a note of the times."""
     suite.write("test_quick.py", QUICK)
     suite.write("conftest.py", TIMING)
     suite.env.update(FAMACASE_FLUSH_TIMEOUT="3", **backend.environment())
@@ -89,12 +89,12 @@ def times_of(suite: Suite) -> Times:
 
 
 def header(ran: Ran) -> str:
-    """Give our lines of the header."""
+    """Return our lines of the header."""
     return "\n".join(line for line in ran.stdout.splitlines() if line.startswith("famacase:"))
 
 
 def section(ran: Ran) -> str:
-    """Give our section at the end."""
+    """Return our section at the end."""
     _, found, rest = ran.stdout.partition("= Famacase =")
     assert found, ran.text
     lines = rest.splitlines()[1:]

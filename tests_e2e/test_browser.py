@@ -22,7 +22,7 @@ FLAGS = (
 
 
 def dom(url: str, profile: Path) -> str:
-    """Give the page as Chromium understood it."""
+    """Return the page as Chromium understood it."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "this test needs Chromium: apt-get install chromium"
     command = [chromium, *FLAGS, f"--user-data-dir={profile}", "--dump-dom", url]

@@ -56,7 +56,7 @@ def rival(suite: Suite, backend: Backend) -> Suite:
 
 
 def trace(suite: Suite) -> list[str]:
-    """Give what the other plugin did."""
+    """Return what the other plugin did."""
     file = suite.path.parent / "trace"
     return file.read_text().split() if file.exists() else []
 

@@ -23,7 +23,7 @@ SLOW = """
 
 
 def children(pid: int) -> list[int]:
-    """Give the live descendants of a process."""
+    """Return the live descendants of a process."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -37,7 +37,7 @@ def children(pid: int) -> list[int]:
 
 
 def servers(pid: int) -> list[int]:
-    """Give those that are embedded servers."""
+    """Return those that are embedded servers."""
     return [
         child for child in children(pid) if b"famacase_xdist.server\0" in Path(f"/proc/{child}/cmdline").read_bytes()
     ]

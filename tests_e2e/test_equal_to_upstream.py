@@ -36,11 +36,11 @@ class Row:
     ours: str
 
     def covers(self, test: str, field: str) -> bool:
-        """Whether this line speaks of this field of this test."""
+        """Return whether this line speaks of this field of this test."""
         return field == self.field and any(is_named(test, pattern) for pattern in self.patterns)
 
     def contradicts(self, theirs: object, ours: object) -> bool:
-        """Whether a value that the table writes down is another one."""
+        """Return whether a value that the table writes down is another one."""
         return any(
             LITERALS.fullmatch(cell) and f"`{json.dumps(value, ensure_ascii=False)}`" not in cell.split(" and ")
             for cell, value in ((self.theirs, theirs), (self.ours, ours))
@@ -48,7 +48,7 @@ class Row:
 
 
 def is_named(test: str, pattern: str) -> bool:
-    """Whether a pattern is for a test, params left out; signatures have node ids in their own way."""
+    """Return whether a pattern is for a test, params left out; signatures have node ids in their own way."""
     return fnmatchcase(test.partition("[")[0], pattern.replace("/", "::").lower())
 
 
@@ -122,7 +122,7 @@ def _of_server(result: dict[str, Any], backend: Backend) -> dict[str, Any]:
 
 
 def _common(result: dict[str, Any], attachment: Any) -> dict[str, Any]:
-    """Give what both forms have under the same name; ids, times and threads differ in any two runs."""
+    """Return what both forms have under the same name; ids, times and threads differ in any two runs."""
 
     def step(entry: dict[str, Any]) -> dict[str, Any]:
         data = entry["data"]
@@ -146,7 +146,7 @@ def _common(result: dict[str, Any], attachment: Any) -> dict[str, Any]:
 
 
 def steady(text: str | None) -> str | None:
-    """Give a text without the addresses of objects."""
+    """Return a text without the addresses of objects."""
     return re.sub(r"0x[0-9a-f]+", "0x", text) if text else text
 
 

@@ -47,7 +47,7 @@ def quick(suite: Suite, backend: Backend) -> Suite:
 
 
 def reported(suite: Suite) -> list[dict[str, Any]]:
-    """Give the results of the report, after a look whether its attachments are what the tests attached."""
+    """Return the results of the report, after a look whether its attachments are what the tests attached."""
     results = [json.loads(file.read_text()) for file in (suite.path / REPORT / "results").iterdir()]
     for result in results:
         if result["params"]:

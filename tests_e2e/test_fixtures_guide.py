@@ -61,7 +61,7 @@ class Seen:
 
 
 def outline(steps: list[dict[str, Any]], depth: int = 0) -> list[str]:
-    """Give steps as the table has them: a line each, indented where nested, with the status where it is not passed."""
+    """Return steps as the table has them: a line each, indented where nested, with the status unless it is passed."""
     lines = []
     for step in steps:
         status = step["execution"]["status"]
@@ -71,7 +71,7 @@ def outline(steps: list[dict[str, Any]], depth: int = 0) -> list[str]:
 
 
 def label_of(line: str) -> str:
-    """Give the fixture that a line is about, without what happened to it."""
+    """Return the fixture that a line is about, without what happened to it."""
     return line.strip().removeprefix(SETUP).removeprefix(TEARDOWN).partition(" -> ")[0]
 
 
@@ -80,7 +80,7 @@ def name_of(label: str) -> str:
 
 
 def base_of(label: str) -> str:
-    """Give what is the same for each param."""
+    """Return what is the same for each param."""
     return label.replace(label.partition(" ")[0], name_of(label), 1)
 
 
@@ -132,7 +132,7 @@ class Life:
         return Seen(status, entry["params"], message, steps, self._torn_down(ended))
 
     def _steps(self, table: dict[str, list[str]], replaced: list[str]) -> list[str]:
-        """Give the lines of a test, without those of wide fixtures that live; one that is replaced goes first."""
+        """Return the lines of a test, without those of wide fixtures that live; one that is replaced goes first."""
         if self.mode == "off":
             return [line.strip() for line in table["failed"] if not is_of_fixture(line)]
         living = self.born_in.keys() - replaced
@@ -195,7 +195,7 @@ def is_broken(label: str) -> bool:
 
 
 def holds(label: str, born: str, then: str | None) -> bool:
-    """Whether the scope that a fixture was set up in holds the next test."""
+    """Return whether the scope that a fixture was set up in holds the next test."""
     if then is None:
         return False
     scope = SCOPES[scope_of(label)]
@@ -208,7 +208,7 @@ def holds(label: str, born: str, then: str | None) -> bool:
 
 
 def seen(result: Result, worker: str) -> Seen:
-    """Give a result, with the wide fixtures torn down at its end apart: their order has rules of its own."""
+    """Return a result, with the wide fixtures torn down at its end apart: their order has rules of its own."""
     lines = outline(result["steps"])
     end = len(lines)
     while end and lines[end - 1].startswith(TEARDOWN) and is_wide(lines[end - 1].replace(f", {worker})", ")")):
@@ -302,7 +302,7 @@ def check_times(results: list[Result]) -> None:
 
 
 def families(steps: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Give all lists of steps, whatever they are nested in."""
+    """Return all lists of steps, whatever they are nested in."""
     return [steps, *(family for step in steps for family in families(step["steps"]))]
 
 

@@ -120,7 +120,7 @@ def steady(value: object) -> object:
 
 
 def report(suite: Suite) -> list[str]:
-    """Give what upstream wrote, as sorted texts, and remove it."""
+    """Return what upstream wrote, as sorted texts, and remove it."""
     directory = suite.path / "build"
     files = [path for path in directory.rglob("*") if path.is_file()]
     texts = [json.dumps(steady(json.loads(path.read_text()))) for path in files if path.suffix == ".json"]
@@ -130,7 +130,7 @@ def report(suite: Suite) -> list[str]:
 
 
 def calls(suite: Suite) -> list[str]:
-    """Give what upstream's client was told to send, as sorted texts, and forget it."""
+    """Return what upstream's client was told to send, as sorted texts, and forget it."""
     texts = []
     for path in suite.state.parent.glob("state-calls-*"):
         texts += [json.dumps(steady(json.loads(line))) for line in path.read_text().splitlines()]

@@ -185,7 +185,7 @@ def test_a_result_has_all_that_the_test_said(mode: tuple[str, ...], reporting: S
 
 
 def contents(backend: Backend, attachments: list[dict[str, str]]) -> dict[str, bytes]:
-    """Give the stored bytes of attachments by their names."""
+    """Return the stored bytes of attachments by their names."""
     found = {}
     for entry in attachments:
         file = backend.store.attachment(entry["id"])

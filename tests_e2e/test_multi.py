@@ -63,7 +63,7 @@ def several(suite: Suite, backend: Backend) -> Suite:
 
 
 def of_project(backend: Backend, code: str) -> list[dict[str, Any]]:
-    """Give all results of a project."""
+    """Return all results of a project."""
     return [each for run in backend.store.runs() if run.project == code for each in backend.store.results(run.id)]
 
 
@@ -72,7 +72,7 @@ def told(results: list[dict[str, Any]]) -> list[tuple[str, Any]]:
 
 
 def section(ran: Ran) -> list[str]:
-    """Give the lines of the section at the end."""
+    """Return the lines of the section at the end."""
     return ran.stdout.partition(" Famacase ")[2].partition("short test summary")[0].splitlines()[1:]
 
 

@@ -160,7 +160,7 @@ PROFILERS = {"FAMACASE_PROFILERS": "network,db,sleep", "FAMACASE_PROFILER_NETWOR
 
 
 def told(step: dict[str, Any]) -> tuple[Any, ...]:
-    """Give what a reader sees of a step, and the same of the steps below it."""
+    """Return what a reader sees of a step, and the same of the steps below it."""
     kind, status = step["step_type"], step["execution"]["status"]
     return (kind, step["data"]["action"], status, *map(told, step["steps"]))
 

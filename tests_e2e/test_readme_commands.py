@@ -43,7 +43,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(start: str) -> str:
-    """Give the one block that starts so."""
+    """Return the one block that starts so."""
     (block,) = [block.strip() for block in BLOCKS if block.startswith(start)]
     return block
 

@@ -22,7 +22,7 @@ SETTINGS = {"FAMACASE_API_URL": "https://famacase.example.com", "FAMACASE_TESTOP
 
 
 def recipe(title: str, language: str) -> str:
-    """Give the first block of a section."""
+    """Return the first block of a section."""
     section = DOCS.partition(f"### {title}\n")[2].partition("\n#")[0]
     found = re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)
     assert found is not None
@@ -82,7 +82,7 @@ def assert_one_complete_run(backend: Backend) -> None:
 
 
 def steps(job: dict[str, Any], expressions: dict[str, object]) -> list[str]:
-    """Give the commands of a job of GitHub or CircleCI, with the values of expressions."""
+    """Return the commands of a job of GitHub or CircleCI, with the values of expressions."""
     runs = [each["run"] for each in job["steps"] if "run" in each]
     return [re.sub(r"\$\{\{ (.*?) \}\}", lambda found: str(expressions[found[1]]), each) for each in runs]
 

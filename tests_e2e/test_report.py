@@ -92,7 +92,7 @@ NOT_COMPARED = ("id", "parent_id", "start_time", "end_time", "duration", "thread
 
 
 def report_of(suite: Suite, path: str = "build/qase-report") -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Give a report's run, and its results by title and params."""
+    """Return a report's run, and its results by title and params."""
     files = list((suite.path / path / "results").iterdir())
     results = [read(file) for file in files]
     run = read(next((suite.path / path).glob("run.*")))
@@ -107,7 +107,7 @@ def read(path: Path) -> Any:
 
 
 def compared(value: Any, suite: Suite) -> Any:
-    """Give what is compared of a result: an attachment's content in the place of its file's name."""
+    """Return what is compared of a result: an attachment's content in the place of its file's name."""
     if isinstance(value, list):
         return [compared(each, suite) for each in value]
     if not isinstance(value, dict):
@@ -127,7 +127,7 @@ def content_of(attachment: dict[str, Any], directory: Path) -> str | None:
 
 
 def differences(ours: Any, theirs: Any, *path: Any) -> dict[tuple[Any, ...], tuple[Any, Any]]:
-    """Give each leaf that differs, ours and theirs."""
+    """Return each leaf that differs, ours and theirs."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         keys = [*ours, *(key for key in theirs if key not in ours)]
         pairs = [(key, ours.get(key, "missing"), theirs.get(key, "missing")) for key in keys]

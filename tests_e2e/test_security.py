@@ -106,12 +106,12 @@ def leaking(suite: Suite) -> Suite:
 
 
 def header(ran: Ran) -> str:
-    """Give our lines of the header."""
+    """Return our lines of the header."""
     return "\n".join(line for line in ran.stdout.splitlines() if line.startswith("famacase:"))
 
 
 def section(ran: Ran) -> str:
-    """Give our section at the end."""
+    """Return our section at the end."""
     _, found, rest = ran.stdout.partition("= Famacase =")
     assert found, ran.text
     lines = rest.splitlines()[1:]
@@ -140,7 +140,7 @@ def raw(directory: Path) -> dict[str, bytes]:
 
 
 def values(database: Path) -> bytes:
-    """Give all values of a database: one may lie on two pages, so the raw file is not enough."""
+    """Return all values of a database: one may lie on two pages, so the raw file is not enough."""
     found = []
     connection = sqlite3.connect(database)
     try:
@@ -158,7 +158,7 @@ def values(database: Path) -> bytes:
 
 
 def command_lines(pid: int) -> list[bytes]:
-    """Give the command lines of a process and all below it."""
+    """Return the command lines of a process and all below it."""
     parents = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -242,7 +242,7 @@ def is_stored(name: str, content: bytes) -> bool:
 
 
 def contents(backend: Backend, attachments: list[dict[str, str]]) -> dict[str, bytes]:
-    """Give the stored bytes of attachments by their names."""
+    """Return the stored bytes of attachments by their names."""
     found = {}
     for entry in attachments:
         file = backend.store.attachment(entry["id"])

@@ -45,7 +45,7 @@ HTML = answer(200, b"<html>Please log in</html>", content_type="text/html")
 
 @pytest.fixture
 def quick(suite: Suite) -> Suite:
-    """Give 30 quick tests, and little patience with the server."""
+    """Return 30 quick tests, and little patience with the server."""
     suite.write("test_quick.py", QUICK)
     suite.env.update(FAMACASE_RETRY_ATTEMPTS="2", FAMACASE_TIMEOUT="5", FAMACASE_FLUSH_TIMEOUT="15")
     return suite
@@ -69,12 +69,12 @@ def reporting_to(url: str) -> dict[str, str]:
 
 
 def header(ran: Ran) -> str:
-    """Give our lines of the header."""
+    """Return our lines of the header."""
     return "\n".join(line for line in ran.stdout.splitlines() if line.startswith("famacase:"))
 
 
 def section(ran: Ran) -> str:
-    """Give our section at the end."""
+    """Return our section at the end."""
     _, found, rest = ran.stdout.partition("= Famacase =")
     assert found, ran.text
     lines = rest.splitlines()[1:]
@@ -83,13 +83,13 @@ def section(ran: Ran) -> str:
 
 
 def kept_file(ran: Ran) -> Path:
-    """Give the outbox file that the summary names."""
+    """Return the outbox file that the summary names."""
     (line,) = [line for line in section(ran).splitlines() if line.startswith("kept in ")]
     return Path(line.removeprefix("kept in "))
 
 
 def numbers(backend: Backend) -> list[int]:
-    """Give the numbers of the quick tests that the server has, one for each stored result id; -1 for any other."""
+    """Return the numbers of the quick tests that the server has, one for each stored result id; -1 for any other."""
     return sorted(int(result["params"].get("number", -1)) for result in backend.results())
 
 

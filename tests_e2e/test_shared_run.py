@@ -41,7 +41,7 @@ def jobs(suite: Suite, backend: Backend) -> Suite:
 
 
 def numbers(backend: Backend) -> list[int]:
-    """Give which tests are reported, sorted, each as often as it is there."""
+    """Return which tests are reported, sorted, each as often as it is there."""
     return sorted(int(each["params"]["number"]) for each in backend.results())
 
 

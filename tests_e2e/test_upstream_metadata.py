@@ -189,7 +189,7 @@ class Answers:
 
 
 def by_name(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Give the results of each test function; the signature has its name, and puts its params in order."""
+    """Return the results of each test function; the signature has its name, and puts its params in order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for result in sorted(results, key=lambda result: result["signature"]):
         match = re.search(r"\.\w+::(?:[a-z]+::)*([\w.]+)", result["signature"])
@@ -322,7 +322,7 @@ RIGHT = [
 
 
 def said(results: list[dict[str, Any]], what: str) -> list[Any]:
-    """Give what each result says of one thing, without addresses of objects."""
+    """Return what each result says of one thing, without addresses of objects."""
     if what == "suites":
         return [[suite["title"] for suite in result["relations"]["suite"]["data"]] for result in results]
     texts = (json.dumps(result[what], ensure_ascii=False) for result in results)

@@ -46,7 +46,7 @@ class Bars:
 
 
 def chart(results: Results) -> str:
-    """Give the SVG of what was measured."""
+    """Return the SVG of what was measured."""
     groups = []
     for each in ALL:
         if each != BARE:
@@ -57,7 +57,7 @@ def chart(results: Results) -> str:
 
 
 def drawing(title: str, legend: list[str], groups: list[Bars]) -> str:
-    """Give the SVG of labelled bars; dark where the reader's system is."""
+    """Return the SVG of labelled bars; dark where the reader's system is."""
     group = len(legend) * BAR + GAP
     height = TOP + group * len(groups) + BOTTOM
     largest = max([LEAST * 10, *(value for each in groups for value in each.values if value is not None)])

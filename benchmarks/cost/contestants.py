@@ -43,15 +43,15 @@ class Contestant:
     is_slow: bool = False
 
     def variables(self, port: int) -> dict[str, str]:
-        """Give its settings."""
+        """Return its settings."""
         return {name: value.format(port=port) for name, value in self.settings}
 
     def expected(self, suite: Suite) -> tuple[int, int]:
-        """Give how many results and attachments a session has to report."""
+        """Return how many results and attachments a session has to report."""
         return suite.tests, suite.tests if suite.attached and self.attaches else 0
 
     def reported(self, directory: Path, seen: Mapping[str, int]) -> tuple[int, int] | None:
-        """Give how many are there, in the session's own directory or at the server; None: it reports nothing."""
+        """Return how many are there, in the session's own directory or at the server; None: it reports nothing."""
         if self.reports:
             # A run that is not complete is not whole, whatever it has.
             return (seen["results"], seen["attachments"]) if seen["completed"] and not seen["unknown"] else (0, 0)
@@ -75,7 +75,7 @@ def in_allure(directory: Path) -> tuple[int, int]:
 
 
 def settings(prefix: str, host: str) -> tuple[tuple[str, str], ...]:
-    """Give the variables that make a plugin report."""
+    """Return the variables that make a plugin report."""
     return (
         (f"{prefix}_MODE", "testops"),
         (f"{prefix}_TESTOPS_API_TOKEN", TOKEN),
@@ -85,7 +85,7 @@ def settings(prefix: str, host: str) -> tuple[tuple[str, str], ...]:
 
 
 def ours(name: str, delay: float) -> Contestant:
-    """Give us, named first as the README advises, against a server as fast as that."""
+    """Return us, named first as the README advises, against a server as fast as that."""
     variables = settings("FAMACASE", "FAMACASE_API_URL")
     return Contestant(
         name, "ours", "qase", ("-p", "famacase_xdist.plugin"), variables, delay, reports=True, attaches=True

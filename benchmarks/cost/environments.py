@@ -39,11 +39,11 @@ class Environments:
             pins = pins if pins is not SHARED else tuple(f"{each}=={versions[each]}" for each in SHARED)
 
     def python(self, name: str) -> Path:
-        """Give the interpreter of an environment."""
+        """Return the interpreter of an environment."""
         return self._root / name / "bin" / "python"
 
     def versions(self) -> dict[str, str]:
-        """Give the versions of what is compared, one for each package unless the environments differ."""
+        """Return the versions of what is compared, one for each package unless the environments differ."""
         found: dict[str, set[str]] = {}
         for versions in self._versions.values():
             for package in SHOWN:

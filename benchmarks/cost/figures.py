@@ -10,13 +10,13 @@ MICRO, MILLI = 1e6, 1e3
 
 
 def plain(results: Results, name: str, workers: int) -> list[Cell]:
-    """Give a contestant's cells of trivial tests, by size; that of one test is the first."""
+    """Return a contestant's cells of trivial tests, by size; that of one test is the first."""
     found = {cell for cell in results.cells(name) if cell.workers == workers and cell.suite == Suite(cell.suite.tests)}
     return sorted(found & set(results.cells(results.base)), key=lambda cell: cell.suite.tests)
 
 
 def ends(results: Results, name: str, workers: int) -> tuple[Cell, Cell] | None:
-    """Give the two sizes between which a contestant's slope is taken: not the session of one test, if there are two."""
+    """Return the two sizes between which a contestant's slope is taken; without the session of one test, if possible."""
     cells = plain(results, name, workers)
     large = [cell for cell in cells if cell.suite != START]
     found = large if len(large) > 1 else cells
@@ -24,12 +24,12 @@ def ends(results: Results, name: str, workers: int) -> tuple[Cell, Cell] | None:
 
 
 def modes(results: Results) -> list[int]:
-    """Give the numbers of workers that were run."""
+    """Return the numbers of workers that were run."""
     return sorted({cell.workers for cell in results.cells(results.base)})
 
 
 def cost(results: Results, name: str, workers: int, key: Key) -> float | None:
-    """Give the seconds that a test costs beyond bare pytest; of bare pytest, what it costs."""
+    """Return the seconds that a test costs beyond bare pytest; of bare pytest, what it costs."""
     pair = ends(results, name, workers)
     if pair is None:
         return None
@@ -37,7 +37,7 @@ def cost(results: Results, name: str, workers: int, key: Key) -> float | None:
 
 
 def step(results: Results, name: str, workers: int, key: Key) -> float | None:
-    """Give the seconds that a step costs."""
+    """Return the seconds that a step costs."""
     cells = [cell for cell in results.cells(name) if cell.suite.steps and cell.workers == workers]
     without = ends(results, name, workers)
     if len(cells) < 2 or without is None:

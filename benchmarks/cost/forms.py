@@ -51,17 +51,17 @@ class Form:
     blocks: tuple[Block, ...]
 
     def rounds(self) -> int:
-        """Give the number of rounds."""
+        """Return the number of rounds."""
         return max(block.rounds for block in self.blocks)
 
 
 def quick() -> Form:
-    """Give the form of under three minutes on two cores; only what the targets need has rounds."""
+    """Return the form of under three minutes on two cores; only what the targets need has rounds."""
     return Form("quick", tuple(_quick()))
 
 
 def full(rounds: int) -> Form:
-    """Give the form of all axes; at five rounds it takes about 40 minutes."""
+    """Return the form of all axes; at five rounds it takes about 40 minutes."""
     return Form("full", tuple(_full(rounds)))
 
 

@@ -9,7 +9,7 @@ NOTHING = "-"
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Give the lines of a table whose first row is its head."""
+    """Return the lines of a table whose first row is its head."""
     head, *body = (f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
     return [head, "| --- |" + " ---: |" * (len(rows[0]) - 1), *body]
 

@@ -12,47 +12,47 @@ Key = Callable[[Sample], float]
 
 
 def wall(sample: Sample) -> float:
-    """Give the seconds from start to exit."""
+    """Return the seconds from start to exit."""
     return sample.wall
 
 
 def cpu(sample: Sample) -> float:
-    """Give the seconds of CPU of all processes."""
+    """Return the seconds of CPU of all processes."""
     return sample.cpu
 
 
 def controller_cpu(sample: Sample) -> float:
-    """Give the seconds of CPU of the controller, or the only process, until its plugins are gone."""
+    """Return the seconds of CPU of the controller, or the only process, until its plugins are gone."""
     return sample.controller.cpu
 
 
 def worker_cpu(sample: Sample) -> float:
-    """Give the seconds of CPU of a worker, the mean of all."""
+    """Return the seconds of CPU of a worker, the mean of all."""
     return sum(each.cpu for each in sample.workers) / len(sample.workers)
 
 
 def controller_memory(sample: Sample) -> float:
-    """Give the MiB that the controller, or the only process, had at its peak."""
+    """Return the MiB that the controller, or the only process, had at its peak."""
     return sample.controller.memory
 
 
 def worker_memory(sample: Sample) -> float:
-    """Give the MiB that the largest worker had at its peak."""
+    """Return the MiB that the largest worker had at its peak."""
     return max(each.memory for each in sample.workers)
 
 
 def ending(sample: Sample) -> float:
-    """Give the seconds of wall clock from the last test to the end of the controller, or the only process."""
+    """Return the seconds of wall clock from the last test to the end of the controller, or the only process."""
     return sample.controller.ending
 
 
 def requests(sample: Sample) -> float:
-    """Give the requests that the server counted."""
+    """Return the requests that the server counted."""
     return sample.seen.get("requests", 0)
 
 
 def connections(sample: Sample) -> float:
-    """Give the connections that the server counted."""
+    """Return the connections that the server counted."""
     return sample.seen.get("connections", 0)
 
 
@@ -75,45 +75,45 @@ class Results:
         self._samples.pop((name, cell), None)
 
     def rounds(self, name: str, cell: Cell) -> dict[int, Sample]:
-        """Give the samples by round."""
+        """Return the samples by round."""
         return self._samples.get((name, cell), {})
 
     def cells(self, name: str) -> list[Cell]:
-        """Give the cells that a contestant has samples of, in the order in which they came."""
+        """Return the cells that a contestant has samples of, in the order in which they came."""
         return [cell for each, cell in self._samples if each == name]
 
     def middle(self, name: str, cell: Cell, key: Key) -> float | None:
-        """Give the median."""
+        """Return the median."""
         return _median(map(key, self.rounds(name, cell).values()))
 
     def ratio(self, name: str, cell: Cell, key: Key) -> float | None:
-        """Give the median of the ratios to the base of the same round."""
+        """Return the median of the ratios to the base of the same round."""
         return _median(own / base for own, base in self._pairs(name, self.base, cell, key))
 
     def excess(self, name: str, cell: Cell, key: Key, base: str | None = None) -> float | None:
-        """Give the median of the differences to the base of the same round."""
+        """Return the median of the differences to the base of the same round."""
         return _median(own - other for own, other in self._pairs(name, base or self.base, cell, key))
 
     def slopes(self, name: str, small: Cell, large: Cell, key: Key) -> dict[int, float]:
-        """Give by round what one more test costs, between two sizes of a suite: start-up does not hide in it."""
+        """Return by round what one more test costs, between two sizes of a suite: start-up does not hide in it."""
         first, last = self.rounds(name, small), self.rounds(name, large)
         tests = large.suite.tests - small.suite.tests
         return {each: (key(last[each]) - key(first[each])) / tests for each in sorted(first.keys() & last.keys())}
 
     def slope(self, name: str, small: Cell, large: Cell, key: Key) -> float | None:
-        """Give the median of the slopes."""
+        """Return the median of the slopes."""
         return _median(self.slopes(name, small, large, key).values())
 
     def excess_slopes(self, name: str, small: Cell, large: Cell, key: Key) -> dict[int, float]:
-        """Give by round what a test costs beyond the base's."""
+        """Return by round what a test costs beyond the base's."""
         return _differences(self.slopes(name, small, large, key), self.slopes(self.base, small, large, key))
 
     def excess_slope(self, name: str, small: Cell, large: Cell, key: Key) -> float | None:
-        """Give the median of what a test costs beyond the base's."""
+        """Return the median of what a test costs beyond the base's."""
         return _median(self.excess_slopes(name, small, large, key).values())
 
     def cost_ratio(self, name: str, other: str, small: Cell, large: Cell, key: Key) -> float | None:
-        """Give what a test costs beyond the base's as a ratio to what it costs with another: of medians.
+        """Return what a test costs beyond the base's as a ratio to what it costs with another: of medians.
 
         A ratio a round would divide by differences that noise brings near to nothing.
         """
@@ -121,7 +121,7 @@ class Results:
         return None if own is None or others is None or others <= 0 else own / others
 
     def part_cost(self, name: str, plain: tuple[Cell, Cell], full: tuple[Cell, Cell], key: Key) -> float | None:
-        """Give what the parts of one test cost that the second suites have and the first have not."""
+        """Return what the parts of one test cost that the second suites have and the first have not."""
         with_parts, without = self.slopes(name, *full, key), self.slopes(name, *plain, key)
         return _median(_differences(with_parts, without).values())
 

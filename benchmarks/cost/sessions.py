@@ -40,7 +40,7 @@ class Server:
         self._call("/reset", json.dumps({"delay": delay}).encode())
 
     def seen(self) -> dict[str, int]:
-        """Give what came since."""
+        """Return what came since."""
         counts: dict[str, int] = json.loads(self._call("/seen"))
         return counts
 
@@ -119,7 +119,7 @@ class Sessions:
             raise VoidError(f"of {wanted} results and attachments there are {found}; the server saw {seen}")
 
     def _variables(self, contestant: Contestant, directory: Path) -> dict[str, str]:
-        """Give the variables: none of this process, which may be one of a CI system, but the path."""
+        """Return the variables: none of this process, which may be one of a CI system, but the path."""
         return {
             # As if the environment were activated: qase-pytest starts pip by its name.
             "PATH": f"{self._environments.python(contestant.environment).parent}:{os.environ['PATH']}",

@@ -61,7 +61,7 @@ class Counts:
             self._bodies.append(body)
 
     def seen(self) -> dict[str, int]:
-        """Give the counts; a result that came twice counts once."""
+        """Return the counts; a result that came twice counts once."""
         with self._lock:
             ids = {result["id"] for body in self._bodies for result in json.loads(body)["results"]}
             return {**self._counts, "results": len(ids)}

@@ -67,7 +67,7 @@ class Suite:
         return path
 
     def _module(self, first: int, last: int, dialect: str) -> Iterator[str]:
-        """Give the lines of one module: functions, then one function with as many values."""
+        """Yield the lines of one module: functions, then one function with as many values."""
         yield "import time\nimport pytest"
         yield DIALECTS[dialect][0]
         functions = (last - first + 1) // 2

@@ -26,7 +26,7 @@ Column = TypeVar("Column")
 
 
 def document(results: Results, machine: Sequence[str]) -> str:
-    """Give the page."""
+    """Return the page."""
     sections: tuple[tuple[str, str, Callable[[Results], Rows]], ...] = (
         ("Targets", "What is wanted of famacase-xdist, and what this run found.", targets),
         (
@@ -73,7 +73,7 @@ def _failure(failure: tuple[tuple[str, Cell], str]) -> str:
 
 
 def costs(results: Results) -> Rows:
-    """Give the table of slopes."""
+    """Return the table of slopes."""
 
     def fill(name: str, workers: int) -> str:
         found = both(lambda key: cost(results, name, workers, key), MICRO)
@@ -92,12 +92,12 @@ def _origin(results: Results, name: str, workers: int) -> str:
 
 
 def whole(results: Results) -> Rows:
-    """Give the table of sessions of trivial tests."""
+    """Return the table of sessions of trivial tests."""
     return _sessions(results, [cell for cell in _plain(results) if cell.suite != START])
 
 
 def sleeping(results: Results) -> Rows:
-    """Give the table of sessions of tests that take their time."""
+    """Return the table of sessions of tests that take their time."""
     return _sessions(results, [cell for cell in results.cells(results.base) if cell.suite.seconds])
 
 
@@ -110,7 +110,7 @@ def _sessions(results: Results, cells: list[Cell]) -> Rows:
 
 
 def endings(results: Results) -> Rows:
-    """Give the table of what is left to do when the last test has ended."""
+    """Return the table of what is left to do when the last test has ended."""
 
     def fill(name: str, cell: Cell) -> str:
         take = results.middle if name == results.base else results.excess
@@ -121,7 +121,7 @@ def endings(results: Results) -> Rows:
 
 
 def start_up(results: Results) -> Rows:
-    """Give the table of sessions of one test."""
+    """Return the table of sessions of one test."""
     columns = [(workers, what) for workers in modes(results) for what in _PARTS if workers or what in ("wall", "CPU")]
 
     def fill(name: str, column: tuple[int, str]) -> str:
@@ -143,7 +143,7 @@ _PARTS: dict[str, Key] = {
 
 
 def steps(results: Results) -> Rows:
-    """Give the table of steps."""
+    """Return the table of steps."""
 
     def fill(name: str, workers: int) -> str:
         failed = any(each == name and cell.suite.steps and cell.workers == workers for each, cell in results.failures)
@@ -153,7 +153,7 @@ def steps(results: Results) -> Rows:
 
 
 def attachments(results: Results) -> Rows:
-    """Give the table of tests that attach."""
+    """Return the table of tests that attach."""
     cells = [cell for cell in results.cells(results.base) if cell.suite.attached]
 
     def fill(name: str, cell: Cell) -> str:
@@ -167,7 +167,7 @@ def attachments(results: Results) -> Rows:
 
 
 def requests(results: Results) -> Rows:
-    """Give the table of what the server counted."""
+    """Return the table of what the server counted."""
 
     def fill(name: str, cell: Cell) -> str:
         counts = [told(results.middle(name, cell, key)) for key in (measures.requests, measures.connections)]
@@ -177,7 +177,7 @@ def requests(results: Results) -> Rows:
 
 
 def memory(results: Results) -> Rows:
-    """Give the table of peaks."""
+    """Return the table of peaks."""
 
     def fill(name: str, cell: Cell) -> str:
         keys = (measures.controller_memory, measures.worker_memory)[: 2 if cell.workers else 1]
@@ -196,7 +196,7 @@ def both(number: Callable[[Key], float | None], scale: float) -> str:
 def _grid(
     names: Iterable[str], columns: Sequence[Column], head: Callable[[Column], str], fill: Callable[[str, Column], str]
 ) -> Rows:
-    """Give a row for each contestant that has anything to show."""
+    """Return a row for each contestant that has anything to show."""
     rows = [[name, *(fill(name, column) for column in columns)] for name in names]
     return [["", *map(head, columns)], *(row for row in rows if set(row[1:]) - {NOTHING})]
 

@@ -18,14 +18,14 @@ BATCH, OTHERS = 200, 4
 
 
 def targets(results: Results) -> list[list[str]]:
-    """Give the table of targets; a number that was not measured is a dash."""
+    """Return the table of targets; a number that was not measured is a dash."""
     each = modes(results)
     rows = [[name, wanted, *map(found, each)] for name, wanted, found in _targets(results)]
     return [["", "target", *map(mode, each)], *rows]
 
 
 def _targets(results: Results) -> Iterator[tuple[str, str, Callable[[int], str]]]:
-    """Give name, target, and what gives the figure for a number of workers."""
+    """Yield name, target, and what gives the figure for a number of workers."""
     yield (
         "a test's cost to `--junitxml`'s, wall",
         "at most 1",

@@ -153,7 +153,8 @@ class Outbox:
         try:
             self._write(partial(insert, [frame]))
         except Exception as error:
-            self.lost[str(error)] += is_result(frame)
+            if is_result(frame):
+                self.lost[str(error)] += 1
 
     def _move_to_memory(self, reason: str) -> None:
         """Go on in memory with everything that can still be read."""

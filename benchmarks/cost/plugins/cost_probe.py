@@ -32,6 +32,6 @@ def _note(role: str) -> None:
 
 
 def _peak() -> int:
-    """Give the peak of resident memory in KiB: ru_maxrss would count what the parent had when it forked, too."""
+    """Return the peak of resident memory in KiB: ru_maxrss would count what the parent had when it forked, too."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
