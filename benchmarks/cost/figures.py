@@ -16,7 +16,7 @@ def plain(results: Results, name: str, workers: int) -> list[Cell]:
 
 
 def ends(results: Results, name: str, workers: int) -> tuple[Cell, Cell] | None:
-    """Return the two sizes between which a contestant's slope is taken, without that of one test if there are others."""
+    """Return the two sizes between which a slope is taken; without that of one test if there are others."""
     cells = plain(results, name, workers)
     large = [cell for cell in cells if cell.suite != START]
     found = large if len(large) > 1 else cells
