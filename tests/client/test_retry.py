@@ -107,7 +107,9 @@ def test_a_foreign_error_that_calls_itself_retryable_is_not_tried_again() -> Non
 
 
 def test_a_call_that_succeeds_is_made_once_without_a_wait() -> None:
-    call, slept, told = Call(), [], []
+    call = Call()
+    slept: list[float] = []
+    told: list[RetryCallState] = []
 
     answer = retrying(3, sleep=slept.append, before_sleep=told.append)(call)
 
@@ -116,7 +118,8 @@ def test_a_call_that_succeeds_is_made_once_without_a_wait() -> None:
 
 @pytest.mark.parametrize("attempts", [1, 2, 5])
 def test_there_are_no_more_tries_than_set_and_no_wait_after_the_last(attempts: int) -> None:
-    call, slept = Call(*[BUSY] * 9), []
+    call = Call(*[BUSY] * 9)
+    slept: list[float] = []
 
     with pytest.raises(Refused):
         retrying(attempts, sleep=slept.append)(call)
@@ -226,7 +229,9 @@ def test_giving_up_raises_the_error_of_the_last_try_that_was_made() -> None:
 def test_a_call_that_is_given_up_from_the_start_is_tried_once_without_a_wait() -> None:
     enough = threading.Event()
     enough.set()
-    call, slept, told = Call(BUSY, BUSY), [], []
+    call = Call(BUSY, BUSY)
+    slept: list[float] = []
+    told: list[RetryCallState] = []
 
     with pytest.raises(Refused):
         retrying(9, sleep=slept.append, give_up=stop_when_event_set(enough), before_sleep=told.append)(call)

@@ -228,9 +228,9 @@ def test_a_factory_of_the_tests_own_is_left_alone(inside: Bench) -> None:
 
 @pytest.mark.filterwarnings("ignore:Passing more than 1 positional argument:DeprecationWarning")
 def test_a_factory_that_is_given_by_its_position_is_left_alone(inside: Bench) -> None:
-    with contextlib.closing(sqlite3.connect(":memory:", 5.0, 0, "", True, OwnConnection)) as db:
+    with contextlib.closing(sqlite3.connect(":memory:", 5.0, 0, "DEFERRED", True, OwnConnection)) as db:
         assert type(db) is OwnConnection
-    with contextlib.closing(sqlite3.connect(":memory:", 5.0, 0, "", True)) as db:
+    with contextlib.closing(sqlite3.connect(":memory:", 5.0, 0, "DEFERRED", True)) as db:
         db.execute("select 1")
 
     assert inside.told() == [("select 1", "passed")]
