@@ -22,12 +22,6 @@ TOKEN = "rep_a-token-that-must-not-leak"
 Start = Callable[[], LogCollector]
 
 
-@pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the logger forget which levels other tests found silent or open."""
-    monkeypatch.setattr(log, "_cache", {})
-
-
 @pytest.fixture
 def start() -> Iterator[Start]:
     """A function that starts collectors that mask the token; they stop when the test ends."""

@@ -14,7 +14,7 @@ from tenacity.stop import stop_when_event_set
 
 from famacase_xdist.client.retry import MAX_WAIT, retrying
 from famacase_xdist.errors import DeliveryError, LockTimeout, NoAnswer, PlanError, Refused
-from famacase_xdist.log import LogCollector, log
+from famacase_xdist.log import LogCollector
 
 BUSY = Refused("HTTP 503: busy", status=503)
 
@@ -257,9 +257,8 @@ def test_each_wait_is_told_before_it_begins_with_its_reason(longest: None) -> No
 
 
 @pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> Iterator[LogCollector]:
+def recording() -> Iterator[LogCollector]:
     """The log of DEBUG."""
-    monkeypatch.setattr(log, "_cache", {})  # the cache keeps a level silent that was logged without a listener
     recording = LogCollector(str)
     recording.start()
     yield recording

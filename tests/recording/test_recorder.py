@@ -1009,11 +1009,11 @@ def test_a_block_for_our_mistakes_lets_interruptions_through() -> None:
     recorder = Recorder(Settings(), ListSink(), "main")
 
     for number in range(3):
-        with recorder.guarded():
+        with recorder.guard:
             raise ValueError(number)
-    with pytest.raises(KeyboardInterrupt), recorder.guarded():
+    with pytest.raises(KeyboardInterrupt), recorder.guard:
         raise KeyboardInterrupt
-    with recorder.guarded(), recorder.guarded():
+    with recorder.guard, recorder.guard:
         pass
 
     assert recorder.failures == 3
