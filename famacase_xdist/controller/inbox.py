@@ -55,6 +55,7 @@ class Inbox(ABC, Generic[Event]):
         self._events: deque[Event] = deque()
         self._bytes_put = 0
         self._bytes_taken = 0
+        self._maker = threading.get_ident()
         self._counting = threading.Lock()
         self._room = threading.Condition(self._counting)
         self._draining = threading.Lock()
@@ -131,15 +132,6 @@ class ImmediateInbox(Inbox[Event]):
 
 class QueuedInbox(Inbox[Event]):
     """The inbox of an xdist controller, whose events come from the receiver threads of its workers."""
-
-    def __init__(
-        self,
-        store: Callable[[Sequence[Event]], None],
-        sync: Callable[[], None],
-        size_of: Callable[[Event], int] = lambda event: 0,
-    ) -> None:
-        self._maker = threading.get_ident()
-        super().__init__(store, sync, size_of)
 
     def put(self, event: Event) -> None:
         """Take one event; any thread. Waits for room where there is none, see above."""
