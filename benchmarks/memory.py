@@ -83,10 +83,10 @@ def measure(
         delivery = ProjectDestination(settings, Server(settings.host, settings.token))
         delivery.start(print)
         ledger = Ledger()
-        intake = Pipeline(settings, ledger, delivery, ImmediateInbox if is_immediate else QueuedInbox)
+        pipeline = Pipeline(settings, ledger, delivery, ImmediateInbox if is_immediate else QueuedInbox)
         for event in (each for number in range(100) for each in events(number)):
-            intake.put(event)
-        intake.settle()
+            pipeline.put(event)
+        pipeline.settle()
         peak = Peak()
         peak.start()
         if is_traced:
@@ -95,11 +95,11 @@ def measure(
         begun = time.monotonic()
         for number in range(100, tests + 100):
             for event in events(number):
-                intake.put(event)
+                pipeline.put(event)
             if is_immediate:
-                intake.settle()
+                pipeline.settle()
             time.sleep(max(0.0, begun + (number - 99) / rate - time.monotonic()))
-        intake.settle()
+        pipeline.settle()
         time.sleep(1)
         if is_traced:
             last = tracemalloc.take_snapshot()
@@ -107,7 +107,7 @@ def measure(
             grown = [str(each) for each in last.compare_to(first, "lineno")[:8]]
         else:
             now, most, grown = resident(), peak.end(), []
-        intake.finish(5, is_finished=True)
+        pipeline.finish(5, is_finished=True)
     return now, most, grown
 
 

@@ -102,9 +102,9 @@ class Durations:
 class Receiver:
     """Takes a worker's frames on its receiver thread, as the controller does, and notes how long that takes."""
 
-    def __init__(self, worker: str, intake: Any) -> None:
+    def __init__(self, worker: str, pipeline: Any) -> None:
         self._worker = worker
-        self._intake = intake
+        self._intake = pipeline
         self.durations = Durations()
         self.results = 0
         self.last = 0.0
@@ -121,7 +121,7 @@ class Receiver:
 
 
 class Bare:
-    """In the place of the intake: what the measuring itself takes on this machine, with as many threads."""
+    """In the place of the pipeline: what the measuring itself takes on this machine, with as many threads."""
 
     def __init__(self) -> None:
         self.put = deque[Any](maxlen=1000).append
@@ -130,7 +130,7 @@ class Bare:
 class Crowd:
     """All workers."""
 
-    def __init__(self, workers: int, reported: queue.SimpleQueue[Any], intake: Any) -> None:
+    def __init__(self, workers: int, reported: queue.SimpleQueue[Any], pipeline: Any) -> None:
         self._group = execnet.Group()
         hosts = [self._group.makegateway(f"popen//id=host{each}").id for each in range(PROCESSES)]
         self._controls: list[Any] = []
@@ -144,7 +144,7 @@ class Crowd:
         ]
         for gateway in self._gateways:
             results, reports, start = (gateway.newchannel() for _ in range(3))
-            self.receivers.append(Receiver(gateway.id, intake))
+            self.receivers.append(Receiver(gateway.id, pipeline))
             results.setcallback(self.receivers[-1])
             reports.setcallback(partial(self._report, reported, gateway.id))
             self._channels.append((results, reports, start))
@@ -191,12 +191,12 @@ def reports(worker: str, number: int) -> Iterator[Any]:
     yield passed(worker, nodeid)
 
 
-def tell(reported: queue.SimpleQueue[Any], intake: Any, durations: Durations) -> None:
+def tell(reported: queue.SimpleQueue[Any], pipeline: Any, durations: Durations) -> None:
     """Be the main thread of a session: tell of each test that was reported, until the end."""
     while (each := reported.get()) is not None:
         for event in reports(*each):
             begun = time.perf_counter_ns()
-            intake.put(event)
+            pipeline.put(event)
             durations.add(time.perf_counter_ns() - begun)
 
 
@@ -247,9 +247,9 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         )
         delivery = Slow(settings, Server(settings.host, settings.token))
         delivery.start(print)
-        intake = Pipeline(settings, Ledger(), delivery, QueuedInbox)
+        pipeline = Pipeline(settings, Ledger(), delivery, QueuedInbox)
         reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        taker: Any = Bare() if given.bare else intake
+        taker: Any = Bare() if given.bare else pipeline
         crowd = Crowd(given.workers, reported, taker)
         told = Durations()
         crowd.prepare(tests, given.workers / given.rate)
@@ -257,7 +257,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         sampler.start()
         begun, cpu = time.monotonic(), time.process_time()
         crowd.start()
-        # The main thread, on which the intake was made, is busy as pytest's and xdist's is.
+        # The main thread, on which the pipeline was made, is busy as pytest's and xdist's is.
         waiting = threading.Thread(target=crowd.wait, args=(lambda: reported.put(None),))
         waiting.start()
         tell(reported, taker, told)
@@ -265,7 +265,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         ended = max(each.last for each in crowd.receivers)
         sampler.end()
         drained = time.monotonic()
-        outcome = intake.finish(120, is_finished=True)
+        outcome = pipeline.finish(120, is_finished=True)
         drained = time.monotonic() - drained
         sent = crowd.sent()
         crowd.close()

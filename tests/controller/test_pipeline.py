@@ -1,4 +1,4 @@
-"""The intake: what is lost on the way to a destination is counted, and costs nothing else."""
+"""The pipeline: what is lost on the way to a destination is counted, and costs nothing else."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def recorded(name: str) -> Recorded:
 
 
 def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
-    intake = Pipeline(Settings(**settings), ledger or Ledger(), place, ImmediateInbox)  # type: ignore[arg-type]
+    pipeline = Pipeline(Settings(**settings), ledger or Ledger(), place, ImmediateInbox)  # type: ignore[arg-type]
     for event in events:
-        intake.put(event)
-    return intake.finish(5.0, is_finished=True)
+        pipeline.put(event)
+    return pipeline.finish(5.0, is_finished=True)
 
 
 @pytest.mark.parametrize("error", [OutboxError("disk full"), RuntimeError("ours")], ids=["expected", "a mistake"])
@@ -139,12 +139,12 @@ def traced() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
-def tell(intake: Pipeline, delivery: ProjectDestination, numbers: Iterable[int], delivered: int | None) -> int:
+def tell(pipeline: Pipeline, delivery: ProjectDestination, numbers: Iterable[int], delivered: int | None) -> int:
     """Tell of tests, wait until so many results are delivered in all, and give the bytes of all objects then."""
     for number in numbers:
         for event in passed(number):
-            intake.put(event)
-        intake.settle()
+            pipeline.put(event)
+        pipeline.settle()
     deadline = time.monotonic() + 60
     while delivered is not None and delivery._sender.delivered.total() < delivered and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -172,15 +172,15 @@ def test_nothing_is_kept_of_a_test_that_passed(server_elsewhere: Server, tmp_pat
     settings = Settings(mode="testops", testops_project="DEMO", retry_attempts=1, state_dir=tmp_path)
     delivery = ProjectDestination(settings, server_elsewhere)
     delivery.start(lambda line: None)
-    intake = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
+    pipeline = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
     tracemalloc.start()
     try:
         # What is made once, connections, modules and each thread's last batch, is there after the first five batches.
-        before = tell(intake, delivery, range(1000), 1000 if is_up else None)
-        grown = tell(intake, delivery, range(1000, 3000), 3000 if is_up else None) - before
+        before = tell(pipeline, delivery, range(1000), 1000 if is_up else None)
+        grown = tell(pipeline, delivery, range(1000, 3000), 3000 if is_up else None) - before
     finally:
         tracemalloc.stop()
-        intake.finish(0 if not is_up else 10, is_finished=True)
+        pipeline.finish(0 if not is_up else 10, is_finished=True)
 
     # A node id alone would be 120 bytes a test.
     assert grown < 2000 * 40

@@ -114,15 +114,15 @@ def main(results: int) -> None:
     delivery = ProjectDestination(settings, server)
     said: list[str] = []
     delivery.start(said.append)
-    intake = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
+    pipeline = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
     delivery.run.settled.wait(120)
     tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
     for number in range(results):
         frame = result(nodeid=f"test_{uuid.uuid4()}.py::test_{number}")
-        intake.put(Received("main", frame.encoded))
-    intake.settle()
+        pipeline.put(Received("main", frame.encoded))
+    pipeline.settle()
     sys.stdin.readline()
-    outcome = intake.finish(settings.flush_timeout, is_finished=True)
+    outcome = pipeline.finish(settings.flush_timeout, is_finished=True)
     tell(
         run=delivery.run.id,
         completed=delivery.run.completed,
