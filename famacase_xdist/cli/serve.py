@@ -12,11 +12,11 @@ import click
 from famacase_xdist.errors import FamacaseError
 from famacase_xdist.server.embedded import NO_SERVER_EXTRA, new_token, prepare_database_directory
 from famacase_xdist.server.records import NO_PROJECT_CODE, PROJECT_CODE
+from famacase_xdist.state.directory import EMBEDDED_DATABASE
 
 if TYPE_CHECKING:
     import socket
 
-DEFAULT_DATABASE = Path(".famacase/famacase.sqlite3")
 _DEFAULT_PROJECT = "DEMO"
 
 
@@ -33,7 +33,7 @@ def _checked_codes(_: click.Context, __: click.Parameter, codes: tuple[str, ...]
 @click.option(
     "--database",
     type=click.Path(dir_okay=False, path_type=Path),
-    default=DEFAULT_DATABASE,
+    default=EMBEDDED_DATABASE,
     show_default=True,
     help="SQLite file; made if it is not there.",
 )
@@ -76,7 +76,7 @@ def _serve(host: str, port: int, database: Path, token: str, projects: tuple[str
             except KeyboardInterrupt:
                 click.echo("Stopped.")
             finally:
-                server.stop()
+                server.shutdown()
 
 
 def _end_on_signals() -> None:

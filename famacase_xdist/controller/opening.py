@@ -13,6 +13,7 @@ from famacase_xdist.delivery.project import ProjectDestination
 from famacase_xdist.delivery.projects import ProjectsDestination
 from famacase_xdist.results.redaction import Mask
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import EMBEDDED_DATABASE
 
 from . import plan
 from .terminal import Terminal
@@ -68,7 +69,7 @@ class Opening:
     def _server(self) -> Server:
         if self._settings.mode != "embedded":
             return Server.of(self._settings)
-        database = self._rootdir / ".famacase" / "famacase.sqlite3"
+        database = self._rootdir / EMBEDDED_DATABASE
         return self._resources.enter_context(serving(database, self._settings.project))
 
     def _load_plan(self, server: Server, say: Say) -> None:

@@ -31,4 +31,4 @@ def serving(database: Path, project: str) -> Iterator[Server]:
     try:
         yield Server(embedded.url, embedded.token, database)
     finally:
-        embedded.stop()
+        embedded.shutdown()

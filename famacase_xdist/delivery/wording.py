@@ -9,6 +9,7 @@ from pathlib import Path
 from famacase_xdist.runs.record import COMPLETED_ELSEWHERE
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import EMBEDDED_DATABASE
 
 #: The reason if the deadline of the session's end was over.
 NO_TIME = "there was no time left"
@@ -76,6 +77,5 @@ def embedded_hint(run: Run, database: Path, cwd: Path) -> str:
         database: The database.
         cwd: The directory that the person works in; its default database needs no option.
     """
-    default = Path(".famacase", "famacase.sqlite3")
-    option = "" if database == cwd / default else f" --database {shlex.quote(str(database))}"
+    option = "" if database == cwd / EMBEDDED_DATABASE else f" --database {shlex.quote(str(database))}"
     return f"to look at it: famacase-xdist serve{option}, then open http://127.0.0.1:8484/runs/{run.id}"

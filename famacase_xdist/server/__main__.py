@@ -64,7 +64,7 @@ def _serve(database: Path, project: str, token: str, wait: Callable[[ServerThrea
             _tell(url)
             wait(server)
         finally:
-            server.stop()
+            server.shutdown()
 
 
 def _tell(url: str) -> None:

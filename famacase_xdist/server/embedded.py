@@ -104,7 +104,7 @@ class EmbeddedServer:
             if self._process is None:
                 self._stderr.close()
 
-    def stop(self, timeout: float = 5) -> None:
+    def shutdown(self, timeout: float = 5) -> None:
         """Ask the child to finish and to close its files. A second call does nothing.
 
         Args:

@@ -113,7 +113,7 @@ class ServerThread:
         """Wait until the thread has ended."""
         self._thread.join()
 
-    def stop(self) -> None:
+    def shutdown(self) -> None:
         """Finish the requests that are being answered, for about a second at most, and end the thread.
 
         A second call does nothing.

@@ -24,6 +24,8 @@ from pathlib import Path
 
 from famacase_xdist.settings.settings import Settings
 
+#: The embedded server's database, below pytest's rootdir, or below the directory that `serve` is started in.
+EMBEDDED_DATABASE = Path(".famacase", "famacase.sqlite3")
 #: The mode of our directories: only the owner may read them, because results may be confidential.
 PRIVATE = 0o700
 

@@ -163,7 +163,7 @@ def server_elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator
     server = EmbeddedServer(tmp_path / "server.sqlite3", "DEMO")
     server.start()
     yield Server(server.url, server.token)
-    server.stop()
+    server.shutdown()
 
 
 @pytest.mark.process

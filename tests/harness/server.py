@@ -150,7 +150,7 @@ def running(database: Path, *, projects: list[str] | None = None, port: int = 0)
             yield backend
         finally:
             backend.released.set()
-            server.stop()
+            server.shutdown()
 
 
 def answer(status: int, body: bytes = b'{"detail": "injected"}', **headers: str) -> Action:

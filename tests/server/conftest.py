@@ -37,7 +37,7 @@ class Live:
 
     def close(self) -> None:
         self.session.close()
-        self._thread.stop()
+        self._thread.shutdown()
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """GET below the prefix of the API."""

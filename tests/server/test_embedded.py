@@ -45,7 +45,7 @@ if sys.argv[2] == "raise":
 if sys.argv[2] == "exit":
     os._exit(3)
 server._process.terminate = lambda: os._exit(9)
-server.stop()
+server.shutdown()
 """
 
 
@@ -58,7 +58,7 @@ def database(tmp_path: Path) -> Path:
 def server(database: Path) -> Iterator[EmbeddedServer]:
     embedded = EmbeddedServer(database, "DEMO")
     yield embedded
-    embedded.stop()
+    embedded.shutdown()
 
 
 @pytest.fixture
@@ -103,17 +103,17 @@ def test_start_use_stop(server: EmbeddedServer, database: Path, processes: Any, 
     assert call(server).json()["code"] == "DEMO"
     assert call(server, "/projects/DEMO/runs", method="POST", json={"title": "t"}).json() == {"id": 1}
     assert leftovers(database)
-    server.stop()
+    server.shutdown()
     assert server.pid is not None
     assert processes.is_gone(server.pid)
     assert leftovers(database) == []
-    server.stop()
+    server.shutdown()
     with Store(database) as store:
         assert [run.title for run in store.runs()] == ["t"]
 
 
 def test_stop_before_start_does_nothing(server: EmbeddedServer) -> None:
-    server.stop()
+    server.shutdown()
     assert server.pid is None
 
 
@@ -142,7 +142,7 @@ def test_stop_is_not_delayed_by_a_request_that_does_not_end(
         connection.sendall(head.encode())
         assert connection.recv(100).startswith(b"HTTP/1.1 100 ")  # from here on it waits for the body
         monkeypatch.setattr(server._process, "terminate", by_force)
-        server.stop()
+        server.shutdown()
 
 
 def test_stop_is_not_delayed_by_an_open_connection(server: EmbeddedServer, leftovers: Any, database: Path) -> None:
@@ -151,7 +151,7 @@ def test_stop_is_not_delayed_by_an_open_connection(server: EmbeddedServer, lefto
         session.get(server.url, timeout=SECONDS)
         process = server._process
         assert process is not None
-        server.stop()
+        server.shutdown()
     assert process.returncode == 0  # by itself, not by force
     assert leftovers(database) == []
 
@@ -182,7 +182,7 @@ def test_two_sessions_share_a_database(database: Path, leftovers: Any) -> None:
         assert call(servers[0], "/projects/DEMO/runs/4").status_code == 200
     finally:
         for server in servers:
-            server.stop()
+            server.shutdown()
     assert leftovers(database) == []
 
 
@@ -251,7 +251,7 @@ def test_stop_of_a_child_that_is_frozen(server: EmbeddedServer, processes: Any) 
     server.start()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
-    server.stop(timeout=0.2)
+    server.shutdown(timeout=0.2)
     assert processes.is_gone(server.pid)
 
 
@@ -260,7 +260,7 @@ def test_stop_of_a_child_that_is_dead(server: EmbeddedServer, processes: Any) ->
     assert server.pid is not None
     os.kill(server.pid, signal.SIGKILL)
     assert processes.wait_gone(server.pid)
-    server.stop()
+    server.shutdown()
 
 
 def test_reason_is_told_when_it_does_not_start(tmp_path: Path) -> None:
