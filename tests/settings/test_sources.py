@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,26 +140,31 @@ def _names_of(source: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def ranked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Settings]]:
-    """A source, and the settings if it has one text for each setting, and all weaker sources have another."""
-    strongest = SOURCES.index(request.param)
-    given = {
-        source: {name: SAMPLES[name][0 if source == request.param else 1] for name in _names_of(source)}
-        for source in SOURCES[strongest:]
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        yield request.param, sources_in(tmp_path_factory.mktemp("ranked"), given, patch).settings()
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Settings]:
+    """A function that returns the settings if a source has one text for each setting, and all weaker sources another.
+
+    Each source is read once for the file, because pytest would set up a fixture with a parameter again for each name.
+    """
+
+    @functools.cache
+    def settings_of(strongest: str) -> Settings:
+        given = {
+            source: {name: SAMPLES[name][0 if source == strongest else 1] for name in _names_of(source)}
+            for source in SOURCES[SOURCES.index(strongest) :]
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            return sources_in(tmp_path_factory.mktemp("ranked"), given, patch).settings()
+
+    return settings_of
 
 
 def test_each_setting_has_a_sample() -> None:
     assert set(SAMPLES) == set(BY_NAME)
 
 
-@pytest.mark.parametrize(
-    ("ranked", "name"), [(source, name) for source in SOURCES for name in _names_of(source)], indirect=["ranked"]
-)
-def test_a_source_wins_over_all_weaker_ones(name: str, ranked: tuple[str, Settings]) -> None:
-    source, settings = ranked
+@pytest.mark.parametrize(("source", "name"), [(source, name) for source in SOURCES for name in _names_of(source)])
+def test_a_source_wins_over_all_weaker_ones(source: str, name: str, ranked: Callable[[str], Settings]) -> None:
+    settings = ranked(source)
 
     assert getattr(settings, name) == SAMPLES[name][2]
     assert source in settings.sources[name]
