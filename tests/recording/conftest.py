@@ -1,10 +1,12 @@
-"""Upstream's clock, as a session that reports has it."""
+"""Upstream's clock, as a session that reports has it, and sessions under a recorder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from harness.recorders import Session
 from qase.commons.utils import QaseUtils
 
 from famacase_xdist import clock
@@ -16,3 +18,8 @@ def upstreams_clock() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(QaseUtils, "get_real_time", staticmethod(clock.now), raising=False)
         yield
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return Session(tmp_path)
