@@ -154,14 +154,19 @@ SUITE = """
             pass
 
     def test_steps_in_gather():
-        async def work(name):
+        async def work(name, began, turn, over):
             with qase.step(name):
-                await asyncio.sleep(0.02)
+                began.set()
+                await turn.wait()
                 with qase.step(f"in {name}"):
                     await asyncio.sleep(0)
+                over.set()
         async def main():
+            second_began, first_over, nothing = (asyncio.Event() for _ in range(3))
             with qase.step("outer"):
-                await asyncio.gather(work("task 0"), work("task 1"))
+                first = work("task 0", nothing, second_began, first_over)
+                second = work("task 1", second_began, first_over, nothing)
+                await asyncio.gather(first, second)
             with qase.step("after"):
                 pass
         asyncio.run(main())
