@@ -14,7 +14,7 @@ import pytest
 
 from famacase_xdist import loading
 from famacase_xdist.recording import selection, user_fixtures
-from famacase_xdist.results.sinks import WORKERINPUT, DirectSink
+from famacase_xdist.results.sinks import WORKERINPUT, DirectSink, WorkerInput
 from famacase_xdist.settings.settings import Settings
 
 from .events import Began, Crashed, NotCollected, Received, Recorded
@@ -93,12 +93,13 @@ class Controller:
         channel = node.gateway.newchannel()
         channel.setcallback(partial(self._receive, node.gateway.id))
         self._channels.append(channel)
-        node.workerinput[WORKERINPUT] = {
+        given: WorkerInput = {
             "channel": channel,
             "settings": json.dumps(self._settings.for_worker()),
             "selection": self._session.selection,
             "run": json.dumps(self._session.run()),
         }
+        node.workerinput[WORKERINPUT] = given
 
     def _receive(self, worker: str, message: object) -> None:
         """Take a worker's message. Runs on execnet's receiver thread, so it only enqueues and never raises."""
