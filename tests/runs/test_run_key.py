@@ -134,6 +134,16 @@ def test_a_creator_that_the_server_refused_lets_the_next_one_try(tmp_path: Path,
     assert join(second, api) == join(first, api)
 
 
+def test_a_run_that_could_not_be_created_is_not_completed(tmp_path: Path, api: Api, backend: Backend) -> None:
+    backend.inject(RUNS, answer(503))
+    only = session(tmp_path)
+    with pytest.raises(Refused):
+        join(only, api)
+
+    assert leave(only, None, api) == ["it was never opened"]
+    assert backend.requests(COMPLETE) == []
+
+
 def test_to_join_again_is_to_be_there_once(tmp_path: Path, api: Api, backend: Backend) -> None:
     only = session(tmp_path)
     run_id = join(only, api)
