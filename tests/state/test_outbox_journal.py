@@ -216,3 +216,12 @@ def test_a_frame_that_the_database_refuses_costs_no_other(path: Path) -> None:
     outbox.put([numbered(3)])
     assert outbox.undelivered() == 3
     outbox.close()
+
+
+def test_a_frame_that_the_database_refuses_and_that_is_no_result_is_no_loss(path: Path) -> None:
+    outbox = Outbox(files_at(path))
+    outbox.put([Frame(PieceHead("digest", 2**70), b"x")])
+
+    assert outbox.undelivered() == 0
+    assert list(outbox.lost) == []
+    outbox.close()
