@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ TWO_WORKERS = ("-n2",)
 BOTH = pytest.mark.parametrize("args", [ONE_PROCESS, TWO_WORKERS], ids=["no-xdist", "n2"])
 FOR_EVER = float("inf")
 TESTS = 100
+#: Seconds that a busy machine may take beside those that we wait for. The server is silent for as long as the test
+#: lasts, so a wait without a deadline takes longer than any of these bounds.
+SLACK = 15
 QUICK = f"""
     import pytest
 
@@ -147,16 +149,13 @@ def test_a_server_that_never_answers_costs_the_start_and_the_flush_and_no_test(
 ) -> None:
     backend.inject(".*", trouble(backend), times=FOR_EVER)
 
-    begun = time.monotonic()
     ran = timed.run(*args, timeout=60)
-    whole = time.monotonic() - begun
 
     assert is_unharmed(ran), ran.text
     times = times_of(timed)
-    assert 4.5 < times.start < 5 + 4, times
-    assert times.tests < 3, times
-    assert times.finish < 3 + 4, times
-    assert whole < 35
+    assert 4.5 < times.start < 5 + SLACK, times
+    assert times.tests < SLACK, times
+    assert times.finish < 3 + SLACK, times
     assert "no run yet: the server has not answered yet; results are kept" in header(ran)
     assert f"collected {TESTS}, delivered 0, undelivered {TESTS}" in section(ran)
     assert len(timed.leftovers()) == 1
@@ -173,9 +172,9 @@ def test_results_that_are_never_acknowledged_cost_the_flush(
 
     assert is_unharmed(ran), ran.text
     times = times_of(timed)
-    assert times.start < 4, times
-    assert times.tests < 3, times
-    assert times.finish < 3 + 4, times
+    assert times.start < SLACK, times
+    assert times.tests < SLACK, times
+    assert times.finish < 3 + SLACK, times
     assert f"delivered 0, undelivered {TESTS}" in section(ran)
     assert "(not completed: " in section(ran)
     assert backend.requests(COMPLETE) == []
@@ -191,7 +190,7 @@ def test_a_completion_that_is_never_answered_costs_seconds(
     ran = timed.run(*ONE_PROCESS, timeout=50)
 
     assert is_unharmed(ran), ran.text
-    assert times_of(timed).finish < 3 + 5 + 4
+    assert times_of(timed).finish < 3 + 5 + SLACK
     assert numbers(backend) == list(range(TESTS))
     assert f"delivered {TESTS} ({TESTS} passed), undelivered 0" in section(ran)
     assert "(not completed: " in section(ran)
@@ -215,8 +214,8 @@ def test_uploads_that_are_never_answered_cost_the_flush(timed: Suite, backend: B
 
     assert is_unharmed(ran), ran.text
     times = times_of(timed)
-    assert times.tests < 3, times
-    assert times.finish < 3 + 4, times
+    assert times.tests < SLACK, times
+    assert times.finish < 3 + SLACK, times
     assert f"undelivered {TESTS + 1}" in section(ran)
     assert len(timed.leftovers()) == 1
 
@@ -228,7 +227,7 @@ def test_a_slow_server_gets_everything_and_no_test_waits(args: tuple[str, ...], 
     ran = timed.run(*args, FAMACASE_FLUSH_TIMEOUT="30", timeout=60)
 
     assert is_unharmed(ran), ran.text
-    assert times_of(timed).tests < 3
+    assert times_of(timed).tests < SLACK
     assert numbers(backend) == list(range(TESTS))
     assert [run.status for run in backend.store.runs()] == ["completed"]
 
@@ -239,7 +238,7 @@ def test_a_flush_timeout_of_zero_ends_at_once_and_keeps_everything(timed: Suite,
     ran = timed.run(*ONE_PROCESS, FAMACASE_FLUSH_TIMEOUT="0", timeout=60)
 
     assert is_unharmed(ran), ran.text
-    assert times_of(timed).finish < 3
+    assert times_of(timed).finish < SLACK
     assert f"undelivered {TESTS}" in section(ran)
     assert len(timed.leftovers()) == 1
 
