@@ -1,0 +1,67 @@
+"""The functions of the operating system that we call in the process of the tests, bound at import.
+
+A test may replace them: ``mock.patch("os.write")`` changes a module, pyfakefs and freezegun change the globals of all
+modules, ours too. None of them changes the attributes of a class, so these stay what they were when pytest started.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+
+
+class System:
+    """A namespace; see `os`, `fcntl` and `subprocess`."""
+
+    open = staticmethod(os.open)
+    close = staticmethod(os.close)
+    read = staticmethod(os.read)
+    write = staticmethod(os.write)
+    pread = staticmethod(os.pread)
+    fstat = staticmethod(os.fstat)
+    fsync = staticmethod(os.fsync)
+    ftruncate = staticmethod(os.ftruncate)
+    stat = staticmethod(os.stat)
+    mkdir = staticmethod(os.mkdir)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    rmdir = staticmethod(os.rmdir)
+    pipe = staticmethod(os.pipe)
+    kill = staticmethod(os.kill)
+    getpid = staticmethod(os.getpid)
+    urandom = staticmethod(os.urandom)
+    lockf = staticmethod(fcntl.lockf)
+    popen = subprocess.Popen[bytes]
+
+
+class Descriptor:
+    """A file descriptor that knows whether it is still ours: a test may close it, and its number gets another file.
+
+    Args:
+        number: The descriptor, just opened.
+
+    Attributes:
+        number: The descriptor.
+    """
+
+    __slots__ = ("_file", "number")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        status = System.fstat(number)
+        self._file = (status.st_dev, status.st_ino)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the descriptor is open and has the file that it had at first."""
+        try:
+            status = System.fstat(self.number)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._file
+
+    def close(self) -> None:
+        """Close the descriptor, if it is still ours."""
+        if self.is_ours:
+            System.close(self.number)
