@@ -19,6 +19,7 @@ class System:
     read = staticmethod(os.read)
     write = staticmethod(os.write)
     pread = staticmethod(os.pread)
+    fchmod = staticmethod(os.fchmod)
     fstat = staticmethod(os.fstat)
     fsync = staticmethod(os.fsync)
     ftruncate = staticmethod(os.ftruncate)

@@ -2,20 +2,24 @@
 
 ::
 
-    outbox/<session>.sqlite3        an outbox: its database,
-    outbox/<session>.sqlite3-wal    SQLite's log of it,
-    outbox/<session>.sqlite3-tail   its journal,
-    outbox/<session>.lease          and its lease, if SQLite's own lock does not reach other machines
-    runs/locks                      the kind of lock that all users of the directory have
-    runs/<digest>/lock              the lock around one run key,
-    runs/<digest>/holder            the process that has it, for people,
-    runs/<digest>/record.json       the record: the run and the sessions that joined it,
-    runs/<digest>/leases/<session>  and the lease of each session that lives
-    log/<session>.log               the session's log, with FAMACASE_LOGGING_FILE
+    outbox/<session>/writer             the outbox of a session: the lock of the session, which writes the journal,
+    outbox/<session>/reader             the lock of the process that delivers,
+    outbox/<session>/lease              its lease, if locks do not reach other machines,
+    outbox/<session>/00000001.journal   a segment of the journal,
+    outbox/<session>/notes              what the process that delivers has noted,
+    outbox/<session>/contents/<digest>  and an attachment; <digest>.part while it is being written
+    outbox/.new-<session>               an outbox that is being made
+    runs/locks                          the kind of lock that all users of the directory have
+    runs/<digest>/lock                  the lock around one run key,
+    runs/<digest>/holder                the process that has it, for people,
+    runs/<digest>/record.json           the record: the run and the sessions that joined it,
+    runs/<digest>/leases/<session>      and the lease of each session that lives
+    log/<session>.log                   the session's log, with FAMACASE_LOGGING_FILE
 """
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from collections.abc import Iterator
@@ -23,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.system import System
 
 #: The embedded server's database, below pytest's rootdir, or below the directory that `serve` is started in.
 EMBEDDED_DATABASE = Path(".famacase", "famacase.sqlite3")
@@ -66,7 +71,7 @@ class StateDirectory:
 
     def new_outbox(self) -> OutboxFiles:
         """Return the files of a new session's outbox; their name is the name of the session everywhere."""
-        return self.outbox(f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:12]}")
+        return self.outbox(f"{time.strftime('%Y%m%dT%H%M%S')}-{System.urandom(6).hex()}")
 
     def outbox(self, session: str) -> OutboxFiles:
         """Return the files of a session's outbox."""
@@ -78,7 +83,13 @@ class StateDirectory:
         Raises:
             OSError: The directory cannot be read.
         """
-        return [self.outbox(path.stem) for path in sorted(self.outboxes.glob("*.sqlite3"))]
+        if not self.outboxes.exists():
+            return []
+        return [
+            self.outbox(path.name)
+            for path in sorted(self.outboxes.iterdir())
+            if path.is_dir() and not path.name.startswith(".")
+        ]
 
     def run_key(self, digest: str) -> RunKeyFiles:
         """Return the files of a run key, which a digest names."""
@@ -110,24 +121,55 @@ class OutboxFiles:
     session: str
 
     @property
-    def database(self) -> Path:
-        """The SQLite file."""
-        return self.state.outboxes / f"{self.session}.sqlite3"
+    def path(self) -> Path:
+        """The directory that they are in."""
+        return self.state.outboxes / self.session
 
     @property
-    def write_ahead_log(self) -> Path:
-        """SQLite's log of the database."""
-        return Path(f"{self.database}-wal")
+    def new(self) -> Path:
+        """The directory while it is being made."""
+        return self.state.outboxes / f".new-{self.session}"
 
     @property
-    def journal(self) -> Path:
-        """The file of frames that are accepted and not yet in the database."""
-        return Path(f"{self.database}-tail")
+    def writer(self) -> Path:
+        """The lock of the session, which writes the journal."""
+        return self.path / "writer"
+
+    @property
+    def reader(self) -> Path:
+        """The lock of the process that delivers."""
+        return self.path / "reader"
 
     @property
     def lease(self) -> Path:
-        """The lease of the session on its outbox, if SQLite's own lock does not reach other machines."""
-        return self.state.outboxes / f"{self.session}.lease"
+        """The lease of the process that delivers, if its lock does not reach other machines."""
+        return self.path / "lease"
+
+    @property
+    def notes(self) -> Path:
+        """What the process that delivers has noted."""
+        return self.path / "notes"
+
+    @property
+    def contents(self) -> Path:
+        """The directory of the attachments."""
+        return self.path / "contents"
+
+    def segment(self, number: int) -> Path:
+        """Return a segment of the journal, numbered from 1."""
+        return self.path / f"{number:08d}.journal"
+
+    def segments(self) -> list[int]:
+        """Return the numbers of the segments that there are, in their order. This reads the directory.
+
+        Raises:
+            OSError: The directory cannot be read.
+        """
+        return sorted(int(path.stem) for path in self.path.iterdir() if re.fullmatch(r"\d{8}\.journal", path.name))
+
+    def content(self, digest: str) -> Path:
+        """Return the file of an attachment."""
+        return self.contents / digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,64 +2,114 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+import contextlib
+import threading
+from collections.abc import Iterable
+from io import BufferedReader, BytesIO, FileIO
+from typing import Any, BinaryIO
 
-from famacase_xdist.results.frames import ContentHead
+from famacase_xdist.results.frames import ContentHead, PieceHead
 from famacase_xdist.results.text import encodable
+from famacase_xdist.system import System
 
-#: Opens a block in which the database may be read; everything that was accepted is in it.
-Reading = Callable[[], AbstractContextManager[sqlite3.Connection]]
-#: Does some work on the database, all or nothing.
-Change = Callable[[Callable[[sqlite3.Connection], object]], None]
+from .outbox_notes import OutboxNotes
+from .records import open_to_read, sync_file
 
 
 class OutboxContents:
     """The contents of attachments, each known by its digest. All methods may be called from any thread.
 
     Args:
-        reading: How the outbox reads its database.
-        change: How the outbox changes its database.
+        directory: The directory of the contents that are files; None if there is none.
+        notes: The notes of the outbox.
+        lock: The lock of the outbox.
     """
 
-    def __init__(self, reading: Reading, change: Change) -> None:
-        self._reading = reading
-        self._change = change
+    def __init__(self, directory: str | None, notes: OutboxNotes, lock: threading.RLock) -> None:
+        self._directory = directory
+        self._notes = notes
+        self._lock = lock
+        self._heads: dict[str, ContentHead] = {}
+        self._remote_ids: dict[str, object] = {}
+        self._refusals: dict[str, str] = {}
+        #: The pieces that are in memory, by digest and number.
+        self._pieces: dict[str, dict[int, bytes]] = {}
+        self._unsynced: list[str] = []
+
+    def add(self, head: ContentHead) -> None:
+        """Accept a content, whose pieces are there. One that was there already changes nothing."""
+        if head.digest not in self._remote_ids and head.digest not in self._heads:
+            self._heads[head.digest] = head
+            self._unsynced.append(head.digest)
+
+    def add_piece(self, head: PieceHead, body: bytes) -> None:
+        """Keep a piece in memory, unless it is there already or the content was whole before."""
+        if head.digest not in self._remote_ids and head.digest not in self._heads:
+            self._pieces.setdefault(head.digest, {}).setdefault(head.number, body)
+
+    def recall(self, note: dict[str, Any]) -> bool:
+        """Learn what an earlier process noted, and return whether the note is about contents."""
+        match note:
+            case {"content": [str(digest), str(name), str(mime), int(size)]}:
+                self.add(ContentHead(digest, name, mime, size))
+            case {"uploaded": [str(digest), remote_id]}:
+                self._remote_ids[digest] = remote_id
+                self._heads.pop(digest, None)
+            case {"unfit": [str(digest), str(words)]}:
+                self._refusals[digest] = words
+            case _:
+                return False
+        return True
+
+    def keep(self, digests: Iterable[str]) -> None:
+        """Note the contents that are still to be uploaded, because their segment will be deleted."""
+        for head in (self._heads[digest] for digest in digests if digest in self._heads):
+            self._notes.add(content=[head.digest, head.name, head.mime, head.size])
+
+    def forgive(self) -> None:
+        """Let refused contents wait again."""
+        self._refusals.clear()
 
     def waiting(self, digest: str) -> ContentHead | None:
         """Return a content that waits to be uploaded; None if it is missing, uploaded or refused."""
-        with self._reading() as db:
-            row = db.execute(
-                "SELECT digest, name, mime, size FROM contents"
-                " WHERE digest = ? AND remote_id IS NULL AND refusal IS NULL",
-                (digest,),
-            ).fetchone()
-        return None if row is None else ContentHead(*row)
+        with self._lock:
+            return None if digest in self._refusals else self._heads.get(digest)
 
     def is_whole(self, content: ContentHead) -> bool:
-        """Return whether all pieces of a content are there."""
-        with self._reading() as db:
-            (size,) = db.execute(
-                "SELECT total(length(body)) FROM pieces WHERE digest = ?", (content.digest,)
-            ).fetchone()
-        return int(size) == content.size
+        """Return whether all bytes of a content are there."""
+        with self._lock:
+            pieces = self._pieces.get(content.digest)
+        if pieces is not None and sum(map(len, pieces.values())) == content.size:
+            return True
+        with contextlib.suppress(OSError):
+            return self._directory is not None and System.stat(self._path(content.digest)).st_size == content.size
+        return not content.size
 
-    def piece(self, digest: str, number: int) -> bytes | None:
-        """Return one piece of a content, numbered from 0; None after the last one."""
-        with self._reading() as db:
-            row = db.execute("SELECT body FROM pieces WHERE digest = ? AND number = ?", (digest, number)).fetchone()
-        return None if row is None else bytes(row[0])
+    def open(self, content: ContentHead) -> BinaryIO:
+        """Open a content to read.
+
+        Raises:
+            OSError: It is missing or cannot be read.
+        """
+        with self._lock:
+            pieces = self._pieces.get(content.digest, {})
+            if self._directory is None or sum(map(len, pieces.values())) == content.size:
+                return BytesIO(b"".join(pieces[number] for number in sorted(pieces)))
+        return BufferedReader(FileIO(open_to_read(self._path(content.digest))))
+
+    def _path(self, digest: str) -> str:
+        return f"{self._directory}/{digest}"
 
     def acknowledge(self, digest: str, remote_id: object) -> None:
         """Keep the server's id of an attachment, and delete its content."""
-
-        def work(db: sqlite3.Connection) -> None:
-            db.execute("UPDATE contents SET remote_id = ? WHERE digest = ?", (json.dumps(remote_id), digest))
-            db.execute("DELETE FROM pieces WHERE digest = ?", (digest,))
-
-        self._change(work)
+        with self._lock:
+            self._remote_ids[digest] = remote_id
+            self._heads.pop(digest, None)
+            self._pieces.pop(digest, None)
+            self._notes.add(uploaded=[digest, remote_id])
+        if self._directory is not None:
+            with contextlib.suppress(OSError):
+                System.unlink(self._path(digest))
 
     def refuse(self, digest: str, words: str) -> None:
         """Note that an attachment cannot be uploaded.
@@ -68,19 +118,25 @@ class OutboxContents:
             digest: The digest of its content.
             words: The reason, in the server's words or in ours.
         """
-        values = (encodable(words), digest)
-        self._change(lambda db: db.execute("UPDATE contents SET refusal = ? WHERE digest = ?", values))
+        with self._lock:
+            head = self._heads.get(digest)
+            if head is not None:
+                self._refusals[digest] = encodable(f"{head.name}: {words}")
+                self._notes.add(unfit=[digest, self._refusals[digest]])
 
     def remote_ids(self, digests: Iterable[str]) -> dict[str, object]:
         """Return the server's ids, by digest, of those attachments that have one."""
-        return {digest: json.loads(value) for digest, value in self._column("remote_id", digests)}
+        with self._lock:
+            return {digest: self._remote_ids[digest] for digest in digests if digest in self._remote_ids}
 
     def refusals(self, digests: Iterable[str]) -> list[str]:
         """Return the names of the refused attachments, each with the reason."""
-        return [words for _, words in self._column("name || ': ' || refusal", digests)]
+        with self._lock:
+            return [self._refusals[digest] for digest in digests if digest in self._refusals]
 
-    def _column(self, column: str, digests: Iterable[str]) -> list[tuple[str, str]]:
-        query = f"SELECT digest, {column} FROM contents WHERE digest = ?"  # noqa: S608
-        with self._reading() as db:
-            rows = [db.execute(query, (digest,)).fetchone() for digest in digests]
-        return [row for row in rows if row is not None and row[1] is not None]
+    def sync(self) -> None:
+        """Make the contents that came since the last time survive a power failure; waits for the disk."""
+        with self._lock:
+            digests, self._unsynced = self._unsynced, []
+        for digest in digests if self._directory is not None else ():
+            sync_file(self._path(digest))

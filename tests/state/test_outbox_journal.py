@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from famacase_xdist.state.outbox_journal import MOST_BYTES, Journal
 from harness.outboxes import files_at
 from harness.results import begun, numbered
 from hypothesis import given
@@ -16,7 +17,6 @@ from hypothesis import strategies as st
 from famacase_xdist.results.frames import Frame, PieceHead, ResultHead
 from famacase_xdist.results.text import encodable
 from famacase_xdist.state.outbox import MOST_PENDING, MOST_PENDING_BYTES, Outbox
-from famacase_xdist.state.outbox_journal import MOST_BYTES, Journal
 
 
 @pytest.fixture
