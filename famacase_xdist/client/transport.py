@@ -11,9 +11,10 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import requests
+from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
 from famacase_xdist import clock
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
     from _typeshed import SupportsRead
 
 
-class Readable(Protocol):
-    """A stream of known length: `len` returns the number of bytes that are left."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes."""
-
-
 @dataclass(frozen=True, slots=True)
 class File:
     """A part of a multipart body, read while it is sent.
@@ -40,12 +32,12 @@ class File:
     Attributes:
         name: The file name.
         mime: The media type.
-        content: The bytes.
+        content: A file with the bytes, open for reading.
     """
 
     name: str
     mime: str
-    content: Readable
+    content: BinaryIO
 
 
 class Transport(Protocol):
@@ -97,6 +89,27 @@ class TokenAuth(AuthBase):
     def masked(self, text: str) -> str:
         """Return a server's text without the token, because the server may have repeated it."""
         return text.replace(self._token, "*" * len(self._token)) if self._token else text
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter with functions of its own: where the courier is a thread, a test may replace those of `requests`."""
+
+    send = HTTPAdapter.send
+
+
+class _Session(requests.Session):
+    """A session with functions and adapters of its own, for the same reason."""
+
+    get_adapter = requests.Session.get_adapter
+    merge_environment_settings = requests.Session.merge_environment_settings
+    prepare_request = requests.Session.prepare_request
+    request = requests.Session.request
+    send = requests.Session.send
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("https://", "http://"):
+            self.mount(scheme, _Adapter())
 
 
 class HttpTransport:
@@ -156,7 +169,7 @@ class HttpTransport:
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = self._local.session = requests.Session()
+            session = self._local.session = _Session()
             session.auth = self._auth
             session.headers["X-Client"] = self._client
             session.headers["Accept"] = "application/json"
