@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,11 +124,43 @@ class Suite:
         """Run `famacase-xdist resend`."""
         return self.call("resend", *args, **env)
 
+    def couriers(self) -> list[int]:
+        """Return the ids of the couriers that deliver for sessions of this suite."""
+        return [pid for pid in _processes("famacase_xdist.courier") if str(self.state) in _environment_of(pid)]
+
+    def await_couriers(self, timeout: float = 20) -> None:
+        """Wait until the couriers of sessions that died have ended.
+
+        Raises:
+            AssertionError: One takes longer than `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while self.couriers():
+            assert time.monotonic() < deadline, "a courier has not ended"
+            time.sleep(0.02)
+
     def leftovers(self) -> list[str]:
-        """Return the names of the files in the directory of outboxes."""
+        """Return the names of the outboxes."""
         outbox = self.state / "outbox"
         return sorted(path.name for path in outbox.iterdir()) if outbox.is_dir() else []
 
     def files(self) -> set[str]:
         """Return the paths of all files in the suite's directory."""
         return {str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file()}
+
+
+def _processes(module: str) -> list[int]:
+    """Return the ids of the processes that run a module."""
+    found = []
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdecimal() and module in (process / "cmdline").read_text():
+                found.append(int(process.name))
+    return found
+
+
+def _environment_of(pid: int) -> str:
+    """Return the environment of a process; empty if it has ended."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    return ""
