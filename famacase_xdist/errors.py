@@ -5,6 +5,7 @@
     FamacaseError
     ├── SettingsError       a setting is missing or has a value that is not allowed
     ├── OutboxError         the file that holds undelivered results cannot be used
+    ├── CourierError        the process that delivers ended, or does not answer
     ├── PlanError           the test plan is not there, or has no cases
     ├── SharingError        a run key cannot be shared: the state directory cannot be used
     ├── ReportError         the file report cannot be written
@@ -38,6 +39,10 @@ class SettingsError(FamacaseError):
 
 class OutboxError(FamacaseError):
     """The outbox file cannot be opened, read or written."""
+
+
+class CourierError(FamacaseError):
+    """The process that delivers ended before its time, or does not answer."""
 
 
 class PlanError(FamacaseError):

@@ -23,11 +23,10 @@ from famacase_xdist import conflicts
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.server import Server, connect
 from famacase_xdist.delivery import resend
-from famacase_xdist.delivery.wording import resend_command
 from famacase_xdist.errors import FamacaseError, NoAnswer, Refused, SettingsError, SharingError
 from famacase_xdist.settings.run_reference import RunId, run_id_of
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.shown import effective, idle_line, misspelled
+from famacase_xdist.settings.shown import effective, idle_line, misspelled, resend_command
 from famacase_xdist.settings.sources import Directory, Sources
 from famacase_xdist.state import file_system
 from famacase_xdist.state.directory import StateDirectory

@@ -14,12 +14,12 @@ import pytest
 
 from famacase_xdist import loading
 from famacase_xdist.recording import selection, user_fixtures
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.results.sinks import WORKERINPUT, DirectSink, WorkerInput
 from famacase_xdist.settings.settings import Settings
 
 from .events import Began, Crashed, NotCollected, Received, Recorded
 from .session import Session
-from .sigterm import SigtermHandler
 from .terminal import Terminal
 from .worker_exit import exit_of
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 NAME = "famacase-controller"
 #: What the only process of a session is called where a worker would have a name.
 MAIN = "main"
+#: The exit statuses of a session that ran all that it was to run.
+ENDED = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+#: The exit statuses with which pytest prints a summary.
+SUMMED_UP = (*ENDED, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR)
 
 
 def configure(config: pytest.Config, settings: Settings) -> None:
@@ -51,10 +55,9 @@ class Controller:
         self._settings = settings
         self._terminal = Terminal(config, settings)
         self._session = Session(config, settings, self._terminal)
-        self._sigterm = SigtermHandler()
+        self._pytest_session: pytest.Session | None = None
         #: execnet closes a channel that is collected.
         self._channels: list[execnet.Channel] = []
-        config.add_cleanup(self._sigterm.end)
         config.stash[user_fixtures.RUN] = self._session.run
 
     @property
@@ -64,20 +67,23 @@ class Controller:
 
     def pytest_sessionstart(self) -> None:
         """Open the run before the header is printed and before xdist starts its workers."""
+        self._session.start()
+        if not self._is_distributed:
+            # Not where workers run the tests: this process then handles bytes only, and need not import upstream. It
+            # does so while the courier starts.
+            with loading.quick(self._config):
+                from famacase_xdist.recording import install as install
         self._session.open(is_distributed=self._is_distributed)
-        if self._session.is_open:
-            self._sigterm.watch()
-            if not self._is_distributed:
-                self._record_here()
+        if self._session.is_open and not self._is_distributed:
+            self._record_here()
 
     def _record_here(self) -> None:
         """Record the tests of this process, as a worker does."""
         if self._session.selection is not None:
             selection.install(self._config, self._session.selection)
         sink = DirectSink(lambda frame: self._session.enter(Recorded(MAIN, frame)))
-        # Not where workers run the tests: this process then handles bytes only, and need not import upstream.
-        with loading.quick(self._config):
-            from famacase_xdist.recording import install
+        from famacase_xdist.recording import install
+
         install.install(self._config, self._settings, sink, MAIN)
         self._config.add_cleanup(partial(install.uninstall, self._config))
 
@@ -135,6 +141,7 @@ class Controller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take pytest's own report of a phase, or xdist's of a crash."""
+        self._session.look()
         node: WorkerController | None = getattr(report, "node", None)
         worker = MAIN if node is None else node.gateway.id
         if report.when != "???":  # type: ignore[comparison-overlap]  # xdist's mark of a crash
@@ -146,25 +153,39 @@ class Controller:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Deliver the rest; after xdist's own hook, which has ended the workers, and before the summary."""
+        """Let the courier deliver the rest; after xdist's own hook, which has ended the workers.
+
+        pytest prints failures first, and then this plugin's section, which waits for the courier. Where no summary will
+        come, the waiting is here, because the exit status can be changed here at the latest.
+        """
         if self._session.is_in_child:
             return
-        ended = (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED)
+        self._pytest_session = session
         is_interrupted = exitstatus == pytest.ExitCode.INTERRUPTED
-        outcome = self._session.finish(is_interrupted=is_interrupted, is_finished=exitstatus in ended)
-        if outcome.is_lossy and self._settings.undelivered == "fail" and exitstatus == pytest.ExitCode.OK:
+        self._session.end(is_interrupted=is_interrupted, is_finished=exitstatus in ENDED)
+        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+        if getattr(reporter, "no_summary", True) or exitstatus not in SUMMED_UP:
+            self._finish()
+
+    def _finish(self) -> Outcome:
+        outcome = self._session.finish()
+        session = self._pytest_session
+        is_failure = outcome.is_lossy and self._settings.undelivered == "fail"
+        if is_failure and session is not None and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        return outcome
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what happened, with counts and the run's link."""
-        if self._session.outcome is not None:
-            self._terminal.show_end(terminalreporter, self._session.ledger, self._session.outcome)
+        if self._pytest_session is not None and not self._session.is_in_child:
+            self._terminal.show_end(terminalreporter, self._session.ledger, self._finish())
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         """Let go of everything, also where the session never finished; an internal error has no summary either."""
         if self._session.is_in_child:
             return
-        outcome = self._session.finish(is_interrupted=True, is_finished=False)
+        self._session.end(is_interrupted=True, is_finished=False)
+        outcome = self._session.finish()
         self._terminal.say_end(self._session.ledger, outcome)
-        self._terminal.close()
+        self._session.close()

@@ -1,8 +1,7 @@
 """The intake of the controller: takes events from any thread and hands them on in order, a batch at a time.
 
-execnet's receiver threads enqueue here. One thread, ``famacase-inbox``, hands on what is there; in a session of one
-process the test's own thread does so too, whenever an attempt begins, so that all before it is on disk. Nothing here
-ever waits for the server.
+In a session of one process the test's own thread hands on what it puts. Under xdist, execnet's receiver threads enqueue
+here, and one thread, ``famacase-inbox``, hands on what is there. Nothing here ever waits for the server.
 
 execnet has no flow control: a receiver thread that takes whatever comes, while the disk is slower than the workers,
 fills the memory. So beyond `MOST_BYTES` a receiver thread waits until there is room, which holds up its own worker
@@ -14,9 +13,7 @@ would hold up all workers, and the events that it brings follow from those of th
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -28,29 +25,49 @@ BATCH = 500
 BATCH_BYTES = 4 * 1024 * 1024
 #: Bytes that may wait, so that memory stays flat: seconds of a very busy session, minutes of a usual one.
 MOST_BYTES = 16 * 1024 * 1024
-#: Seconds in which events gather before they are handed on: a transaction for each event costs the workers their cores.
-LINGER = 0.005
-#: Seconds after which what is on disk is made to survive a power failure too.
-TICK = 1.0
+#: Seconds that the end of a session waits for the thread to hand on what it has.
+PATIENCE = 1.0
 
 
-class Inbox(ABC, Generic[Event]):
-    """A queue that is drained in order.
+class ImmediateInbox(Generic[Event]):
+    """The inbox of a session of one process. Whoever puts what has to be on disk settles it.
 
     Args:
         store: Takes a batch of events; must not raise.
-        sync: Called after stores, when there is time.
+    """
+
+    def __init__(self, store: Callable[[Sequence[Event]], None]) -> None:
+        self._store = store
+        self._events: deque[Event] = deque()
+        self._storing = threading.Lock()
+
+    def put(self, event: Event) -> None:
+        """Take one event; any thread."""
+        self._events.append(event)
+
+    def settle(self) -> None:
+        """Hand on all that is there, on the calling thread."""
+        with self._storing:
+            if batch := [self._events.popleft() for _ in range(len(self._events))]:
+                self._store(batch)
+
+    def seal(self) -> None:
+        """Hand on all that is there."""
+        self.settle()
+
+
+class QueuedInbox(Generic[Event]):
+    """The inbox of an xdist controller, whose events come from the receiver threads of its workers.
+
+    Args:
+        store: Takes a batch of events; must not raise.
         size_of: Returns the bytes of an event.
     """
 
     def __init__(
-        self,
-        store: Callable[[Sequence[Event]], None],
-        sync: Callable[[], None],
-        size_of: Callable[[Event], int] = lambda event: 0,
+        self, store: Callable[[Sequence[Event]], None], size_of: Callable[[Event], int] = lambda event: 0
     ) -> None:
         self._store = store
-        self._sync = sync
         self._size_of = size_of
         self._events: deque[Event] = deque()
         self._bytes_put = 0
@@ -64,13 +81,14 @@ class Inbox(ABC, Generic[Event]):
         self._thread = threading.Thread(target=self._work, name="famacase-inbox", daemon=True)
         self._thread.start()
 
-    @abstractmethod
     def put(self, event: Event) -> None:
-        """Take one event; any thread."""
-
-    @abstractmethod
-    def _gather(self) -> bool:
-        """Wait, on the inbox's own thread, until events are due; return whether there may be any."""
+        """Take one event; any thread. Waits for room where there is none, see above."""
+        enough = self._enqueue(event)
+        # The thread clears this before it looks for events. To set what is set takes a lock for long.
+        if not self._wake.is_set():
+            self._wake.set()
+        if self._bytes_taken < enough and threading.get_ident() != self._maker:
+            self._wait_until_taken(enough)
 
     def settle(self) -> None:
         """Hand on all that is there, on the calling thread."""
@@ -84,8 +102,17 @@ class Inbox(ABC, Generic[Event]):
             self._is_sealed = True
             self._room.notify_all()
         self._wake.set()
-        self._thread.join(TICK)
+        self._thread.join(PATIENCE)
         self.settle()
+
+    def _wait_until_taken(self, enough: int) -> None:
+        """Wait until so many bytes have been taken in all.
+
+        Not until there is room for another event: of two hundred threads that wait for that, the same few would be in
+        time.
+        """
+        with self._room:
+            self._room.wait_for(lambda: self._bytes_taken >= enough or self._is_sealed)
 
     def _enqueue(self, event: Event) -> int:
         """Add an event; return how many bytes have to be taken in all before another one has room."""
@@ -109,52 +136,6 @@ class Inbox(ABC, Generic[Event]):
 
     def _work(self) -> None:
         while not self._is_sealed:
-            if self._gather():
-                self.settle()
-            with contextlib.suppress(Exception):  # without this thread, a thread that waits for room waits for ever
-                self._sync()
-
-
-class ImmediateInbox(Inbox[Event]):
-    """The inbox of a session of one process, where the thread that puts calls `settle` too.
-
-    Its own thread is no faster than `TICK`; a thread that puts more than may wait hands it on.
-    """
-
-    def put(self, event: Event) -> None:
-        """Take one event; any thread."""
-        if self._bytes_taken < self._enqueue(event):
+            self._wake.wait()
+            self._wake.clear()
             self.settle()
-
-    def _gather(self) -> bool:
-        return self._wake.wait(TICK) or bool(self._events)
-
-
-class QueuedInbox(Inbox[Event]):
-    """The inbox of an xdist controller, whose events come from the receiver threads of its workers."""
-
-    def put(self, event: Event) -> None:
-        """Take one event; any thread. Waits for room where there is none, see above."""
-        enough = self._enqueue(event)
-        # The thread clears this before it looks for events. To set what is set takes a lock for long.
-        if not self._wake.is_set():
-            self._wake.set()
-        if self._bytes_taken < enough and threading.get_ident() != self._maker:
-            self._wait_until_taken(enough)
-
-    def _wait_until_taken(self, enough: int) -> None:
-        """Wait until so many bytes have been taken in all.
-
-        Not until there is room for another event: of two hundred threads that wait for that, the same few would be in
-        time.
-        """
-        with self._room:
-            self._room.wait_for(lambda: self._bytes_taken >= enough or self._is_sealed)
-
-    def _gather(self) -> bool:
-        is_woken = self._wake.wait(TICK)
-        if is_woken:
-            with self._room:
-                self._room.wait_for(lambda: self._is_sealed, LINGER)
-        self._wake.clear()
-        return is_woken or bool(self._events)

@@ -1,29 +1,34 @@
-"""One session that reports: opens its destination, takes events while tests run, and ends under one deadline."""
+"""One session that reports: starts the courier, keeps what tests say, and ends under one deadline."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import dataclasses
+import shutil
+import tempfile
+from pathlib import Path
 
 import pytest
 
-from famacase_xdist.delivery import resend
-from famacase_xdist.delivery.destination import Outcome
-from famacase_xdist.delivery.project import ProjectDestination
-from famacase_xdist.errors import FamacaseError
+from famacase_xdist.courier.messages import Finish, Finished, Opened, Order
+from famacase_xdist.courier.parent import Courier, NothingReported
+from famacase_xdist.errors import CourierError, FamacaseError
 from famacase_xdist.recording import selection
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.system import System
 
-from . import plan
 from .events import Event
-from .inbox import ImmediateInbox, QueuedInbox
+from .keeping import Journals
 from .ledger import Ledger
-from .opening import Opening
-from .pipeline import AnyPipeline, NullPipeline, Pipeline
+from .pipeline import Pipeline
 from .report_buffer import ReportBuffer
+from .routing import routes
 from .terminal import Terminal
 
-#: Seconds that an interrupted session (Ctrl-C, SIGTERM) may still take to deliver.
+#: Seconds that an interrupted session (Ctrl-C) may still take to deliver.
 INTERRUPTED_FLUSH = 10.0
 
 
@@ -33,16 +38,22 @@ class Session:
     Attributes:
         ledger: The books.
         reports: pytest's reports on their way to the books.
-        leftovers: What earlier sessions left, in a line; empty where that is nothing.
         outcome: What became of the results; None before the end.
     """
 
     def __init__(self, config: pytest.Config, settings: Settings, terminal: Terminal) -> None:
+        self._config = config
         self._settings = settings
         self._terminal = terminal
-        self._pid = os.getpid()
-        self._opening = Opening(settings, config.invocation_params.dir, config.rootpath)
-        self._pipeline: AnyPipeline = NullPipeline()
+        self._pid = System.getpid()
+        self._routes = routes(settings)
+        self._journals: Journals | None = None
+        self._courier: Courier | None = None
+        self._pipeline: Pipeline | None = None
+        self._opened = Opened((), "", None)
+        self._refusal = ""
+        self._finish: Finish | None = None
+        self._temporary: Path | None = None
         self.ledger = Ledger(
             collection_errors=settings.collection_errors,
             keep_nodeids=settings.not_run,
@@ -53,27 +64,47 @@ class Session:
             root_suite=settings.root_suite,
         )
         self.reports = ReportBuffer(self.enter)
-        self.leftovers = ""
         self.outcome: Outcome | None = None
 
     @property
     def is_in_child(self) -> bool:
         """Whether this is the copy of a child that a test forked: it has nothing to deliver, and its parent's files."""
-        return self._pid != os.getpid()
+        return self._pid != System.getpid()
 
     @property
     def is_open(self) -> bool:
         """Whether results are taken."""
-        return isinstance(self._pipeline, Pipeline)
+        return self._pipeline is not None
 
     @property
     def selection(self) -> str | None:
         """What tells a process which tests to run (`recording.selection`); None for all."""
-        cases = self._opening.cases
+        cases = self._opened.cases
         return None if cases is None else selection.given(self._settings.project, cases)
 
+    def start(self) -> None:
+        """Start the courier, which opens the destination. Returns at once."""
+        self._journals = Journals(self._state(), self._routes)
+        order = Order(
+            settings=self._settings,
+            state=self._journals.state.path,
+            kept=self._journals.kept,
+            started_in=self._config.invocation_params.dir,
+            rootdir=self._config.rootpath,
+            pid=self._pid,
+        )
+        self._courier = Courier(order, self._terminal.say)
+        self._courier.start()
+
+    def _state(self) -> StateDirectory:
+        """Return the state directory; a file report needs none of its own, because only files of it can be kept."""
+        if self._settings.mode != "report":
+            return StateDirectory.of(self._settings)
+        self._temporary = Path(tempfile.mkdtemp(prefix="famacase-"))
+        return StateDirectory(self._temporary)
+
     def open(self, *, is_distributed: bool) -> None:
-        """Open the destination. Where that fails, the tests run all the same, and the header says why.
+        """Wait for the destination. Where it cannot be opened, the tests run all the same, and the header says why.
 
         Args:
             is_distributed: Whether xdist's workers run the tests.
@@ -81,60 +112,122 @@ class Session:
         Raises:
             pytest.UsageError: A test plan is asked for and could not be loaded: which tests are to run is not known.
         """
-        self.leftovers = resend.leftover_line(self._settings)
+        assert self._courier is not None
+        assert self._journals is not None
         try:
-            destination = self._opening.open(self._terminal)
-            inbox = QueuedInbox[Event] if is_distributed else ImmediateInbox[Event]
-            self._pipeline = Pipeline(self._settings, self.ledger, destination, inbox)
+            self._opened = self._courier.opened()
+            self._pipeline = Pipeline(
+                self._settings, self.ledger, self._journals, self._courier, is_distributed=is_distributed
+            )
+        except NothingReported as error:
+            self._refuse(str(error))
+            self._terminal.log = error.log
+            if error.is_fatal:
+                self._terminal.show_log_now()
+                raise pytest.UsageError(f"famacase: {error}") from None
         except FamacaseError as error:
             self._refuse(str(error))
-            if self._settings.testops_plan_id is not None and self._settings.has_plan:
-                self._terminal.show_log_now()
-                raise pytest.UsageError(f"famacase: {plan.refusal(self._settings, error)}") from None
         except Exception as error:
             # A mistake of ours must not become the suite's.
             self._refuse(f"internal error: {error!r}")
 
     def _refuse(self, reason: str) -> None:
-        self._pipeline = NullPipeline(reason)
-        self._opening.close()
+        self._refusal = reason
+        self.close()
 
     def header(self) -> list[str]:
         """Return the lines of pytest's header: where the results go, and what else the settings give reason to say."""
-        notes = self._terminal.notes(self._opening.cases)
-        return [*self._pipeline.header(), *notes, *filter(None, [self.leftovers])]
+        lines = self._opened.header if self.is_open else (f"famacase: nothing is reported: {self._refusal}",)
+        more = [self._opened.leftovers]
+        if self._courier is not None and self._courier.note:
+            more.append(f"famacase: {self._courier.note}")
+        return [*lines, *self._terminal.notes(self._opened.cases), *filter(None, more)]
 
     def run(self) -> tuple[RunId | None, str]:
         """Return id and address of the run; empty before it is open, and where there is none or several."""
-        destination = self._opening.destination
-        if not isinstance(destination, ProjectDestination):
-            return None, ""
-        return destination.run.id, destination.run.url
+        return (None, "") if self._courier is None else self._courier.look_at_run()
 
     def enter(self, event: Event) -> None:
         """Take an event; any thread."""
-        if not self.is_in_child:
+        if self._pipeline is not None and not self.is_in_child:
             self._pipeline.put(event)
 
     def settle(self) -> None:
         """Put on disk what came until now."""
-        if not self.is_in_child:
+        if self._pipeline is not None and not self.is_in_child:
             self._pipeline.settle()
 
-    def finish(self, *, is_interrupted: bool, is_finished: bool) -> Outcome:
-        """Deliver the rest and close everything; a second call returns what the first one did."""
+    def look(self) -> None:
+        """See whether the courier lives."""
+        if self._courier is not None and self.is_open:
+            self._courier.look()
+
+    def end(self, *, is_interrupted: bool, is_finished: bool) -> None:
+        """Take no more, and let the courier deliver the rest. Returns at once; a second call does nothing.
+
+        Args:
+            is_interrupted: Whether a person waits for the end.
+            is_finished: Whether pytest came to its end; a session that left tests undone is not finished either.
+        """
+        if self._pipeline is None or self._courier is None or self._finish is not None:
+            return
+        self.reports.tell_all()
+        accepted = self._pipeline.seal()
+        seconds = self._settings.flush_timeout
+        self._finish = Finish(
+            timeout=min(seconds, INTERRUPTED_FLUSH) if is_interrupted else seconds,
+            is_finished=is_finished and not self.ledger.not_run,
+            accepted=accepted,
+        )
+        self._courier.finish(self._finish)
+
+    def finish(self) -> Outcome:
+        """Wait until the courier has delivered, and return what became of the results; a second call does not wait."""
         if self.outcome is None:
-            seconds = self._settings.flush_timeout
             try:
-                self.reports.tell_all()
-                seconds = min(seconds, INTERRUPTED_FLUSH) if is_interrupted else seconds
-                self.outcome = self._pipeline.finish(seconds, is_finished=is_finished)
-            except KeyboardInterrupt:
-                # Ctrl-C again: what is not delivered by now stays in the outbox.
-                self.outcome = self._pipeline.finish(0, is_finished=False)
+                self.outcome = self._outcome()
             except Exception as error:
                 # A mistake of ours must not become the suite's.
                 self.outcome = Outcome.nothing(f"internal error: {error!r}; results stay in the outbox")
-                self._pipeline = NullPipeline()
-        self._opening.close()
         return self.outcome
+
+    def _outcome(self) -> Outcome:
+        if self._pipeline is None or self._courier is None or self._finish is None or self._journals is None:
+            return Outcome.nothing(self._refusal)
+        try:
+            finished = self._awaited(self._courier, self._finish)
+            outcome = finished.outcome
+            self._terminal.log, self._terminal.log_trouble = finished.log, finished.log_trouble
+        except CourierError as error:
+            self._courier.kill()
+            outcome = self._journals.counted(str(error))
+        finally:
+            self._terminal.forget_left()
+        return dataclasses.replace(
+            outcome,
+            undelivered=outcome.undelivered + self._pipeline.lost,
+            problems=(*dict.fromkeys(self._pipeline.problems), *outcome.problems, *self._journals.problems()),
+            notes=self._pipeline.notes(),
+        )
+
+    def _awaited(self, courier: Courier, finish: Finish) -> Finished:
+        try:
+            return courier.outcome(finish, self._terminal.show_left)
+        except KeyboardInterrupt:
+            # Ctrl-C again: what is not delivered by now stays in the outbox.
+            hurry = dataclasses.replace(finish, timeout=0.0)
+            courier.finish(hurry)
+            return courier.outcome(hurry, self._terminal.show_left)
+
+    def close(self) -> None:
+        """Let go of everything. May be called twice."""
+        if self._courier is not None:
+            self._courier.close()
+        if self._journals is not None:
+            if self.is_open:
+                self._journals.close()
+            else:
+                self._journals.discard()
+        if self._temporary is not None:
+            with contextlib.suppress(OSError):
+                shutil.rmtree(self._temporary)

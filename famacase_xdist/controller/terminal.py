@@ -7,50 +7,64 @@ from collections.abc import Iterator, Sized
 
 import pytest
 
-from famacase_xdist import conflicts
-from famacase_xdist.delivery.destination import Outcome
-from famacase_xdist.delivery.wording import resend_command
-from famacase_xdist.log import LogCollector, log
-from famacase_xdist.results.redaction import Mask
+from famacase_xdist import clock, conflicts
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.settings.shown import effective, idle_line
-from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.settings.shown import idle_line, resend_command
 
 from .ledger import Ledger
 
+#: Seconds between two lines about what is left, in a log.
+TELL_LEFT = 10.0
 #: Lines about marks that cannot be meant; a suite may have many of them.
 MOST_NOTES = 20
 
 
 class Terminal:
-    """Speaks for one session, and collects its log."""
+    """Speaks for one session.
+
+    Attributes:
+        log: The lines of the log, where DEBUG asks for it.
+        log_trouble: Why the log's file is missing or incomplete; empty if there is no reason.
+    """
 
     def __init__(self, config: pytest.Config, settings: Settings) -> None:
         self._config = config
         self._settings = settings
-        self._log: LogCollector | None = None
         self._is_said = False
+        self._left = ""
+        self._left_due = clock.monotonic() + TELL_LEFT
+        self.log: tuple[str, ...] = ()
+        self.log_trouble = ""
+
+    @property
+    def _reporter(self) -> pytest.TerminalReporter | None:
+        reporter: pytest.TerminalReporter | None = self._config.pluginmanager.get_plugin("terminalreporter")
+        return reporter
 
     def say(self, line: str) -> None:
         """Say something outside the section at the end."""
-        reporter = self._config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            reporter.write_line(f"famacase: {line}")
+        if self._reporter is not None:
+            self._reporter.write_line(f"famacase: {line}")
 
-    def listen(self, mask: Mask) -> None:
-        """Collect the log, where DEBUG or LOGGING_FILE asks for it.
+    def show_left(self, results: int) -> None:
+        """Say how many results are still to be delivered: in one line that changes, or now and then in a log."""
+        reporter = self._reporter
+        if reporter is None or not results:
+            return
+        line = f"famacase: delivering, {results} results left"
+        if reporter.isatty:
+            reporter.rewrite(line, erase=True)
+            self._left = line
+        elif clock.monotonic() >= self._left_due:
+            self._left_due = clock.monotonic() + TELL_LEFT
+            reporter.write_line(line)
 
-        Args:
-            mask: Takes the token out of each line.
-        """
-        if self._settings.debug or self._settings.logging_file:
-            self._log = LogCollector(mask.text)
-            self._log.start()
-            if self._settings.logging_file:
-                state = StateDirectory.of(self._settings)
-                self._log.write_to(state.log(state.new_outbox().session))
-            for name, (value, source) in effective(self._settings).items():
-                log.info("setting %s = %s (%s)", name, value, source)
+    def forget_left(self) -> None:
+        """Remove the line that changes."""
+        if self._left and self._reporter is not None:
+            self._reporter.write(f"\r{' ' * len(self._left)}\r", flush=True)
+            self._left = ""
 
     def notes(self, cases: Sized | None) -> list[str]:
         """Return the lines of the header that the settings and other reporters give reason to.
@@ -65,9 +79,9 @@ class Terminal:
         reporter.section("Famacase")
         for line in self._told(ledger, outcome):
             reporter.write_line(line)
-        if self._log is not None and self._is_log_shown:
+        if self.log and self._is_log_shown:
             reporter.section("Famacase log")
-            for line in self._log.section():
+            for line in self.log:
                 reporter.write_line(line)
 
     def say_end(self, ledger: Ledger, outcome: Outcome) -> None:
@@ -78,15 +92,9 @@ class Terminal:
     def show_log_now(self) -> None:
         """Write the log of a session that ends before its first test, and nothing more."""
         self._is_said = True
-        if self._log is not None and self._is_log_shown:
-            for line in self._log.section():
+        if self.log and self._is_log_shown:
+            for line in self.log:
                 self.say(line)
-
-    def close(self) -> None:
-        """End the log. May be called twice."""
-        collector, self._log = self._log, None
-        if collector is not None:
-            collector.stop()
 
     @property
     def _is_log_shown(self) -> bool:
@@ -98,8 +106,8 @@ class Terminal:
             return []
         self._is_said = True
         lines = list(section(ledger, outcome, self._settings))
-        if outcome.nothing_because is None and self._log is not None and self._log.trouble:
-            lines.append(f"problem: no log file: {self._log.trouble}")
+        if outcome.nothing_because is None and self.log_trouble:
+            lines.append(f"problem: no log file: {self.log_trouble}")
         return lines
 
 

@@ -1,64 +1,29 @@
-"""The destination of a session's results, as the controller sees it, and the outcome that it returns at the end."""
+"""The destination of a session's results, as the courier sees it: a project, several projects, or files."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from famacase_xdist.results.frames import AnyFrame
+from famacase_xdist.results.outcome import Outcome
+from famacase_xdist.settings.run_reference import RunId
 
 #: Shows a line to the person who waits.
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a session's results.
-
-    Attributes:
-        delivered: How many results reached the destination, by status.
-        undelivered: How many results did not.
-        causes: Why they did not, and how many for each reason.
-        problems: Lines about other failures.
-        outboxes: The files with the undelivered results; none if no result is left, or if all were in memory.
-        where: Lines that tell where the results can be seen.
-        words: What the terminal calls the results of `delivered` and of `undelivered`.
-        notes: Lines about marks of the tests that have no effect.
-        nothing_because: Why nothing was reported at all; None if the session reported.
-    """
-
-    delivered: Counter[str]
-    undelivered: int
-    causes: Counter[str]
-    problems: tuple[str, ...] = ()
-    outboxes: tuple[Path, ...] = ()
-    where: tuple[str, ...] = ()
-    words: tuple[str, str] = ("delivered", "undelivered")
-    notes: tuple[str, ...] = ()
-    nothing_because: str | None = None
-
-    @classmethod
-    def nothing(cls, reason: str) -> Outcome:
-        """Return the outcome of a session that reported nothing, for this reason."""
-        return cls(Counter(), 0, Counter(), nothing_because=reason)
+class Destination(Protocol):
+    """Brings what is in the outboxes of a session to its place. One thread calls it."""
 
     @property
-    def is_lossy(self) -> bool:
-        """Whether results did not reach the destination."""
-        return bool(self.undelivered) or self.nothing_because is not None
+    def run(self) -> tuple[RunId, str] | None:
+        """Id and address of the run; None before it is open, and where there is none or several."""
 
-
-class Destination(Protocol):
-    """The place where a session's results go: a project, several projects, or files.
-
-    Attributes:
-        secret: The token, which must not be written anywhere; empty if there is none.
-    """
-
-    secret: str
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing more to do, after `request_stop`."""
 
     def start(self, say: Say) -> None:
         """Get ready. Returns within a few seconds.
@@ -73,20 +38,38 @@ class Destination(Protocol):
     def header(self) -> list[str]:
         """Return the lines of the session's header."""
 
-    def keep(self, frames: Sequence[AnyFrame]) -> None:
-        """Take frames, which must not get lost from now on. Only one thread at a time calls this.
+    def follow(self) -> None:
+        """Take what was added to the journals."""
 
-        Raises:
-            FamacaseError: They are lost.
+    def accept(self, code: str, frames: Sequence[AnyFrame], reason: str) -> None:
+        """Take frames that the disk did not take.
+
+        Args:
+            code: The project's code; empty for files.
+            frames: The frames.
+            reason: What the disk said.
         """
 
     def sync(self) -> None:
-        """Make what was kept survive a power failure. Called about once a second, on a thread of its own."""
+        """Make what is in the outboxes survive a power failure. Waits for the disk."""
 
-    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        """Bring the rest to the destination, and close everything.
+    def left(self) -> int:
+        """Return how many results are still to be delivered."""
+
+    def request_stop(self, *, is_finished: bool) -> None:
+        """Begin to deliver the rest, and to leave the run. Returns at once.
 
         Args:
-            timeout: Seconds to wait for others.
             is_finished: Whether all tests ran that were to run.
+        """
+
+    def bury(self) -> None:
+        """As `request_stop`, for a session that died: the tests that were running get results."""
+
+    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
+        """Close everything, and return what became of the results.
+
+        Args:
+            accepted: How many results the outboxes accepted, by the project's code and by status; None if that is not
+                known.
         """

@@ -11,23 +11,28 @@ import json
 import os
 import re
 import shutil
-import threading
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from famacase_xdist import clock
 from famacase_xdist.errors import ReportError
 from famacase_xdist.results.body import AttachmentEntry, content_of, noted, reference
-from famacase_xdist.results.frames import AnyFrame, ContentHead, PieceHead, ResultFrame, is_result
+from famacase_xdist.results.frames import AnyFrame, ResultFrame
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.outbox import Outbox
+from famacase_xdist.state.outbox_contents import OutboxContents
 
-from .destination import Outcome, Say
+from .destination import Say
+from .died import results_of_running
 from .file_report_format import ReportedAttachment, RunForm, attachment_form, result_form
 
 #: Part of the time that is spent on writing the run's file again and again. That only matters if the session is killed.
 RUN_SHARE = 0.05
+#: Most results, and about how many bytes, that are read at once.
+BATCH, BATCH_BYTES = 200, 16 * 1024 * 1024
 #: Most bytes of an attachment's name in a file name: what file systems allow, less our own part.
 MOST_NAME = 180
 #: Most characters of a suffix that is kept when a name is cut.
@@ -42,23 +47,26 @@ class FileReport:
     Args:
         settings: The settings: directory, format and environment of the report.
         base: The directory that a relative path starts from.
-
-    Attributes:
-        secret: The token, which mode ``report`` does not need but may have.
+        outbox: The results.
     """
 
-    def __init__(self, settings: Settings, base: Path) -> None:
-        self.secret = settings.token
+    #: A report belongs to no run on a server.
+    run = None
+    #: Nothing is waited for.
+    is_idle = True
+
+    def __init__(self, settings: Settings, base: Path, outbox: Outbox) -> None:
+        self._settings = settings
+        self._outbox = outbox
         self._shown = settings.report_connection_path
         self._base = base
         self._format = settings.report_connection_format
         self._run = RunForm(settings.environment, clock.now())
-        self._contents = _Contents()
+        self._contents = _Contents(outbox.contents)
         self._directory: int | None = None
         self._written: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
         self._problems: list[str] = []
-        self._lock = threading.Lock()
         self._run_due = 0.0
         self._is_dirty = False
 
@@ -94,21 +102,28 @@ class FileReport:
         """Return the line that names the directory."""
         return [f"famacase: report in {self._shown}"]
 
-    def keep(self, frames: Sequence[AnyFrame]) -> None:
-        """Write results and attachments. Results that cannot be written are counted."""
-        with self._lock:
-            for frame in frames:
-                self._keep(frame)
-            self._update_run()
+    def follow(self) -> None:
+        """Write what was added to the journal. Results that cannot be written are counted."""
+        self._outbox.follow()
+        self._write_waiting()
 
-    def _keep(self, frame: AnyFrame) -> None:
-        if is_result(frame):
-            if frame.head.id not in self._run:
+    def accept(self, code: str, frames: Sequence[AnyFrame], reason: str) -> None:
+        """Write frames that the disk of the journal did not take; see `Destination.accept`."""
+        self._outbox.accept(frames, reason)
+        self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        while batch := self._outbox.take(BATCH, BATCH_BYTES):
+            for frame in batch:
                 self._write_result(frame)
-        elif isinstance(frame.head, PieceHead):
-            self._contents.add(frame.head, frame.body)
-        elif isinstance(frame.head, ContentHead):
-            self._contents.close(frame.head)
+            self._outbox.acknowledge(batch)
+        self._update_run()
+
+    def copy(self) -> None:
+        """Write all results that wait, and leave them in the outbox."""
+        while batch := self._outbox.take(BATCH, BATCH_BYTES):
+            for frame in batch:
+                self._write_result(frame)
 
     def _write_result(self, frame: ResultFrame) -> None:
         head = frame.head
@@ -137,8 +152,19 @@ class FileReport:
 
     def sync(self) -> None:
         """Bring the run's file up to date."""
-        with self._lock:
-            self._update_run()
+        self._update_run()
+
+    def left(self) -> int:
+        """Return 0, because what is followed is written at once."""
+        return 0
+
+    def request_stop(self, *, is_finished: bool) -> None:
+        """Do nothing."""
+
+    def bury(self) -> None:
+        """Write results of the tests that were running when the session died."""
+        self._outbox.add(list(results_of_running(self._outbox, self._settings, ())))
+        self._write_waiting()
 
     def _update_run(self) -> None:
         """Write the run's file if that is due, so that the report can be read if the session is killed."""
@@ -146,15 +172,24 @@ class FileReport:
             with contextlib.suppress(OSError):
                 self._write_run()
 
-    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        """Write the run's file and unlock the directory. Nothing is waited for, so the arguments have no effect."""
-        with self._lock:
-            try:
-                self._write_run()
-            except OSError as error:
-                self._problems.append(f"the run's file cannot be written: {error.strerror or error}")
-            self._contents.drop_parts()
-            self._unlock_directory()
+    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
+        """Write the rest, and return what became of the results; see `Destination.close`."""
+        self.follow()
+        total = accepted[""].total() if accepted else self._written.total() + self._lost.total()
+        if unread := total - self._written.total() - self._lost.total():
+            self._lost["; ".join(self._outbox.damage) or "it was not found in the outbox"] += unread
+        if self._outbox.trouble:
+            self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
+        self._outbox.close(delete=True)
+        return self.finished()
+
+    def finished(self) -> Outcome:
+        """Write the run's file, unlock the directory, and return what became of the results."""
+        try:
+            self._write_run()
+        except OSError as error:
+            self._problems.append(f"the run's file cannot be written: {error.strerror or error}")
+        self._unlock_directory()
         return Outcome(
             delivered=self._written,
             undelivered=self._lost.total(),
@@ -222,46 +257,18 @@ class FileReport:
 
 
 class _Contents:
-    """The contents of attachments. Pieces become a file, and equal contents with one name are one file.
+    """The contents of attachments as files of the report; equal contents with one name are one file.
 
-    Two workers may send the same content at the same time, so each piece is written once only.
+    Args:
+        contents: The contents in the outbox.
 
     Attributes:
         directory: The directory of the files.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, contents: OutboxContents) -> None:
+        self._contents = contents
         self.directory = Path()
-        self._next: dict[str, int] = {}
-        self._troubles: dict[str, OSError] = {}
-        self._files: dict[str, tuple[ContentHead, Path]] = {}
-
-    def add(self, head: PieceHead, body: bytes) -> None:
-        """Append a piece, if it is the next one of its content."""
-        digest = head.digest
-        if digest in self._files or digest in self._troubles or head.number != self._next.get(digest, 0):
-            return
-        try:
-            with self._part(digest).open("ab" if head.number else "wb") as file:
-                file.write(body)
-            self._next[digest] = head.number + 1
-        except OSError as error:
-            self._troubles[digest] = error
-
-    def close(self, head: ContentHead) -> None:
-        """Make the pieces of a content its file, because all of them came."""
-        part = self._part(head.digest)
-        if head.digest in self._files:
-            return
-        try:
-            if part.stat().st_size != head.size:
-                raise OSError("a part of its content is missing")
-            path = self.directory / self._name(head.digest, head.name)
-            part.replace(path)
-        except OSError as error:
-            self._troubles.setdefault(head.digest, error)
-        else:
-            self._files[head.digest] = (head, path)
 
     def file(self, digest: str, name: str) -> tuple[str, str, str]:
         """Return the file of a content under a name, which is made if necessary.
@@ -272,28 +279,22 @@ class _Contents:
         Raises:
             OSError: There is no such content.
         """
-        if digest not in self._files:
-            raise self._troubles.get(digest, OSError("no content"))
-        head, path = self._files[digest]
-        wanted = path.with_name(self._name(digest, name))
+        head = self._contents.waiting(digest)
+        if head is None:
+            raise OSError("no content")
+        if not self._contents.is_whole(head):
+            raise OSError("a part of its content is missing")
+        attachment_id = _id_of(digest, name)
+        wanted = self.directory / f"{attachment_id}-{_shortened(name)}"
+        part = self.directory / f"{attachment_id}.part"
         if not wanted.exists():
             try:
-                os.link(path, wanted)
-            except OSError:  # the file system has no links
-                shutil.copyfile(path, wanted)
-        return _id_of(digest, name), head.mime, wanted.name
-
-    def drop_parts(self) -> None:
-        """Remove the files of contents that are not whole."""
-        for digest in self._next:
-            with contextlib.suppress(OSError):
-                self._part(digest).unlink(missing_ok=True)
-
-    def _part(self, digest: str) -> Path:
-        return self.directory / f"{_id_of(digest, '')}.part"
-
-    def _name(self, digest: str, name: str) -> str:
-        return f"{_id_of(digest, name)}-{_shortened(name)}"
+                with self._contents.open(head) as source, part.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+                part.replace(wanted)
+            finally:
+                part.unlink(missing_ok=True)
+        return attachment_id, head.mime, wanted.name
 
 
 def _shortened(name: str) -> str:

@@ -1,26 +1,26 @@
-"""The destination that is a project on a server: outbox, sender and run of a session, with one deadline at its end."""
+"""The destination that is a project on a server: the outbox, the sender and the run of a session."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from famacase_xdist import clock
 from famacase_xdist.client.server import Server, connect
-from famacase_xdist.errors import FamacaseError, OutboxError
-from famacase_xdist.results.body import with_ids
+from famacase_xdist.errors import FamacaseError
 from famacase_xdist.results.frames import AnyFrame, is_result
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.runs.record import Ending
 from famacase_xdist.runs.run import Home, Run
+from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 from famacase_xdist.state.outbox import Outbox
 
 from . import fallback, wording
-from .destination import Outcome, Say
+from .destination import Say
+from .died import results_of_running
 from .file_report import FileReport
 from .sender import Sender
 
@@ -30,8 +30,6 @@ START_PATIENCE = 5.0
 WAIT_IN_SILENCE = 2.0
 #: Seconds that a session without time left still takes to leave its run.
 LAST_WORD = 1.0
-#: Seconds to wait for a process that looks into an outbox.
-LOOK_PATIENCE = 5.0
 
 
 class ProjectDestination:
@@ -40,40 +38,50 @@ class ProjectDestination:
     Args:
         settings: The settings of the session.
         server: The server.
-
-    Attributes:
-        secret: The token.
-        run: The run of this session.
+        outbox: The results, which may be those of a session that began before this process.
+        home: The place of the session.
+        directory: The directory that a person would enter the commands in which the end of the session names.
     """
 
-    def __init__(self, settings: Settings, server: Server) -> None:
-        self.secret = server.token
+    def __init__(self, settings: Settings, server: Server, outbox: Outbox, home: Home, directory: Path) -> None:
         self._settings = settings
         self._server = server
-        self._directory = Path.cwd()
+        self._directory = directory
+        self._outbox = outbox
         # Made now, because a report tells when its session began.
-        self._fallback = FileReport(settings, self._directory) if settings.fallback == "report" else None
-        files = StateDirectory.of(settings).new_outbox()
-        self.run = Run.from_settings(settings, Home(files, server.scope(settings.project)))
+        self._fallback = FileReport(settings, directory, outbox) if settings.fallback == "report" else None
         self._api = connect(server, settings.project, settings.timeout)
-        self._outbox, self._outbox_problem = _open_outbox(files)
-        self._outbox.remember(
-            host=server.host,
-            project=settings.project,
-            database=str(server.database) if server.database else None,
-            pid=os.getpid(),
-            **self.run.facts(),
-        )
-        self._sender = Sender(self._api, self._outbox, self.run, settings)
+        self._facts = outbox.session()
+        self._run = self._begun(home) if self._facts else Run.from_settings(settings, home)
+        self._home = home
+        self._sender = Sender(self._api, outbox, self._run, settings)
+
+    def _begun(self, home: Home) -> Run:
+        """Return the run that the facts in the outbox tell of, because this process is not the session's first."""
+        run = Run.from_facts(self._facts, home, self._settings.lock_timeout)
+        if run.id is not None:
+            run.url = self._api.run_url(run.id)
+        return run
 
     @property
-    def is_on_disk(self) -> bool:
-        """Whether undelivered results outlive the session."""
-        return self._outbox.path is not None and not self._outbox.trouble
+    def run(self) -> tuple[RunId, str] | None:
+        """Id and address of the run; None before it is open."""
+        return (self._run.id, self._run.url) if self._run.id is not None else None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the sender has ended."""
+        return self._sender.is_idle
+
+    @property
+    def sent(self) -> int:
+        """How many results were delivered."""
+        return self._sender.delivered.total()
 
     def header(self) -> list[str]:
         """Return the line that names project and run."""
-        return [wording.header_line(self._settings.project, self.run, is_on_disk=self.is_on_disk)]
+        is_on_disk = self._outbox.path is not None and not self._outbox.trouble
+        return [wording.header_line(self._settings.project, self._run, is_on_disk=is_on_disk)]
 
     def start(self, say: Say) -> None:
         """Start the sender, which opens the run, and wait for the first try; at most `START_PATIENCE` seconds.
@@ -86,6 +94,21 @@ class ProjectDestination:
 
     def begin(self) -> None:
         """Start the sender, which opens the run. Returns at once."""
+        if self._run.shared is not None:
+            # The session has to be in the run key's record with a lease of this process, also if an earlier one was.
+            self._run.id = None
+        self._outbox.remember(
+            host=self._server.host,
+            project=self._settings.project,
+            database=str(self._server.database) if self._server.database else None,
+            pid=self._home.pid,
+            **self._run.facts(),
+        )
+        self.deliver()
+
+    def deliver(self) -> None:
+        """Start the sender for what is in the outbox. Returns at once."""
+        self._sender.notify(self._outbox.undelivered())
         self._sender.start()
 
     def wait(self, say: Say, deadline: float) -> None:
@@ -96,28 +119,33 @@ class ProjectDestination:
             deadline: When to give up, on our monotonic clock.
         """
         silent_until = deadline - START_PATIENCE + WAIT_IN_SILENCE
-        if not self.run.settled.wait(max(0.0, silent_until - clock.monotonic())) and (holder := self.run.waits_for):
+        run = self._run
+        if run.is_open:
+            return
+        if not run.settled.wait(max(0.0, silent_until - clock.monotonic())) and (holder := run.waits_for):
             say(f"waiting for the run key's lock: {holder}")
-        self.run.settled.wait(max(0.0, deadline - clock.monotonic()))
+        run.settled.wait(max(0.0, deadline - clock.monotonic()))
 
-    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        """Deliver what is left, leave the run, which the last session completes, and close everything.
+    def join(self, timeout: float) -> None:
+        """Wait until the sender has ended, at most `timeout` seconds."""
+        self._sender.join(timeout)
 
-        Args:
-            timeout: Most seconds to wait for the server and for other sessions. Our own threads get a second or two
-                more.
-            is_finished: Whether all tests ran that were to run.
-        """
-        ending = Ending.of(is_finished=is_finished)
-        self.request_stop(is_finished=is_finished)
-        self._sender.shutdown(timeout, ending)
-        undelivered = self._outbox.undelivered()
-        if undelivered and self.run.is_owed:
-            # The sender's thread had no time to leave the run. Undelivered results keep a run open, so leaving it here
-            # makes no request.
-            with contextlib.suppress(FamacaseError):
-                self.run.leave(self._api, undelivered=undelivered, ending=ending, patience=LAST_WORD)
-        return self._close(undelivered)
+    def follow(self) -> None:
+        """Announce to the sender what was added to the journal."""
+        self._sender.notify(self._outbox.follow())
+
+    def accept(self, code: str, frames: Sequence[AnyFrame], reason: str) -> None:
+        """Keep frames in memory, and announce them; see `Destination.accept`."""
+        self._outbox.accept(frames, reason)
+        self._sender.notify(sum(map(is_result, frames)))
+
+    def sync(self) -> None:
+        """Make what is in the outbox survive a power failure."""
+        self._outbox.sync()
+
+    def left(self) -> int:
+        """Return how many results are still to be delivered."""
+        return self._outbox.undelivered()
 
     def request_stop(self, *, is_finished: bool) -> None:
         """Let the sender deliver what is left and leave the run. Returns at once.
@@ -128,28 +156,61 @@ class ProjectDestination:
         self._outbox.remember(is_finished=is_finished)
         self._sender.request_stop(Ending.of(is_finished=is_finished))
 
-    def _close(self, undelivered: int) -> Outcome:
-        """Close everything, and return what became of the results."""
+    def bury(self) -> None:
+        """Let the sender deliver what is left of a session that died, with the tests that were running."""
+        frames = list(results_of_running(self._outbox, self._settings, self._settings.testops_status_filter))
+        self._outbox.add(frames)
+        self._sender.notify(sum(map(is_result, frames)))
+        is_finished = self._outbox.session().get("is_finished")
+        self._sender.request_stop(Ending.DIED if is_finished is None else Ending.of(is_finished=is_finished))
+
+    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
+        """Close everything, and return what became of the results; see `Destination.close`."""
+        self._sender.abandon()
+        left = self._outbox.left_by_status()
+        if left and self._run.is_owed:
+            # The sender's thread had no time to leave the run. Undelivered results keep a run open, so leaving it here
+            # makes no request.
+            ending = Ending.of(is_finished=bool(self._outbox.session().get("is_finished")))
+            with contextlib.suppress(FamacaseError):
+                self._run.leave(self._api, undelivered=left.total(), ending=ending, patience=LAST_WORD)
+        delivered = self._delivered(left, accepted)
+        total = accepted[self._settings.project].total() if accepted else delivered.total() + left.total()
+        return self._closed(delivered, total - delivered.total(), left.total())
+
+    def _delivered(self, left: Counter[str], accepted: Mapping[str, Counter[str]] | None) -> Counter[str]:
+        # A copy, because the answer to a request that is under way may still change the sender's.
+        delivered = Counter(self._sender.delivered)
+        if self._facts and accepted and not self._outbox.damage:
+            # An earlier process delivered some of them.
+            delivered = accepted[self._settings.project] - left
+        return delivered
+
+    def _closed(self, delivered: Counter[str], undelivered: int, left: int) -> Outcome:
+        """Close everything.
+
+        Args:
+            delivered: How many results were delivered, by status.
+            undelivered: How many were not.
+            left: How many of these are in the outbox.
+        """
         causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())
-        waiting = undelivered - causes.total()
-        if waiting:
-            causes[self._sender.trouble or wording.NO_TIME] += waiting
+        if waiting := left - causes.total():
+            causes[self._sender.reason or wording.NO_TIME] += waiting
+        if lost := undelivered - left:
+            causes["; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"] += lost
         problems = tuple(self._problems(is_waiting=bool(waiting)))
         where = tuple(self._where(undelivered))
-        is_done = self.run.is_open and not undelivered and not self.run.is_owed
+        is_done = self._run.is_open and not undelivered and not self._run.is_owed
         self._api.close()
         self._outbox.close(delete=is_done)
-        # Read after closing, which moves the last results to the database and may lose some, or the database itself.
-        lost = self._outbox.lost
-        causes.update(lost)
-        kept = None if is_done or self._outbox.trouble else self._outbox.path
+        kept = None if is_done else self._outbox.path
         return Outcome(
-            # A copy, because the answer to a request that is under way may still change the sender's.
-            delivered=Counter(self._sender.delivered),
-            undelivered=undelivered + lost.total(),
+            delivered=delivered,
+            undelivered=undelivered,
             causes=causes,
             problems=problems,
-            outboxes=(kept,) if kept is not None else (),
+            outboxes=(kept,) if kept is not None and undelivered else (),
             where=where,
         )
 
@@ -159,56 +220,31 @@ class ProjectDestination:
         Args:
             is_waiting: Whether results wait. Then the sender's trouble is the cause of that, and not told again.
         """
-        if self._outbox_problem:
-            yield f"results were kept in memory only: {self._outbox_problem}"
         if not is_waiting:
             yield from self._unfinished()
         if self._outbox.trouble:
             yield f"results were kept in memory only: {self._outbox.trouble}"
-        yield from self.run.notes
+        yield from self._run.notes
 
     def _unfinished(self) -> Iterator[str]:
         """Yield why the sender has not finished, if it has not."""
         if self._sender.trouble:
             yield self._sender.trouble
         elif not self._sender.is_idle:
-            missing = "the run could not be completed" if self.run.is_owed else "the run has no public link"
-            reason = f"waiting for {holder}" if (holder := self.run.waits_for) else wording.NO_TIME
-            yield f"{missing}: {reason}"
+            missing = "the run could not be completed" if self._run.is_owed else "the run has no public link"
+            holder = self._run.waits_for
+            yield f"{missing}: {f'waiting for {holder}' if holder else self._sender.reason or wording.NO_TIME}"
 
     def _where(self, undelivered: int) -> Iterator[str]:
         """Yield the lines that tell where the results can be seen."""
-        yield from wording.run_lines(self.run)
-        if self._fallback is not None and undelivered and not self.run.is_open:
-            yield from fallback.write(self._fallback, self._outbox)
-        if self._server.database is not None and self.run.is_open:
-            yield wording.embedded_hint(self.run, self._server.database, self._directory)
+        yield from wording.run_lines(self._run)
+        if self._fallback is not None and undelivered and not self._run.is_open:
+            yield from fallback.write(self._fallback)
+        if self._server.database is not None and self._run.is_open:
+            yield wording.embedded_hint(self._run, self._server.database, self._directory)
 
-    def keep(self, frames: Sequence[AnyFrame]) -> None:
-        """Put frames into the outbox, and announce the results to the sender."""
-        self._outbox.put([self._own(frame) for frame in frames])
-        self._sender.notify(sum(map(is_result, frames)))
-
-    def sync(self) -> None:
-        """Make what the outbox accepted survive a power failure."""
-        self._outbox.sync()
-
-    def _own(self, frame: AnyFrame) -> AnyFrame:
-        """Return a frame as this project keeps it: a result with the ids of @qase.project_id for this project."""
-        if not is_result(frame):
-            return frame
-        ids = frame.head.projects.get(self._settings.project)
-        return with_ids(frame, ids) if ids else frame
-
-
-def _open_outbox(files: OutboxFiles) -> tuple[Outbox, str]:
-    """Open this session's outbox.
-
-    Returns:
-        The outbox, and why it is in memory; that is empty if the outbox is a file.
-    """
-    try:
-        # A session that starts at the same moment may look into the new file.
-        return Outbox(files, patience=LOOK_PATIENCE), ""
-    except OutboxError as error:
-        return Outbox(None), str(error)
+    @property
+    def summary(self) -> tuple[str, bool, str, str]:
+        """The run's address, whether it is completed, why it is not, and the sender's trouble: what `resend` prints."""
+        trouble = self._sender.trouble or "; ".join(self._outbox.refusals())
+        return self._run.url, self._run.completed, self._run.why_open, trouble

@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from famacase_xdist.client.server import Server, connect
+from famacase_xdist.client.server import Server
 from famacase_xdist.errors import FamacaseError, OutboxError, SettingsError
-from famacase_xdist.results import synthetic
-from famacase_xdist.results.frames import AnyFrame
-from famacase_xdist.results.status import INVALID
-from famacase_xdist.runs.record import Ending
-from famacase_xdist.runs.run import Home, Run
+from famacase_xdist.runs.run import Home
 from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.shown import resend_command
 from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 from famacase_xdist.state.facts import SessionFacts
 from famacase_xdist.state.file_system import is_lease
 from famacase_xdist.state.outbox import Outbox
 
 from .embedded import serving
-from .sender import Sender
-from .wording import resend_command
+from .project import ProjectDestination
 
 #: Seconds; a little more than a lease counts without a refresh (`locks.LEASE_SECONDS`).
 LEASE_PATIENCE = 35.0
-DIED = "the process ended while this test was running"
 #: Called with the number of results that are delivered, and the number of all.
 Progress = Callable[[int, int], None]
 
@@ -56,7 +53,7 @@ class Leftover:
     @property
     def name(self) -> str:
         """Its name for people."""
-        return self.files.database.name
+        return self.files.session
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +114,8 @@ def _look(files: OutboxFiles, patience: float) -> Leftover:
     except OutboxError as error:
         return Leftover(files, problem=str(error))
     with contextlib.closing(outbox):
-        try:
-            facts = outbox.session()
-            return Leftover(files, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), outbox.left())
-        except (OutboxError, ValueError) as error:
-            return Leftover(files, problem=f"damaged: {error}")
+        facts = outbox.session()
+        return Leftover(files, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), outbox.left())
 
 
 def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
@@ -140,22 +134,45 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
         outbox = Outbox(leftover.files)
     except OutboxError as error:
         return Resent(leftover, left=leftover.results, problem=str(error))
-    is_empty = False
     try:
         facts = outbox.session()
         if not facts:
-            is_empty = not outbox.undelivered()
+            outbox.close(delete=not outbox.left())
             return Resent(leftover)
         with _server(facts, settings) as server:
-            resent = _Resend(leftover, outbox, facts, server, settings).run(progress)
-        is_empty = not resent.left and not resent.problem
-        return resent
+            own = dataclasses.replace(settings, mode="testops", testops_project=facts["project"], fallback="off")
+            home = Home(leftover.files, server.scope(facts["project"]), os.getpid())
+            return _sent(leftover, ProjectDestination(own, server, outbox, home, Path.cwd()), outbox, progress)
     except FamacaseError as error:
         return Resent(leftover, left=leftover.results, problem=str(error))
     except (KeyError, TypeError, ValueError) as error:
         return Resent(leftover, left=leftover.results, problem=f"damaged: {error!r}")
     finally:
-        outbox.close(delete=is_empty)
+        outbox.close()
+
+
+def _sent(leftover: Leftover, destination: ProjectDestination, outbox: Outbox, progress: Progress) -> Resent:
+    """Deliver all results of an outbox, and those of the tests that were running when its session died."""
+    outbox.forgive()
+    destination.bury()
+    total = outbox.undelivered()
+    destination.deliver()
+    while not destination.is_idle:
+        progress(destination.sent, total)
+        destination.join(0.1)
+    progress(destination.sent, total)
+    url, completed, why_open, trouble = destination.summary
+    damage = "; ".join(outbox.damage)
+    outcome = destination.close(None)
+    return Resent(
+        leftover,
+        delivered=outcome.delivered.total(),
+        left=outcome.undelivered,
+        run_url=url,
+        completed=completed,
+        why_open=why_open,
+        problem=trouble or damage,
+    )
 
 
 @contextmanager
@@ -172,65 +189,3 @@ def _server(facts: SessionFacts, settings: Settings) -> Iterator[Server]:
         return
     with serving(Path(facts["database"]), facts["project"]) as server:
         yield server
-
-
-class _Resend:
-    """Delivers one open outbox."""
-
-    def __init__(
-        self, leftover: Leftover, outbox: Outbox, facts: SessionFacts, server: Server, settings: Settings
-    ) -> None:
-        self._leftover = leftover
-        self._outbox = outbox
-        self._facts = facts
-        self._settings = settings
-        self._api = connect(server, facts["project"], settings.timeout)
-        home = Home(leftover.files, server.scope(facts["project"]))
-        self._run = Run.from_facts(facts, home, settings.lock_timeout)
-        self._sender = Sender(self._api, outbox, self._run, settings)
-
-    def run(self, progress: Progress) -> Resent:
-        """Deliver all results, and the results of tests that were running."""
-        self._outbox.put([self._died(nodeid, body) for nodeid, body in self._outbox.running()])
-        self._outbox.forgive()
-        total = self._outbox.undelivered()
-        self._sender.notify(total)
-        self._sender.start()
-        self._sender.request_stop(self._ending)
-        while not self._sender.is_idle:
-            progress(self._sent, total)
-            self._sender.join(0.1)
-        progress(self._sent, total)
-        left = self._outbox.undelivered()
-        problem = self._problem()
-        self._api.close()
-        return Resent(
-            self._leftover,
-            delivered=self._sent,
-            left=left,
-            run_url=self._api.run_url(self._run.opened) if self._run.is_open else "",
-            completed=self._run.completed,
-            why_open=self._run.why_open,
-            problem=problem,
-        )
-
-    def _died(self, nodeid: str, described: bytes) -> AnyFrame:
-        """Return the result of a test that was running when its session died; settings apply as to other results."""
-        died = synthetic.result(nodeid, INVALID, DIED, described=described)
-        frame = synthetic.settled(died, self._settings.status_mapping, self._settings.status_policy)
-        if not described:
-            frame = synthetic.rooted(frame, self._settings.root_suite)
-        return synthetic.filtered(frame, self._settings.testops_status_filter)
-
-    @property
-    def _ending(self) -> Ending:
-        is_finished = self._facts.get("is_finished")
-        return Ending.DIED if is_finished is None else Ending.of(is_finished=is_finished)
-
-    @property
-    def _sent(self) -> int:
-        return sum(self._sender.delivered.values())
-
-    def _problem(self) -> str:
-        refusals = self._outbox.refusals()
-        return self._sender.trouble or "; ".join(refusals)

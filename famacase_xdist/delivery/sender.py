@@ -16,6 +16,7 @@ from typing import TypeVar
 from tenacity import sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
+from famacase_xdist import clock
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.retry import MAX_WAIT, retrying
 from famacase_xdist.errors import DeliveryError, FamacaseError, OutboxError, Refused
@@ -70,12 +71,21 @@ class Sender:
         self._counting = threading.Lock()
         self._is_server_well = False
         self._ending = Ending.NONE
+        #: By thread: since when it has been waiting for the server.
+        self._asking: dict[int, float] = {}
         self._uploads = Uploads(api, outbox.contents, self._retry, workers=settings.attachment_workers)
         self._pool = Pool("famacase-sender", LANES)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
         self.delivered: Counter[str] = Counter()
         self.trouble = ""
         self.halted = False
+
+    @property
+    def reason(self) -> str:
+        """Why not everything is delivered yet: the last trouble, or the server that does not answer; or empty."""
+        if self.trouble or not (since := min(self._asking.copy().values(), default=0.0)):
+            return self.trouble
+        return f"{self._api.host} has not answered for {clock.monotonic() - since:.0f} s"
 
     @property
     def is_idle(self) -> bool:
@@ -94,22 +104,10 @@ class Sender:
         """
         self._schedule.announce(results)
 
-    def shutdown(self, timeout: float, ending: Ending = Ending.FINISHED) -> bool:
-        """Deliver everything in the outbox, leave the run, and stop; give up after `timeout` seconds.
-
-        Args:
-            timeout: The time for all of this, in seconds.
-            ending: How the session ends, see `Run.leave`.
-
-        Returns:
-            Whether the thread has ended.
-        """
-        self.request_stop(ending)
-        self._thread.join(timeout)
+    def abandon(self) -> None:
+        """Let the thread end as soon as it can. As a daemon, it holds up no exit while it is in a request."""
         self._abandoned.set()
-        # The thread may be in the middle of a request. It is a daemon, so it cannot hold up the exit.
         self._thread.join(0.1)
-        return self.is_idle
 
     def join(self, timeout: float) -> None:
         """Wait until the thread has ended, at most `timeout` seconds."""
@@ -139,7 +137,7 @@ class Sender:
         except OutboxError as error:
             self._halt(str(error))
         except Exception as error:
-            # A mistake of ours. If it ended the thread, a traceback would appear in the user's terminal.
+            # A mistake of ours at the end. If it ended the thread, a traceback would appear in the user's terminal.
             self._halt(f"internal error: {error!r}")
         finally:
             self._uploads.close()
@@ -162,6 +160,11 @@ class Sender:
                 self._rest(error)
             else:
                 self._halt(str(error))
+        except OutboxError:
+            raise
+        except Exception as error:
+            # In a thread of the tests' process, what a test replaces may fail here; another time it may work.
+            self._rest(f"internal error: {error!r}")
 
     def _leave(self) -> None:
         """Leave the run, which completes it if nothing is missing, and publish it if that is asked for."""
@@ -267,9 +270,13 @@ class Sender:
             sleep=sleep_using_event(self._abandoned),
             give_up=stop_when_set(self._abandoned),
         )
-        return patiently(call)
+        self._asking[threading.get_ident()] = clock.monotonic()
+        try:
+            return patiently(call)
+        finally:
+            del self._asking[threading.get_ident()]
 
-    def _rest(self, error: FamacaseError) -> None:
+    def _rest(self, error: object) -> None:
         log.info("no request for %g s: %s", REST, error)
         self.trouble = str(error)
         self._is_server_well = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -25,42 +26,6 @@ class Retry(Protocol):
 
     def __call__(self, call: Callable[[], T]) -> T:
         """Return what the call returns, or raise the error of the last try."""
-
-
-class ContentReader:
-    """A file whose content is read from the outbox piece by piece; `len` is what is left, as requests-toolbelt needs.
-
-    Args:
-        contents: The contents in the outbox.
-        content: The one to read.
-    """
-
-    def __init__(self, contents: OutboxContents, content: ContentHead) -> None:
-        self._contents = contents
-        self._content = content
-        self._left = content.size
-        self._number = 0
-        self._buffer = b""
-
-    def __len__(self) -> int:
-        return self._left
-
-    def read(self, size: int = -1) -> bytes:
-        """Return at most `size` bytes, or a whole piece if `size` is negative; nothing at the end.
-
-        Raises:
-            OSError: A piece is missing in the outbox.
-        """
-        while not self._buffer and self._left:
-            piece = self._contents.piece(self._content.digest, self._number)
-            if piece is None:
-                raise OSError(f"a part of {self._content.name} is missing")
-            self._buffer = piece
-            self._number += 1
-        given = self._buffer if size < 0 else self._buffer[:size]
-        self._buffer = self._buffer[len(given) :]
-        self._left -= len(given)
-        return given
 
 
 class Uploads:
@@ -127,7 +92,7 @@ class Uploads:
     def _send(self, group: Sequence[ContentHead]) -> None:
         try:
             # Each try reads the contents again.
-            ids = self._retry(lambda: self._api.upload([self._file(content) for content in group]))
+            ids = self._retry(lambda: self._upload(group))
         except Refused as error:
             if error.status in (401, 403) or error.retryable:
                 raise
@@ -136,8 +101,10 @@ class Uploads:
             for content, remote_id in zip(group, ids, strict=True):
                 self._contents.acknowledge(content.digest, remote_id)
 
-    def _file(self, content: ContentHead) -> File:
-        return File(content.name, content.mime, ContentReader(self._contents, content))
+    def _upload(self, group: Sequence[ContentHead]) -> list[object]:
+        with ExitStack() as opened:
+            files = [File(each.name, each.mime, opened.enter_context(self._contents.open(each))) for each in group]
+            return self._api.upload(files)
 
     def _narrow_down(self, group: Sequence[ContentHead], error: Refused) -> None:
         """Send the halves of a group, down to the single attachment that is refused."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from famacase_xdist.runs.record import COMPLETED_ELSEWHERE
 from famacase_xdist.runs.run import Run
-from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import EMBEDDED_DATABASE
 
 #: The reason if the deadline of the session's end was over.
@@ -61,12 +60,6 @@ def _shared(run: Run) -> str:
         return ""
     shard = run.shared.member.shard
     return f" (run key {run.shared.key}{', shard {}/{}'.format(*shard) if shard else ''})"
-
-
-def resend_command(settings: Settings) -> str:
-    """Return the command that delivers the results in the state directory."""
-    option = f" --state-dir {shlex.quote(str(settings.state_dir))}" if settings.state_dir else ""
-    return f"famacase-xdist resend{option}"
 
 
 def embedded_hint(run: Run, database: Path, cwd: Path) -> str:

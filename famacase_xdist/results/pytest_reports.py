@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import pytest
+from typing import TYPE_CHECKING
 
 from .text import text_of
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def subtest_name(report: pytest.TestReport) -> str | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-
-import pytest
+from typing import TYPE_CHECKING
 
 from famacase_xdist import clock
 
@@ -23,6 +22,9 @@ from .pytest_reports import (
 )
 from .status import BLOCKED, FAILED, INVALID, PASSED, SKIPPED, UNTESTED
 from .text import text_of
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def result(

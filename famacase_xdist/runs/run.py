@@ -38,10 +38,12 @@ class Home:
         outbox: The files of its outbox.
         scope: The server's address or the embedded server's database, and the project. A run key is known only within
             a scope.
+        pid: The id of the session's process.
     """
 
     outbox: OutboxFiles
     scope: tuple[str, str]
+    pid: int
 
     @property
     def session(self) -> str:
@@ -109,7 +111,7 @@ class Run:
             # No job knows of the others, so the person who gives one number to several jobs has to complete the run.
             run.stays_open = JOINED_BY_NUMBER.format(reference)
         if home is not None and reference and (run.join_id is None or not run.stays_open):
-            member = Member(home.session, platform.node(), os.getpid(), _now(), settings.shard, not run.stays_open)
+            member = Member(home.session, platform.node(), home.pid, _now(), settings.shard, not run.stays_open)
             run.shared = home.shared_run(reference, member, run.join_id, settings.lock_timeout)
         return run
 

@@ -257,7 +257,7 @@ class SharedRun:
     def _left_behind(self, member: Member) -> int | LeftBehind:
         """Return how many results a session that died has left in its outbox."""
         files = self._state.outbox(member.id)
-        if not files.database.is_file():
+        if not files.path.is_dir():
             return LeftBehind.NO_OUTBOX
         try:
             with contextlib.closing(Outbox(files, patience=LOOK_PATIENCE)) as outbox:

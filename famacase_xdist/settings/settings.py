@@ -198,6 +198,12 @@ class Settings:
     )
     not_run: bool = setting(False, parse_bool, "report tests that never ran as untested", "notRun")
     state_dir: Path | None = setting(None, parse_path, "directory of outboxes and run keys", "stateDir")
+    courier: str = setting(
+        "process",
+        choice("process", "thread"),
+        "where delivery runs: process, or a thread of the tests' process",
+        "courier",
+    )
     lock_timeout: float = setting(120.0, number(float, 0), "seconds to wait for a run key's lock", "lockTimeout")
     shard: tuple[int, int] | None = setting(
         None, parse_shard, "this shard and the number of shards, 2/4; CI systems set it", "shard"

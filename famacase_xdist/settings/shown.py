@@ -1,8 +1,9 @@
-"""Settings in messages: the values that are set, those without effect, and variables that may be misspelled."""
+"""Settings in messages: what is set, what has no effect, what may be misspelled; and the command that resends."""
 
 from __future__ import annotations
 
 import difflib
+import shlex
 from collections.abc import Iterator, Mapping
 
 from .projects import Projects
@@ -40,6 +41,12 @@ def misspelled(environ: Mapping[str, str]) -> Iterator[str]:
             continue
         if close := difflib.get_close_matches(name, names, n=1, cutoff=LIKENESS):
             yield f"{variable} is not a setting; did you mean FAMACASE_{close[0]}?"
+
+
+def resend_command(settings: Settings) -> str:
+    """Return the command that delivers the results in the state directory."""
+    option = f" --state-dir {shlex.quote(str(settings.state_dir))}" if settings.state_dir else ""
+    return f"famacase-xdist resend{option}"
 
 
 def _is_idle(row: Setting, settings: Settings) -> bool:

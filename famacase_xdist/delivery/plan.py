@@ -1,4 +1,4 @@
-"""The test plan: its cases, asked for once, by the controller, before any process collects a test."""
+"""The test plan: its cases, asked for once, by the courier, before any process collects a test."""
 
 from __future__ import annotations
 

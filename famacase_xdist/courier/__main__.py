@@ -1,0 +1,27 @@
+"""The courier's own process: ``python -m famacase_xdist.courier``, started by `parent`."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from .child import Child
+from .line import Line
+
+
+def main() -> None:
+    """Deliver for the parent's session, and end with it."""
+    # A terminal's Ctrl-C does not come here, because this process has a session of its own. Whoever ends all processes
+    # of a job ends our parent too, and what the parent leaves has to be delivered.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    line = Line(os.dup(0), os.dup(1))
+    # Neither the embedded server nor anything else may write to the pipes.
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(null, 1)
+    Child(line, has_parent=True).run()
+
+
+if __name__ == "__main__":
+    main()

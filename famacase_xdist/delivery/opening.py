@@ -1,0 +1,118 @@
+"""Where the results of a session go: the only part of the courier that knows the modes."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from famacase_xdist.client.server import Server
+from famacase_xdist.errors import FamacaseError, OutboxError
+from famacase_xdist.results.redaction import Mask
+from famacase_xdist.runs.run import Home
+from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import EMBEDDED_DATABASE, StateDirectory
+from famacase_xdist.state.outbox import Outbox
+
+from . import plan, resend
+from .destination import Destination, Say
+from .embedded import serving
+from .file_report import FileReport
+from .project import ProjectDestination
+from .projects import ProjectsDestination
+
+#: Seconds to wait for a process that looks into an outbox, or for a courier that dies.
+LOOK_PATIENCE = 5.0
+
+
+class Opening:
+    """Chooses a destination and opens it.
+
+    Args:
+        settings: The settings of the session.
+        state: The state directory.
+        kept: For each project's code, the name of the session's outbox, and why it is in memory, or an empty text.
+        started_in: The directory that pytest was started in; a file report's path may be relative to it.
+        rootdir: pytest's rootdir, where the embedded server's database is.
+        pid: The id of the session's process.
+
+    Attributes:
+        cases: The case ids of the test plan; None where all tests are selected.
+        leftovers: A line about what earlier sessions left; empty if they left nothing.
+        mask: Hides the secrets of the session.
+        session: A name of the session.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Path,
+        kept: Mapping[str, tuple[str, str]],
+        started_in: Path,
+        rootdir: Path,
+        pid: int,
+    ) -> None:
+        self._settings = settings
+        self._state = StateDirectory(state)
+        self._kept = kept
+        self._started_in = started_in
+        self._rootdir = rootdir
+        self._pid = pid
+        self.cases: frozenset[int] | None = None
+        self.leftovers = ""
+        self.mask = Mask(*settings.secrets)
+        self.session = next(iter(kept.values()))[0]
+
+    @contextmanager
+    def opened(self, say: Say) -> Iterator[Destination]:
+        """Yield the destination, open; the embedded server lives as long as the block.
+
+        Raises:
+            FamacaseError: Nothing can be reported.
+        """
+        self.leftovers = resend.leftover_line(self._settings)
+        with contextlib.ExitStack() as resources:
+            destination = self._chosen(resources, say)
+            destination.start(say)
+            yield destination
+
+    def fatal(self, error: FamacaseError) -> str:
+        """Return why no test may be run after an error; empty if the tests can run all the same."""
+        needs_plan = self._settings.testops_plan_id is not None and self._settings.has_plan
+        return plan.refusal(self._settings, error) if needs_plan else ""
+
+    def _chosen(self, resources: contextlib.ExitStack, say: Say) -> Destination:
+        if self._settings.mode == "report":
+            return FileReport(self._settings, self._started_in, self._outbox(""))
+        server = self._server(resources)
+        self.mask = Mask(server.token, *self._settings.secrets)
+        if self._settings.mode == "testops_multi":
+            projects = self._settings.of_each_project()
+            return ProjectsDestination({code: self._project(own, server) for code, own in projects.items()})
+        if self._settings.testops_plan_id is not None:
+            # Before the run is made and before a worker starts, because all of them have to select the same tests.
+            self.cases = plan.load(self._settings, server, say)
+        return self._project(self._settings, server)
+
+    def _server(self, resources: contextlib.ExitStack) -> Server:
+        if self._settings.mode != "embedded":
+            return Server.of(self._settings)
+        return resources.enter_context(serving(self._rootdir / EMBEDDED_DATABASE, self._settings.project))
+
+    def _project(self, settings: Settings, server: Server) -> ProjectDestination:
+        session, _ = self._kept[settings.project]
+        home = Home(self._state.outbox(session), server.scope(settings.project), self._pid)
+        return ProjectDestination(settings, server, self._outbox(settings.project), home, self._started_in)
+
+    def _outbox(self, code: str) -> Outbox:
+        """Return the reading end of an outbox. If it cannot be opened, the results come another way, into memory."""
+        session, trouble = self._kept[code]
+        if not trouble:
+            try:
+                return Outbox(self._state.outbox(session), beside_writer=True, patience=LOOK_PATIENCE)
+            except OutboxError as error:
+                trouble = str(error)
+        outbox = Outbox(None)
+        outbox.accept([], trouble)
+        return outbox
