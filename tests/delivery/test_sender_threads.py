@@ -38,7 +38,7 @@ def test_flushing_twice_is_harmless(backend: Backend, connect: Connect) -> None:
     line = connect().start()
     line.deliver(result())
 
-    assert line.sender.shutdown(DEADLINE)
+    assert line.shutdown(DEADLINE)
     assert received(backend) == [("test_a", 1)]
 
 
@@ -47,7 +47,7 @@ def test_an_outbox_that_fails_is_named_and_ends_the_sending(backend: Backend, co
     line.outbox.close()
 
     line.sender.notify(1)
-    line.sender.shutdown(DEADLINE)
+    line.shutdown(DEADLINE)
 
     assert (line.sender.halted, line.sender.is_idle) == (True, True)
     assert "outbox" in line.sender.trouble
