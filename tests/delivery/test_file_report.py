@@ -25,6 +25,7 @@ from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.journal import Journal
 from famacase_xdist.state.outbox import Outbox
 
+
 class Writer:
     """A report, and the journal whose frames it writes.
 

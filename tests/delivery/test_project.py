@@ -214,9 +214,7 @@ def test_another_couriers_books_are_right_where_a_record_is_damaged(opened: Open
     assert (outcome.delivered.total(), dict(outcome.causes)) == (3, {"damaged record": 1})
 
 
-def test_a_run_that_the_first_courier_could_not_open_is_opened_with_its_request(
-    opened: Open, backend: Backend
-) -> None:
+def test_a_run_that_the_first_courier_could_not_open_is_opened_with_its_request(opened: Open, backend: Backend) -> None:
     backend.inject(RUNS, answer(503), FOREVER)
     session = opened()
     keys = {seen.headers["idempotency-key"] for seen in backend.requests(RUNS)}
@@ -394,7 +392,9 @@ def test_an_outbox_that_cannot_be_read_is_named_and_its_run_stays_open(opened: O
 
 
 def test_the_facts_that_a_resend_needs_are_noted_at_the_start(opened: Open, backend: Backend) -> None:
-    facts = opened().outbox.session()
+    session = opened()
+
+    facts = session.outbox.session()
 
     run = backend.store.runs()[0]
     assert facts["request"] == {**dataclasses.asdict(session.destination._run.request), "tags": []}
