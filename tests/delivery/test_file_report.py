@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from harness.outboxes import files_at
-from harness.results import attachment, result
+from harness.results import attachment, begun, result
 
 from famacase_xdist.delivery.file_report import FileReport
 from famacase_xdist.errors import ReportError
@@ -367,3 +367,102 @@ def test_what_cannot_be_written_is_counted_and_the_rest_goes_on(opened: Open, tm
     assert (outcome.delivered, outcome.undelivered) == ({"passed": 1}, 1)
     assert dict(outcome.causes) == {"Is a directory [t.py::test_lost]": 1}
     assert [each["title"] for each in read(tmp_path / "report" / "run.json")["results"]] == ["test_kept"]
+
+
+# The journal
+
+
+def test_what_is_written_leaves_the_outbox_and_in_the_end_that_is_gone(opened: Open, tmp_path: Path) -> None:
+    writer = opened()
+    digest, frames = attachment(b"x")
+    writer.keep([*frames, result(attached={"a.txt": digest})])
+
+    assert (writer.outbox.undelivered(), writer.report.left()) == (0, 0)
+    writer.finish()
+    assert not writer.journal.files.path.exists()
+
+
+def test_what_no_disk_of_the_journal_took_is_in_the_report_and_told(opened: Open, tmp_path: Path) -> None:
+    writer, frame = opened(), result(attached={"a.txt": attachment(b"x")[0]})
+    writer.report.accept("", [*attachment(b"x")[1], frame], "no space")
+    writer.accepted.update(passed=1)
+
+    outcome = writer.finish()
+
+    assert attached_to(tmp_path, frame) == {"a.txt": b"x"}
+    assert (outcome.delivered, outcome.undelivered) == ({"passed": 1}, 0)
+    assert outcome.problems == ("results were kept in memory only: no space",)
+
+
+def test_a_record_that_cannot_be_read_is_counted_and_the_rest_is_written(opened: Open, tmp_path: Path) -> None:
+    writer = opened()
+    writer.journal.append([result("test_a"), result("test_DAMAGED")])
+    writer.accepted.update(passed=2)
+    (journal,) = writer.journal.files.path.glob("*.journal")
+    journal.write_bytes(journal.read_bytes().replace(b'::test_DAMAGED"', b'::TEST_damaged"'))
+
+    outcome = writer.finish()
+
+    assert (outcome.delivered, dict(outcome.causes)) == ({"passed": 1}, {"wrong checksum": 1})
+    assert outcome.undelivered == 1
+
+
+def test_a_report_of_a_session_that_died_has_the_tests_that_ran(opened: Open, tmp_path: Path) -> None:
+    writer = opened()
+    writer.keep([begun("t.py::test_a"), result("test_a"), begun("t.py::test_b")])
+    writer.journal.close()
+
+    writer.report.bury()
+    outcome = writer.report.close()
+
+    statuses = {each["title"]: each["status"] for each in read(tmp_path / "report" / "run.json")["results"]}
+    assert statuses == {"test_a": "passed", "test_b": "invalid"}
+    assert (outcome.delivered, outcome.undelivered) == ({"passed": 1, "invalid": 1}, 0)
+    assert not writer.journal.files.path.exists()
+
+
+@pytest.mark.parametrize("form", ["json", "jsonp"])
+@pytest.mark.parametrize("is_beside", [False, True], ids=["alone", "beside-another"])
+def test_another_courier_goes_on_with_the_report_of_the_first_one(
+    form: str, is_beside: bool, opened: Open, tmp_path: Path
+) -> None:
+    if is_beside:
+        opened()
+    first = opened(report_connection_format=form)
+    first.keep([result("test_a"), result("test_b", status="failed", thread="gw0")])
+    directory = tmp_path / first.report._shown
+    began = first.report._run.form(0)["execution"]["start_time"]
+    (directory / "results" / f"mine.{form}").write_text("[]")
+    first.report._unlock_directory()
+    first.outbox.close()
+
+    second = Writer(first.report._settings, tmp_path, first.journal)
+    second.accepted = first.accepted
+    second.report.start(print)
+    second.keep([result("test_c")])
+    outcome = second.finish()
+
+    text = (directory / f"run.{form}").read_text().removeprefix("qaseJsonp(").removesuffix(");")
+    run = json.loads(text)
+    assert sorted(each["title"] for each in run["results"]) == ["test_a", "test_b", "test_c"]
+    assert (run["stats"]["total"], run["threads"].count("gw0"), run["execution"]["start_time"]) == (3, 1, began)
+    assert (outcome.delivered, outcome.undelivered) == ({"passed": 2, "failed": 1}, 0)
+    assert outcome.where == (f"report: {first.report._shown}",)
+
+
+def test_a_result_that_a_dying_courier_had_just_written_is_one(opened: Open, tmp_path: Path) -> None:
+    first, frame = opened(), result()
+    first.report.copy()
+    first.journal.append([frame])
+    first.accepted.update(passed=1)
+    first.outbox.follow()
+    first.report.copy()  # it did not come to note that
+    first.report._unlock_directory()
+    first.outbox.close()
+
+    second = Writer(first.report._settings, tmp_path, first.journal)
+    second.accepted = first.accepted
+    second.report.start(print)
+    second.report.follow()
+
+    assert (second.finish().delivered, read(tmp_path / "report" / "run.json")["stats"]["total"]) == ({"passed": 1}, 1)
