@@ -42,6 +42,9 @@ from .outbox_notes import OutboxNotes, Past, Place
 from .process_lock import ProcessLock
 from .records import Records, open_to_append, pack, payload_of, read_from, sync_file, write_whole
 
+#: Seconds to wait until the system has released the lock of a session that has just died.
+PATIENCE = 1.0
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
@@ -156,7 +159,10 @@ class Outbox:
         self._reader.acquire(patience)
         self._lease = acquire_lease(files, patience)
         for note in self._notes.read():
-            self._recall(note)
+            try:
+                self._recall(json.loads(note))
+            except (ValueError, TypeError, RecursionError):
+                self._damage["unknown note"] += 1
         self._segments = {number: _Segment(number) for number in files.segments()}
         self._last = max([0, *self._segments, *self._past.done])
         self.seen = sum(len(done) for number, done in self._past.done.items() if number not in self._segments)
@@ -190,7 +196,7 @@ class Outbox:
             case {"facts": dict(facts)}:
                 self._facts.update(facts)
             case _ if not self.contents.recall(note):
-                self._damage["unknown note"] += 1
+                raise ValueError(note)
 
     # Reading
 
@@ -349,7 +355,7 @@ class Outbox:
             return False
         try:
             if not self._writer.is_held:
-                self._writer.acquire()
+                self._writer.acquire(PATIENCE)
             content = pack([frame.encoded for frame in frames])
             descriptor = open_to_append(self._path(self._last + 1))
             try:
@@ -377,9 +383,10 @@ class Outbox:
                 entry = heappop(self._waiting)
                 if not self._is_waiting(entry):
                     continue
-                frame = self._load(entry)
+                is_failing = any(each.segment == entry.segment for each in unread[-1:])
+                frame = None if is_failing else self._load(entry)
                 if frame is None:
-                    unread.append(entry)
+                    unread += [entry] if entry.id in self._entries else []
                     continue
                 size += len(frame.body)
                 if batch and size > most_bytes:
@@ -536,9 +543,9 @@ class Outbox:
         with self._lock:
             if not self._is_open or System.getpid() != self._process:
                 return
-            self._notes.flush()
             is_gone = delete and not self.follow() and not self.damage
             self._is_open = False
+            self._notes.close()
             if is_gone and self.files is not None:
                 with contextlib.suppress(OSError):
                     self._remove(self.files)
