@@ -457,9 +457,15 @@ def test_a_file_system_that_a_test_fakes_gets_nothing(system: OSType, ends: Ends
         "os.fstat",
         "os.getpid",
         "os.rename",
+        "os.unlink",
+        "os.stat",
+        "os.fsync",
+        "fcntl.lockf",
         "pathlib.Path.__truediv__",
-    ]
-    + ["time.sleep", "time.time", "builtins.open", "fcntl.lockf", "os.fsync", "os.unlink", "os.stat"],
+        "builtins.open",
+        "time.sleep",
+        "time.time",
+    ],
 )
 @pytest.mark.usefixtures("short_segments")
 def test_what_a_test_patches_is_not_what_is_called(target: str, ends: Ends) -> None:

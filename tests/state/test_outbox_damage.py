@@ -108,8 +108,11 @@ def test_garbage_anywhere_is_no_exception(data: st.DataObject) -> None:
         b"{'",
         b'{"refused":[1,2,3,4]}',
         b'{"done":[1,[[]]]}',
-    ]
-    + [b'{"facts":7}', b'{"ended":["a","b",0]}', b'{"content":["a"]}', b"\xff"],
+        b'{"facts":7}',
+        b'{"ended":["a","b",0]}',
+        b'{"content":["a"]}',
+        b"\xff",
+    ],
 )
 def test_a_note_that_is_not_understood_is_damage(payload: bytes) -> None:
     left, outbox = spoiled(lambda content: content + pack([payload]), "notes")
