@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from famacase_xdist.results.text import to_json
 from famacase_xdist.system import System
@@ -32,10 +30,16 @@ class OutboxNotes:
         self._path = path
         self._waiting: list[bytes] = []
         self._size = 0
+        self._is_dirty = False
         self.damage: Counter[str] = Counter()
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """Yield all notes, the oldest first, and cut off one that was still being written.
+    @property
+    def is_open(self) -> bool:
+        """Whether notes are written."""
+        return self._path is not None
+
+    def read(self) -> Iterator[bytes]:
+        """Yield all notes as JSON, the oldest first, and cut off one that was still being written.
 
         Raises:
             OSError: The file cannot be read or written.
@@ -45,7 +49,7 @@ class OutboxNotes:
         System.close(open_to_append(self._path))
         content = read_from(self._path, 0)
         records = Records(content)
-        yield from (json.loads(payload_of(record) or b"{}") for _, record in records)
+        yield from (payload_of(record) or b"" for _, record in records)
         self.damage += records.damage
         self._size = records.end
         if records.end < len(content):
@@ -73,6 +77,7 @@ class OutboxNotes:
             return
         self._waiting.clear()
         self._size += len(content)
+        self._is_dirty = True
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):
@@ -82,9 +87,15 @@ class OutboxNotes:
             finally:
                 System.close(descriptor)
 
+    def close(self) -> None:
+        """Write what could not be written before, and nothing later."""
+        self.flush()
+        self._path = None
+
     def sync(self) -> None:
         """Make the notes survive a power failure; waits for the disk."""
-        if self._path is not None:
+        is_dirty, self._is_dirty = self._is_dirty, False
+        if self._path is not None and is_dirty:
             sync_file(self._path)
 
 
