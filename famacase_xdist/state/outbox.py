@@ -94,7 +94,7 @@ class Outbox:
         files: Its files; None if everything is in memory.
         contents: The contents of attachments.
         trouble: Why some results are in memory only, or empty. Those of them that are left at the end are lost.
-        seen: The number of results that were found so far, by this object and by earlier ones.
+        seen: The number of results that were found so far, by this object and by earlier ones, and are not lost.
 
     Raises:
         OutboxError: A process has the files, or they cannot be read or written.
@@ -401,6 +401,7 @@ class Outbox:
                 return frame
         self._spoil(self._segments[entry.segment], "changed record")
         del self._entries[entry.id]
+        self.seen -= 1
         return None
 
     def give_back(self, batch: Iterable[ResultFrame]) -> None:
