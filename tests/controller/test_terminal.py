@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from famacase_xdist.controller.sigterm import SigtermHandler
 from harness.results import result
 
 from famacase_xdist.cli import main
 from famacase_xdist.controller import terminal
 from famacase_xdist.controller.events import Received
 from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.sigterm import SigtermHandler
 from famacase_xdist.delivery import wording
 from famacase_xdist.delivery.destination import Outcome
 from famacase_xdist.runs.run import Run
