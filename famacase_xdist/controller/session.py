@@ -52,7 +52,7 @@ class Session:
         self._courier: Courier | None = None
         self._pipeline: Pipeline | None = None
         self._opened = Opened((), "", None)
-        self._refusal = "the session did not begin"
+        self._refusal = ""
         self._finish: Finish | None = None
         self._temporary: Path | None = None
         self.ledger = Ledger(
@@ -85,6 +85,7 @@ class Session:
 
     def start(self) -> None:
         """Start the courier, which opens the destination. Returns at once."""
+        self._refusal = "the session did not begin"
         try:
             self._start()
         except Exception as error:

@@ -92,6 +92,9 @@ class Terminal:
 
     def say_end(self, ledger: Ledger, outcome: Outcome) -> None:
         """Say how it ended where there was no section, as after an internal error of pytest."""
+        # pytest only showed its help.
+        if outcome.nothing_because == "":
+            return
         for line in self._told(ledger, outcome):
             self.say(line)
 
