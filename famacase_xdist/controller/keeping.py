@@ -108,7 +108,7 @@ class Journals:
         for code, accepted in self.accepted.items():
             left = self._left(code)
             delivered += accepted if left is None else accepted - left
-            if left:
+            if left and code in self._journals:
                 outboxes.append(self._files(code).path)
         undelivered = sum(each.total() for each in self.accepted.values()) - delivered.total()
         causes = Counter({reason: undelivered} if undelivered else {})

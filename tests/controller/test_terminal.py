@@ -212,7 +212,7 @@ class Reporter:
 
     def rewrite(self, line: str, *, erase: bool) -> None:
         assert erase
-        self.write(f"\r{line}")
+        self.write(f"\r{line.ljust(79)}")
 
     def write(self, text: str, *, flush: bool = False) -> None:
         for part in text.split("\r")[1:]:
@@ -244,9 +244,9 @@ def test_on_a_terminal_one_line_says_what_is_left_and_goes_away() -> None:
     shown = terminal_of(reporter)
 
     shown.show_left(100)
-    assert reporter.screen == "famacase: delivering, 100 results left"
+    assert reporter.screen.rstrip() == "famacase: delivering, 100 results left"
     shown.show_left(9)
-    assert reporter.screen.startswith("famacase: delivering, 9 results left")
+    assert reporter.screen.rstrip() == "famacase: delivering, 9 results left"
     shown.forget_left()
 
     assert reporter.screen.strip() == ""
