@@ -168,7 +168,7 @@ class Session:
 
     def look(self) -> None:
         """See whether the courier lives."""
-        if self._courier is not None and self.is_open and self._finish is None:
+        if self._courier is not None and self.is_open and self._finish is None and not self.is_in_child:
             self._courier.look()
 
     def end(self, *, is_interrupted: bool, is_finished: bool) -> None:
