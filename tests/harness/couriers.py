@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from famacase_xdist.courier.messages import Finish, Finished, Kept, Opened, Order
+from famacase_xdist.courier.parent import Courier
 from famacase_xdist.errors import CourierError
-from famacase_xdist.results.frames import AnyFrame
+from famacase_xdist.results.frames import AnyFrame, is_result
 from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.journal import Journal
 
 
 class FakeCourier:
@@ -90,3 +95,65 @@ def order_of(path: Path, kept: Mapping[str, Kept], **settings: Any) -> Order:
     return Order(Settings(**chosen), state, kept, path, path, os.getpid())
 
 
+
+
+class Delivering:
+    """A session's journal, and the courier that delivers from it.
+
+    Attributes:
+        said: What the person who waits was told.
+    """
+
+    def __init__(self, path: Path, **settings: Any) -> None:
+        files = StateDirectory(path / "state").new_outbox()
+        self.journal = Journal(files)
+        self.code = settings.get("testops_project", "")
+        self.order = order_of(path, {self.code: Kept(files.session)}, **settings)
+        self.said: list[str] = []
+        self.courier = Courier(self.order, self.said.append)
+        self.accepted: Counter[str] = Counter()
+
+    def start(self) -> Delivering:
+        self.courier.start()
+        return self
+
+    def keep(self, *frames: AnyFrame) -> None:
+        """Append frames to the journal."""
+        self.journal.append(frames)
+        self.accepted.update(frame.head.status for frame in frames if is_result(frame))
+
+    def finish(self, timeout: float = 30.0, *, is_finished: bool = True) -> Finish:
+        """Tell the courier that the session has ended."""
+        finish = Finish(timeout, is_finished, {self.code: self.accepted})
+        self.courier.finish(finish)
+        return finish
+
+    def end(self, timeout: float = 30.0) -> Outcome:
+        """Tell the courier that the session has ended, and wait for what became of the results."""
+        return self.courier.outcome(self.finish(timeout), lambda left: None).outcome
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The process of the courier."""
+        assert self.courier._process is not None
+        return self.courier._process
+
+    @property
+    def pid(self) -> int:
+        """The id of the courier's process."""
+        return self.process.pid
+
+    def kill(self) -> None:
+        """Kill the courier from outside, and wait until that can be seen."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+
+    def look(self) -> None:
+        """Look after the courier, however short ago that was done."""
+        self.courier._look_due = 0.0
+        self.courier.look()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.courier.kill()
+        self.journal.close()
