@@ -1,4 +1,4 @@
-"""The controller, or the only process, dies: what reached it is on disk, and `resend` delivers it once."""
+"""The controller, or the only process, dies: its courier delivers what reached it, and `resend` what is left, once."""
 
 from __future__ import annotations
 
@@ -33,10 +33,6 @@ SUITE = f"""
 ONE_PROCESS = ("-p", "no:xdist")
 
 
-def outboxes(suite: Suite) -> list[str]:
-    return [name for name in suite.leftovers() if name.endswith(".sqlite3")]
-
-
 def wait_for(path: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not path.exists():
@@ -46,35 +42,64 @@ def wait_for(path: Path, seconds: float = 60) -> None:
 
 @pytest.fixture
 def dying(suite: Suite, backend: Backend) -> Suite:
-    suite.env.update(backend.environment())
+    # A session that dies gives its courier this time.
+    suite.env.update(backend.environment(), FAMACASE_FLUSH_TIMEOUT="3")
     return suite
 
 
-@pytest.mark.parametrize("death", ["os._exit(3)", "os.kill(os.getpid(), signal.SIGKILL)", "time.sleep(60)"])
-def test_one_process_that_dies_leaves_all_to_resend(death: str, dying: Suite, backend: Backend) -> None:
-    dying.write("test_it.py", SUITE.replace("DEATH", death))
-    backend.inject(RESULTS, answer(503), times=float("inf"))
-    options = ("-o", "timeout=1", "-o", "timeout_method=thread") if "sleep" in death else ()
+DEATHS = {
+    "exit": "os._exit(3)",
+    "sigkill": "os.kill(os.getpid(), signal.SIGKILL)",
+    "segfault": "os.kill(os.getpid(), signal.SIGSEGV)",
+    "timeout": "time.sleep(60)",
+}
 
-    dying.run(*ONE_PROCESS, "-p", "no:faulthandler", *options)
+
+def die(suite: Suite, death: str) -> None:
+    """Run the suite until its death, and wait until its courier has ended."""
+    suite.write("test_it.py", SUITE.replace("DEATH", DEATHS[death]))
+    options = ("-o", "timeout=1", "-o", "timeout_method=thread") if death == "timeout" else ()
+    suite.run(*ONE_PROCESS, "-p", "no:faulthandler", *options)
+    suite.await_couriers()
+
+
+@pytest.mark.parametrize("death", DEATHS)
+def test_the_courier_delivers_what_one_process_left_that_died(death: str, dying: Suite, backend: Backend) -> None:
+    die(dying, death)
+
+    all_is_there(backend)
+    assert dying.leftovers() == []
+
+
+def test_what_the_courier_could_not_deliver_is_left_to_resend(dying: Suite, backend: Backend) -> None:
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    die(dying, "sigkill")
     assert backend.results() == []
     backend.faults.clear()
+
     sent = dying.resend()
 
     assert sent.status == 0, sent.text
     assert f"delivered {FINISHED + 1}, left 0" in sent.stdout
+    all_is_there(backend)
+    assert dying.leftovers() == []
+
+
+def all_is_there(backend: Backend) -> None:
+    """Check that one complete run has each finished test, and the one that was running as invalid."""
     assert len([each for each in backend.results() if each["title"] == "test_before"]) == FINISHED
     (running,) = [each for each in backend.results() if each["title"] == "Was running"]
     assert running["execution"]["status"] == "invalid"
     assert running["testops_ids"] == [5]
     assert running["message"] == "the process ended while this test was running"
+    assert len(backend.results()) == FINISHED + 1
     assert [run.status for run in backend.store.runs()] == ["completed"]
-    assert dying.leftovers() == []
 
 
 def test_resend_twice_sends_nothing_twice(dying: Suite, backend: Backend) -> None:
-    dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
-    dying.run(*ONE_PROCESS)
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    die(dying, "exit")
+    backend.faults.clear()
 
     first, second = dying.resend(), dying.resend()
 
@@ -117,6 +142,7 @@ def test_a_killed_controller_leaves_what_reached_it(number: signal.Signals, dyin
     os.kill(process.pid, number)
     stdout, stderr = process.communicate(timeout=40)
     assert process.returncode == -number, stdout + stderr
+    dying.await_couriers()
     backend.faults.clear()
     sent = dying.resend()
 
@@ -128,28 +154,43 @@ def test_a_killed_controller_leaves_what_reached_it(number: signal.Signals, dyin
 
 
 @pytest.mark.parametrize("args", [ONE_PROCESS, ("-n2",)], ids=["no-xdist", "n2"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_session_with_a_flush(
-    number: signal.Signals, args: tuple[str, ...], dying: Suite, backend: Backend
-) -> None:
+def test_ctrl_c_ends_the_session_with_a_flush(args: tuple[str, ...], dying: Suite, backend: Backend) -> None:
     dying.write("test_it.py", SUITE.replace("DEATH", "time.sleep(60)"))
     process = dying.start(*args)
     wait_for(dying.path / "started")
 
-    os.kill(process.pid, number)
+    os.kill(process.pid, signal.SIGINT)
     stdout, stderr = process.communicate(timeout=40)
 
-    assert process.returncode == (2 if number == signal.SIGINT else -signal.SIGTERM), stdout + stderr
+    assert process.returncode == 2, stdout + stderr
     titles = [each["title"] for each in backend.results()]
     assert titles.count("test_before") == FINISHED, stdout
     assert "undelivered 0" in stdout
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize("args", [ONE_PROCESS, ("-n2",)], ids=["no-xdist", "n2"])
+def test_sigterm_ends_pytest_as_without_us_and_the_courier_delivers(
+    args: tuple[str, ...], dying: Suite, backend: Backend
+) -> None:
+    dying.write("test_it.py", SUITE.replace("DEATH", "time.sleep(60)"))
+    process = dying.start(*args)
+    wait_for(dying.path / "started")
+
+    os.kill(process.pid, signal.SIGTERM)
+    stdout, stderr = process.communicate(timeout=40)
+
+    assert process.returncode == -signal.SIGTERM, stdout + stderr
+    assert "Famacase =" not in stdout
+    dying.await_couriers()
+    assert [each["title"] for each in backend.results()].count("Was running") == 1
+    assert dying.leftovers() == []
+
+
 def test_an_interrupted_flush_takes_ten_seconds_at_most(dying: Suite, backend: Backend) -> None:
     dying.write("test_it.py", SUITE.replace("DEATH", "time.sleep(60)"))
     backend.inject(RESULTS, hang(backend), times=float("inf"))
-    process = dying.start(*ONE_PROCESS)
+    process = dying.start(*ONE_PROCESS, FAMACASE_FLUSH_TIMEOUT="60")
     wait_for(dying.path / "started")
 
     os.kill(process.pid, signal.SIGINT)
@@ -163,17 +204,16 @@ def test_an_interrupted_flush_takes_ten_seconds_at_most(dying: Suite, backend: B
 
 
 def test_the_next_session_says_what_is_left_and_leaves_it(dying: Suite, backend: Backend) -> None:
-    dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
     backend.inject(RESULTS, answer(503), times=float("inf"))
-    dying.run(*ONE_PROCESS)
+    die(dying, "exit")
     backend.faults.clear()
-    left = outboxes(dying)
+    left = dying.leftovers()
 
     ran = dying.run(*ONE_PROCESS, "-k", "before")
 
     line = f"famacase: {FINISHED + 1} results of 1 earlier sessions were not delivered"
     assert line in ran.stdout, ran.text
-    assert outboxes(dying) == left
+    assert dying.leftovers() == left
     assert len(backend.results()) == FINISHED
 
 
@@ -188,7 +228,7 @@ def test_resend_leaves_a_live_session_alone(dying: Suite, backend: Backend) -> N
     (dying.path / "go").touch()
     stdout, stderr = process.communicate(timeout=60)
 
-    assert "locked" in sent.stdout, sent.text
+    assert "a session has it" in sent.stdout, sent.text
     assert process.returncode == 0, stdout + stderr
     assert len(backend.results()) == FINISHED + 1
     (run,) = backend.store.runs()
@@ -196,9 +236,8 @@ def test_resend_leaves_a_live_session_alone(dying: Suite, backend: Backend) -> N
 
 
 def test_list_and_dry_run_send_nothing(dying: Suite, backend: Backend) -> None:
-    dying.write("test_it.py", SUITE.replace("DEATH", "os._exit(3)"))
     backend.inject(RESULTS, answer(503), times=float("inf"))
-    dying.run(*ONE_PROCESS)
+    die(dying, "exit")
     backend.faults.clear()
     before = len(backend.seen)
 

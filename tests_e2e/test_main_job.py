@@ -194,12 +194,26 @@ def contents(backend: Backend, attachments: list[dict[str, str]]) -> dict[str, b
     return found
 
 
-def test_only_the_controller_opens_connections(reporting: Suite, backend: Backend) -> None:
-    process = reporting.start("-n2")
-    process.communicate(timeout=90)
+def test_only_the_courier_opens_connections(reporting: Suite, backend: Backend) -> None:
+    reporting.write(
+        "conftest.py",
+        """
+        import os, pathlib
 
-    assert backend.seen
-    assert {seen.pid for seen in backend.seen} == {process.pid}
+        PROC = pathlib.Path("/proc")
+
+        def pytest_sessionfinish():
+            commands = {path.parent.name: path.read_text() for path in PROC.glob("[0-9]*/cmdline")}
+            couriers = [pid for pid, command in commands.items() if "famacase_xdist.courier" in command]
+            ours = [pid for pid in couriers if f"PPid:\\t{os.getpid()}\\n" in (PROC / pid / "status").read_text()]
+            if ours:
+                pathlib.Path("courier").write_text(*ours)
+        """,
+    )
+
+    reporting.run("-n2")
+
+    assert {str(seen.pid) for seen in backend.seen} == {(reporting.path / "courier").read_text()}
 
 
 def test_header_and_summary_name_run_and_counts(mode: tuple[str, ...], reporting: Suite, backend: Backend) -> None:

@@ -87,6 +87,8 @@ def _described(leftover: Leftover) -> str:
 
 
 def _outcome(resent: Resent) -> str:
+    if resent.is_gone:
+        return f"{resent.leftover.name}: another process has delivered it"
     parts = [f"{resent.leftover.name}: delivered {resent.delivered}, left {resent.left}"]
     if resent.run_url:
         parts.append(f"{resent.run_url} ({completion(resent.completed, resent.why_open)})")

@@ -135,7 +135,7 @@ class Child:
     def _finish(self, destination: Destination, finish: Finish) -> Outcome:
         """Deliver the rest within the time that the session gives."""
         self._deadline = clock.monotonic() + finish.timeout
-        destination.request_stop(is_finished=finish.is_finished)
+        destination.request_stop(finish.accepted, is_finished=finish.is_finished)
         for message in self._waiting(destination):
             if isinstance(message, Finish):
                 self._shorten(message.timeout)
@@ -143,7 +143,7 @@ class Child:
                 if self._is_orphan:
                     self._end_soon()
                 self._shorten(LAST_WILL)
-        return destination.close(finish.accepted)
+        return destination.close()
 
     def _inherit(self, destination: Destination, settings: Settings) -> None:
         """Deliver what a session left that died."""
@@ -153,7 +153,7 @@ class Child:
         self._deadline = clock.monotonic() + min(settings.flush_timeout, LAST_WILL)
         for _ in self._waiting(destination):
             pass
-        destination.close(None)
+        destination.close()
 
     def _shorten(self, seconds: float) -> None:
         self._deadline = min(self._deadline, clock.monotonic() + seconds)

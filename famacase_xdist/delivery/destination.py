@@ -56,20 +56,16 @@ class Destination(Protocol):
     def left(self) -> int:
         """Return how many results are still to be delivered."""
 
-    def request_stop(self, *, is_finished: bool) -> None:
+    def request_stop(self, accepted: Mapping[str, Counter[str]], *, is_finished: bool) -> None:
         """Begin to deliver the rest, and to leave the run. Returns at once.
 
         Args:
+            accepted: How many results the session accepted, by the project's code and by status.
             is_finished: Whether all tests ran that were to run.
         """
 
     def bury(self) -> None:
         """As `request_stop`, for a session that died: the tests that were running get results."""
 
-    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
-        """Close everything, and return what became of the results.
-
-        Args:
-            accepted: How many results the outboxes accepted, by the project's code and by status; None if that is not
-                known.
-        """
+    def close(self) -> Outcome:
+        """Close everything, and return what became of the results."""

@@ -20,7 +20,7 @@ def write(report: FileReport) -> Iterator[str]:
     """
     notes: list[str] = []
     try:
-        report.start(notes.append)
+        report.begin(notes.append)
     except ReportError as error:
         yield f"no report was written instead: {error}"
         return

@@ -13,8 +13,10 @@ import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from famacase_xdist import clock
 from famacase_xdist.errors import ReportError
@@ -66,6 +68,7 @@ class FileReport:
         self._directory: int | None = None
         self._written: Counter[str] = Counter()
         self._lost: Counter[str] = Counter()
+        self._accepted: int | None = None
         self._problems: list[str] = []
         self._run_due = 0.0
         self._is_dirty = False
@@ -75,6 +78,24 @@ class FileReport:
         return self._base / self._shown
 
     def start(self, say: Say) -> None:
+        """Begin the report, or go on with the one that an earlier process of this session began.
+
+        Args:
+            say: Shows a line to the person who waits.
+
+        Raises:
+            ReportError: The directory cannot be made or written.
+        """
+        begun = self._outbox.session().get("report")
+        if begun is None:
+            self.begin(say)
+            self._outbox.remember(report=str(self._shown))
+        else:
+            self._shown = Path(begun)
+            with self._errors():
+                self._go_on()
+
+    def begin(self, say: Say) -> None:
         """Lock the directory and remove the report that is in it.
 
         If another session writes its report there, this one gets a directory beside it.
@@ -85,7 +106,7 @@ class FileReport:
         Raises:
             ReportError: The directory cannot be made or written.
         """
-        try:
+        with self._errors():
             if not self._lock_directory():
                 # A path without a name cannot get another name.
                 taken = self._path.resolve() if self._shown.name in ("", "..") else self._shown
@@ -95,6 +116,31 @@ class FileReport:
             self._clear()
             self._contents.directory = self._path / "attachments"
             self._write_run()
+
+    def _go_on(self) -> None:
+        """Lock the directory, and count the results in it, which the outbox has no more."""
+        self._lock_directory()
+        self._contents.directory = self._path / "attachments"
+        foreign = (ValueError, TypeError, KeyError, AttributeError)  # what a file of another origin raises
+        with contextlib.suppress(*foreign, FileNotFoundError):
+            began = self._read(self._path / f"run.{self._format}")["execution"]["start_time"]
+            self._run = RunForm(self._settings.environment, float(began))
+        for path in (self._path / "results").glob(f"*.{self._format}"):
+            with contextlib.suppress(*foreign):
+                form = self._read(path)
+                if path.stem == form["id"]:
+                    self._run.add(form)
+                    self._written[form["execution"]["status"]] += 1
+        self._write_run()
+
+    def _read(self, path: Path) -> Any:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text.removeprefix("qaseJsonp(").removesuffix(");"))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise ReportError(f"the report in {self._shown} cannot be written: {error.strerror or error}") from None
 
@@ -127,6 +173,8 @@ class FileReport:
 
     def _write_result(self, frame: ResultFrame) -> None:
         head = frame.head
+        if head.id in self._run:
+            return  # by an earlier process, which died before it could note that
         missing: list[str] = []
 
         def attach(entry: AttachmentEntry) -> ReportedAttachment | None:
@@ -158,8 +206,9 @@ class FileReport:
         """Return 0, because what is followed is written at once."""
         return 0
 
-    def request_stop(self, *, is_finished: bool) -> None:
-        """Do nothing."""
+    def request_stop(self, accepted: Mapping[str, Counter[str]], *, is_finished: bool) -> None:
+        """Keep in mind how many results have to be written; see `Destination.request_stop`."""
+        self._accepted = accepted[""].total()
 
     def bury(self) -> None:
         """Write results of the tests that were running when the session died."""
@@ -172,12 +221,15 @@ class FileReport:
             with contextlib.suppress(OSError):
                 self._write_run()
 
-    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
-        """Write the rest, and return what became of the results; see `Destination.close`."""
+    def close(self) -> Outcome:
+        """Write the rest, and return what became of the results."""
         self.follow()
-        total = accepted[""].total() if accepted else self._written.total() + self._lost.total()
-        if unread := total - self._written.total() - self._lost.total():
-            self._lost["; ".join(self._outbox.damage) or "it was not found in the outbox"] += unread
+        unread = self._outbox.damage.total()
+        if self._accepted is not None:
+            unread = self._accepted - self._written.total() - self._lost.total()
+        if unread > 0:
+            why = "; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"
+            self._lost[why] += unread
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         self._outbox.close(delete=True)

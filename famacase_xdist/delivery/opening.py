@@ -80,6 +80,11 @@ class Opening:
             destination = self._chosen(resources, say)
             destination.start(say)
             yield destination
+        if self._settings.mode == "report":
+            # A directory for this session alone; what a session that died has left of it.
+            with contextlib.suppress(OSError):
+                self._state.outboxes.rmdir()
+                self._state.path.rmdir()
 
     def fatal(self, error: FamacaseError) -> str:
         """Return why no test may be run after an error; empty if the tests can run all the same."""
@@ -88,35 +93,41 @@ class Opening:
 
     def _chosen(self, resources: contextlib.ExitStack, say: Say) -> Destination:
         if self._settings.mode == "report":
-            return FileReport(self._settings, self._started_in, self._outbox(""))
+            return FileReport(self._settings, self._started_in, self._outbox("", resources))
         server = self._server(resources)
         self.mask = Mask(server.token, *self._settings.secrets)
         if self._settings.mode == "testops_multi":
             projects = self._settings.of_each_project()
-            return ProjectsDestination({code: self._project(own, server) for code, own in projects.items()})
+            opened = {code: self._project(own, server, resources) for code, own in projects.items()}
+            return ProjectsDestination(opened)
         if self._settings.testops_plan_id is not None and not self._has_tests:
             # Before the run is made and before a worker starts, because all of them have to select the same tests.
             self.cases = plan.load(self._settings, server, say)
-        return self._project(self._settings, server)
+        return self._project(self._settings, server, resources)
 
     def _server(self, resources: contextlib.ExitStack) -> Server:
         if self._settings.mode != "embedded":
             return Server.of(self._settings)
         return resources.enter_context(serving(self._rootdir / EMBEDDED_DATABASE, self._settings.project))
 
-    def _project(self, settings: Settings, server: Server) -> ProjectDestination:
+    def _project(self, settings: Settings, server: Server, resources: contextlib.ExitStack) -> ProjectDestination:
         session, _ = self._kept[settings.project]
         home = Home(self._state.outbox(session), server.scope(settings.project), self._pid)
-        return ProjectDestination(settings, server, self._outbox(settings.project), home, self._started_in)
+        return ProjectDestination(settings, server, self._outbox(settings.project, resources), home, self._started_in)
 
-    def _outbox(self, code: str) -> Outbox:
-        """Return the reading end of an outbox. If it cannot be opened, the results come another way, into memory."""
+    def _outbox(self, code: str, resources: contextlib.ExitStack) -> Outbox:
+        """Return the reading end of an outbox, or one in memory if there is none, or if it cannot be opened.
+
+        What is in an outbox that cannot be opened is undelivered in the end; a resend may open it.
+        """
         session, trouble = self._kept[code]
         if not trouble:
             try:
-                return Outbox(self._state.outbox(session), beside_writer=True, patience=LOOK_PATIENCE)
+                outbox = Outbox(self._state.outbox(session), beside_writer=True, patience=LOOK_PATIENCE)
             except OutboxError as error:
                 trouble = str(error)
-        outbox = Outbox(None)
-        outbox.accept([], trouble)
+        if trouble:
+            outbox = Outbox(None)
+            outbox.accept([], trouble)
+        resources.callback(outbox.close)
         return outbox

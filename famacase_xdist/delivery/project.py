@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,10 @@ class ProjectDestination:
         self._facts = outbox.session()
         self._run = self._begun(home) if self._facts else Run.from_settings(settings, home)
         self._home = home
+        #: Whether the session has an outbox on disk, and this process only one in memory.
+        self._is_unread = outbox.path is None and home.outbox.path.is_dir()
+        self._accepted: Counter[str] | None = None
+        self._ending = Ending.INTERRUPTED
         self._sender = Sender(self._api, outbox, self._run, settings)
 
     def _begun(self, home: Home) -> Run:
@@ -80,7 +85,7 @@ class ProjectDestination:
 
     def header(self) -> list[str]:
         """Return the line that names project and run."""
-        is_on_disk = self._outbox.path is not None and not self._outbox.trouble
+        is_on_disk = self._is_unread or not self._outbox.trouble
         return [wording.header_line(self._settings.project, self._run, is_on_disk=is_on_disk)]
 
     def start(self, say: Say) -> None:
@@ -147,14 +152,12 @@ class ProjectDestination:
         """Return how many results are still to be delivered."""
         return self._outbox.undelivered()
 
-    def request_stop(self, *, is_finished: bool) -> None:
-        """Let the sender deliver what is left and leave the run. Returns at once.
-
-        Args:
-            is_finished: Whether all tests ran that were to run.
-        """
+    def request_stop(self, accepted: Mapping[str, Counter[str]], *, is_finished: bool) -> None:
+        """Let the sender deliver what is left and leave the run; see `Destination.request_stop`."""
+        self._accepted = accepted[self._settings.project]
         self._outbox.remember(is_finished=is_finished)
-        self._sender.request_stop(Ending.of(is_finished=is_finished))
+        self._ending = Ending.of(is_finished=is_finished)
+        self._sender.request_stop(self._ending, self._accepted.total())
 
     def bury(self) -> None:
         """Let the sender deliver what is left of a session that died, with the tests that were running."""
@@ -162,57 +165,71 @@ class ProjectDestination:
         self._outbox.add(frames)
         self._sender.notify(sum(map(is_result, frames)))
         is_finished = self._outbox.session().get("is_finished")
-        self._sender.request_stop(Ending.DIED if is_finished is None else Ending.of(is_finished=is_finished))
+        self._ending = Ending.DIED if is_finished is None else Ending.of(is_finished=is_finished)
+        self._sender.request_stop(self._ending)
 
-    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
-        """Close everything, and return what became of the results; see `Destination.close`."""
+    def close(self) -> Outcome:
+        """Close everything, and return what became of the results."""
         self._sender.abandon()
-        left = self._outbox.left_by_status()
-        if left and self._run.is_owed:
+        delivered, left = self._sender.books()
+        missing = self._sender.missing()
+        if (left or missing) and self._run.is_owed:
             # The sender's thread had no time to leave the run. Undelivered results keep a run open, so leaving it here
             # makes no request.
-            ending = Ending.of(is_finished=bool(self._outbox.session().get("is_finished")))
+            undelivered = left.total() + missing
             with contextlib.suppress(FamacaseError):
-                self._run.leave(self._api, undelivered=left.total(), ending=ending, patience=LAST_WORD)
-        delivered = self._delivered(left, accepted)
-        total = accepted[self._settings.project].total() if accepted else delivered.total() + left.total()
-        return self._closed(delivered, total - delivered.total(), left.total())
+                self._run.leave(self._api, undelivered=undelivered, ending=self._ending, patience=LAST_WORD)
+        return self._closed(delivered + self._delivered_before(delivered, left), left.total(), missing)
 
-    def _delivered(self, left: Counter[str], accepted: Mapping[str, Counter[str]] | None) -> Counter[str]:
-        # A copy, because the answer to a request that is under way may still change the sender's.
-        delivered = Counter(self._sender.delivered)
-        if self._facts and accepted and not self._outbox.damage:
-            # An earlier process delivered some of them.
-            delivered = accepted[self._settings.project] - left
-        return delivered
+    def _delivered_before(self, delivered: Counter[str], left: Counter[str]) -> Counter[str]:
+        """Return how many results an earlier process of this session delivered, by status.
 
-    def _closed(self, delivered: Counter[str], undelivered: int, left: int) -> Outcome:
+        Args:
+            delivered: How many this process delivered.
+            left: How many are in the outbox.
+        """
+        if self._accepted is None:
+            return Counter()
+        most = self._outbox.seen - left.total() - delivered.total()
+        # If results are missing, their statuses are not known, and there are more candidates than results.
+        return Counter(itertools.islice((self._accepted - left - delivered).elements(), max(0, most)))
+
+    def _closed(self, delivered: Counter[str], left: int, missing: int) -> Outcome:
         """Close everything.
 
         Args:
             delivered: How many results were delivered, by status.
-            undelivered: How many were not.
-            left: How many of these are in the outbox.
+            left: How many are in the outbox.
+            missing: How many are neither.
         """
         causes = Counter(f"{words} [{nodeid}]" for nodeid, words in self._outbox.refused())
         if waiting := left - causes.total():
-            causes[self._sender.reason or wording.NO_TIME] += waiting
-        if lost := undelivered - left:
-            causes["; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"] += lost
+            causes[self._why_waiting()] += waiting
+        if missing:
+            causes[self._why_missing()] += missing
         problems = tuple(self._problems(is_waiting=bool(waiting)))
+        undelivered = left + missing
         where = tuple(self._where(undelivered))
-        is_done = self._run.is_open and not undelivered and not self._run.is_owed
         self._api.close()
-        self._outbox.close(delete=is_done)
-        kept = None if is_done else self._outbox.path
+        self._outbox.close(delete=self._run.is_open and not left and not self._run.is_owed)
+        path = self._home.outbox.path
         return Outcome(
             delivered=delivered,
             undelivered=undelivered,
             causes=causes,
             problems=problems,
-            outboxes=(kept,) if kept is not None and undelivered else (),
+            outboxes=(path,) if undelivered and path.is_dir() else (),
             where=where,
         )
+
+    def _why_waiting(self) -> str:
+        """Return why results are in the outbox that nobody refused."""
+        unread = "; ".join(self._outbox.damage) if self._sender.is_idle else ""
+        return self._sender.reason or unread or wording.NO_TIME
+
+    def _why_missing(self) -> str:
+        """Return why results are neither delivered nor in the outbox."""
+        return "; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"
 
     def _problems(self, *, is_waiting: bool) -> Iterator[str]:
         """Yield lines about other failures than undelivered results.
@@ -223,7 +240,8 @@ class ProjectDestination:
         if not is_waiting:
             yield from self._unfinished()
         if self._outbox.trouble:
-            yield f"results were kept in memory only: {self._outbox.trouble}"
+            words = "the outbox could not be read" if self._is_unread else "results were kept in memory only"
+            yield f"{words}: {self._outbox.trouble}"
         yield from self._run.notes
 
     def _unfinished(self) -> Iterator[str]:

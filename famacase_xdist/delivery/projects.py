@@ -69,19 +69,19 @@ class ProjectsDestination:
         """Return how many results of all projects are still to be delivered."""
         return sum(destination.left() for destination in self._destinations.values())
 
-    def request_stop(self, *, is_finished: bool) -> None:
-        """Stop all destinations; see `ProjectDestination.request_stop`."""
+    def request_stop(self, accepted: Mapping[str, Counter[str]], *, is_finished: bool) -> None:
+        """Stop all destinations; see `Destination.request_stop`."""
         for destination in self._destinations.values():
-            destination.request_stop(is_finished=is_finished)
+            destination.request_stop(accepted, is_finished=is_finished)
 
     def bury(self) -> None:
         """Stop all destinations of a session that died; see `ProjectDestination.bury`."""
         for destination in self._destinations.values():
             destination.bury()
 
-    def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
-        """Close all destinations, and return what became of the results; see `Destination.close`."""
-        outcomes = {code: each.close(accepted) for code, each in self._destinations.items()}
+    def close(self) -> Outcome:
+        """Close all destinations, and return what became of the results."""
+        outcomes = {code: each.close() for code, each in self._destinations.items()}
         causes = Counter(
             {f"{reason} ({code})": count for code, each in outcomes.items() for reason, count in each.causes.items()}
         )

@@ -20,12 +20,17 @@ from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 from famacase_xdist.state.facts import SessionFacts
 from famacase_xdist.state.file_system import is_lease
 from famacase_xdist.state.outbox import Outbox
+from famacase_xdist.state.process_lock import ProcessLock
 
 from .embedded import serving
 from .project import ProjectDestination
 
+#: Seconds to wait for the courier of a session that died; a little more than it takes at most.
+COURIER_PATIENCE = 12.0
 #: Seconds; a little more than a lease counts without a refresh (`locks.LEASE_SECONDS`).
 LEASE_PATIENCE = 35.0
+#: Seconds to wait for a process that looks into an outbox.
+LOOK_PATIENCE = 0.5
 #: Called with the number of results that are delivered, and the number of all.
 Progress = Callable[[int, int], None]
 
@@ -68,6 +73,7 @@ class Resent:
         completed: Whether the run was completed.
         why_open: Why the run was not completed.
         problem: Why not everything was delivered; empty if there is no reason.
+        is_gone: Whether another process has delivered it meanwhile.
     """
 
     leftover: Leftover
@@ -77,6 +83,7 @@ class Resent:
     completed: bool = False
     why_open: str = ""
     problem: str = ""
+    is_gone: bool = False
 
 
 def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
@@ -84,16 +91,16 @@ def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
 
     Args:
         settings: The settings, which name the state directory.
-        patience: Seconds to wait for each outbox that another process has open.
+        patience: Seconds to wait for the courier of each session that died. A session that lives is not waited for.
     """
     with contextlib.suppress(OSError):
-        return [_look(files, patience) for files in StateDirectory.of(settings).all_outboxes()]
+        return list(filter(None, (_look(files, patience) for files in StateDirectory.of(settings).all_outboxes())))
     return []
 
 
 def patience_of(settings: Settings) -> float:
-    """Return the seconds after which the lock of a dead session is certainly free; 0 if it is free at once."""
-    return LEASE_PATIENCE if is_lease(StateDirectory.of(settings)) else 0.0
+    """Return the seconds after which the outbox of a session that died is certainly free."""
+    return LEASE_PATIENCE if is_lease(StateDirectory.of(settings)) else COURIER_PATIENCE
 
 
 def leftover_line(settings: Settings) -> str:
@@ -108,14 +115,34 @@ def leftover_line(settings: Settings) -> str:
     )
 
 
-def _look(files: OutboxFiles, patience: float) -> Leftover:
+def _look(files: OutboxFiles, patience: float) -> Leftover | None:
+    """Return what is in an outbox; None if it was delivered and deleted meanwhile."""
     try:
-        outbox = Outbox(files, patience=patience)
+        outbox = _opened(files, patience)
     except OutboxError as error:
-        return Leftover(files, problem=str(error))
+        return Leftover(files, problem=str(error)) if files.path.is_dir() else None
     with contextlib.closing(outbox):
         facts = outbox.session()
         return Leftover(files, facts.get("host", ""), facts.get("project", ""), facts.get("run_id"), outbox.left())
+
+
+def _opened(files: OutboxFiles, patience: float) -> Outbox:
+    """Open the outbox of a session that has ended.
+
+    Args:
+        files: The outbox.
+        patience: As in `leftovers`.
+
+    Raises:
+        OutboxError: A session has it, or it cannot be read.
+    """
+    if not patience:
+        return Outbox(files)
+    # A process that only looks has this lock too, for a moment.
+    session = ProcessLock(str(files.writer))
+    session.acquire(LOOK_PATIENCE)
+    session.release()
+    return Outbox(files, patience=patience)
 
 
 def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
@@ -131,14 +158,15 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
     if leftover.problem:
         return Resent(leftover, problem=leftover.problem)
     try:
-        outbox = Outbox(leftover.files)
+        outbox = _opened(leftover.files, LOOK_PATIENCE)
     except OutboxError as error:
+        if not leftover.files.path.is_dir():
+            return Resent(leftover, is_gone=True)
         return Resent(leftover, left=leftover.results, problem=str(error))
     try:
         facts = outbox.session()
         if not facts:
-            outbox.close(delete=not outbox.left())
-            return Resent(leftover)
+            return _unknown(leftover, outbox)
         with _server(facts, settings) as server:
             own = dataclasses.replace(settings, mode="testops", testops_project=facts["project"], fallback="off")
             home = Home(leftover.files, server.scope(facts["project"]), os.getpid())
@@ -149,6 +177,14 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
         return Resent(leftover, left=leftover.results, problem=f"damaged: {error!r}")
     finally:
         outbox.close()
+
+
+def _unknown(leftover: Leftover, outbox: Outbox) -> Resent:
+    """Return the outcome for the outbox of a session that did not say where it reports, which is kept if it has results."""
+    left = outbox.left() + outbox.damage.total()
+    damage = "; ".join(outbox.damage)
+    outbox.close(delete=not left)
+    return Resent(leftover, left=left, problem=damage or ("its session did not say where it reports" if left else ""))
 
 
 def _sent(leftover: Leftover, destination: ProjectDestination, outbox: Outbox, progress: Progress) -> Resent:
@@ -163,7 +199,7 @@ def _sent(leftover: Leftover, destination: ProjectDestination, outbox: Outbox, p
     progress(destination.sent, total)
     url, completed, why_open, trouble = destination.summary
     damage = "; ".join(outbox.damage)
-    outcome = destination.close(None)
+    outcome = destination.close()
     return Resent(
         leftover,
         delivered=outcome.delivered.total(),

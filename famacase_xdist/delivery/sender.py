@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
-from tenacity import sleep_using_event
+from tenacity import RetryCallState, sleep_using_event
 from tenacity import stop_when_event_set as stop_when_set
 
 from famacase_xdist import clock
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.retry import MAX_WAIT, retrying
-from famacase_xdist.errors import DeliveryError, FamacaseError, OutboxError, Refused
+from famacase_xdist.errors import DeliveryError, FamacaseError, Refused
 from famacase_xdist.log import log
 from famacase_xdist.results.body import with_attachment_ids, with_notes
 from famacase_xdist.results.frames import ResultFrame
@@ -40,6 +40,8 @@ MAX_AGE = 5.0
 BATCH_BYTES = 16 * 1024 * 1024
 #: Seconds before a server that did not answer is tried again.
 REST = 1.5 * MAX_WAIT
+#: Seconds without an answer after which it is the server that takes long.
+SILENCE = 1.0
 #: Most batches that are sent side by side, each on a connection of its own.
 LANES = 4
 #: Statuses, with all redirects, that refuse the session and not one result.
@@ -71,8 +73,10 @@ class Sender:
         self._counting = threading.Lock()
         self._is_server_well = False
         self._ending = Ending.NONE
-        #: By thread: since when it has been waiting for the server.
+        self._accepted: int | None = None
+        #: By thread: since when it has been waiting for an answer, and why its last try failed.
         self._asking: dict[int, float] = {}
+        self._failing: dict[int, str] = {}
         self._uploads = Uploads(api, outbox.contents, self._retry, workers=settings.attachment_workers)
         self._pool = Pool("famacase-sender", LANES)
         self._thread = threading.Thread(target=self._work, name="famacase-sender", daemon=True)
@@ -82,10 +86,14 @@ class Sender:
 
     @property
     def reason(self) -> str:
-        """Why not everything is delivered yet: the last trouble, or the server that does not answer; or empty."""
-        if self.trouble or not (since := min(self._asking.copy().values(), default=0.0)):
-            return self.trouble
-        return f"{self._api.host} has not answered for {clock.monotonic() - since:.0f} s"
+        """Why not everything is delivered yet: what is waited for now, or the last trouble; or empty."""
+        if holder := self._run.waits_for:
+            return f"waiting for the run key's lock: {holder}"
+        now = clock.monotonic()
+        silence = max((now - since for since in self._asking.copy().values()), default=0.0)
+        if silence > SILENCE:
+            return f"{self._api.host} has not answered for {silence:.0f} s"
+        return next(iter(self._failing.copy().values()), self.trouble)
 
     @property
     def is_idle(self) -> bool:
@@ -107,20 +115,34 @@ class Sender:
     def abandon(self) -> None:
         """Let the thread end as soon as it can. As a daemon, it holds up no exit while it is in a request."""
         self._abandoned.set()
+        self._schedule.stop()
         self._thread.join(0.1)
 
     def join(self, timeout: float) -> None:
         """Wait until the thread has ended, at most `timeout` seconds."""
         self._thread.join(timeout)
 
-    def request_stop(self, ending: Ending = Ending.FINISHED) -> None:
+    def request_stop(self, ending: Ending = Ending.FINISHED, accepted: int | None = None) -> None:
         """Let the thread deliver everything in the outbox, leave the run, and end. Returns at once.
 
         Args:
             ending: How the session ends, see `Run.leave`.
+            accepted: How many results the session had accepted; None if that is not known.
         """
         self._ending = ending
+        self._accepted = accepted
         self._schedule.stop()
+
+    def books(self) -> tuple[Counter[str], Counter[str]]:
+        """Return how many results were delivered, and how many are in the outbox, by status and at one moment."""
+        with self._counting:
+            return Counter(self.delivered), self._outbox.left_by_status()
+
+    def missing(self) -> int:
+        """Return how many results are not in the outbox, and were never delivered, because they could not be read."""
+        if self._accepted is None:
+            return self._outbox.damage.total()
+        return max(0, self._accepted - self._outbox.seen)
 
     def _work(self) -> None:
         try:
@@ -134,8 +156,6 @@ class Sender:
             # An abandoned thread does not leave the run, because the summary may have been printed already.
             if not self._abandoned.is_set():
                 self._leave()
-        except OutboxError as error:
-            self._halt(str(error))
         except Exception as error:
             # A mistake of ours at the end. If it ended the thread, a traceback would appear in the user's terminal.
             self._halt(f"internal error: {error!r}")
@@ -160,15 +180,13 @@ class Sender:
                 self._rest(error)
             else:
                 self._halt(str(error))
-        except OutboxError:
-            raise
         except Exception as error:
             # In a thread of the tests' process, what a test replaces may fail here; another time it may work.
             self._rest(f"internal error: {error!r}")
 
     def _leave(self) -> None:
         """Leave the run, which completes it if nothing is missing, and publish it if that is asked for."""
-        undelivered = self._outbox.undelivered()
+        undelivered = self._outbox.undelivered() + self.missing()
         try:
             self._retry(lambda: self._run.leave(self._api, undelivered=undelivered, ending=self._ending))
         except FamacaseError as error:
@@ -250,9 +268,9 @@ class Sender:
             self._send(batch[half:])
         else:
             log.info("a batch of %d results is delivered", len(batch))
-            self._outbox.acknowledge(batch)
             self._is_server_well = True
             with self._counting:
+                self._outbox.acknowledge(batch)
                 self.delivered.update(each.head.status for each in batch)
 
     def _body(self, frame: ResultFrame, ids: Mapping[str, object]) -> bytes:
@@ -265,16 +283,28 @@ class Sender:
 
     def _retry(self, call: Callable[[], T]) -> T:
         """Make a call, and repeat it if that may help, until the thread is abandoned."""
+        thread = threading.get_ident()
+
+        def ask() -> T:
+            self._asking[thread] = clock.monotonic()
+            try:
+                return call()
+            finally:
+                del self._asking[thread]
+
+        def fail(state: RetryCallState) -> None:
+            self._failing[thread] = str(state.outcome.exception() if state.outcome else "")
+
         patiently = retrying(
             self._settings.retry_attempts,
             sleep=sleep_using_event(self._abandoned),
             give_up=stop_when_set(self._abandoned),
+            before_sleep=fail,
         )
-        self._asking[threading.get_ident()] = clock.monotonic()
         try:
-            return patiently(call)
+            return patiently(ask)
         finally:
-            del self._asking[threading.get_ident()]
+            self._failing.pop(thread, None)
 
     def _rest(self, error: object) -> None:
         log.info("no request for %g s: %s", REST, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 #: Most bytes of small attachments in one request; far below the server's limit, so that little memory is needed.
 GROUP_BYTES = 8 * 1024 * 1024
+#: Errors of a file that say nothing of the file.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Retry(Protocol):
@@ -71,15 +74,15 @@ class Uploads:
         self._pool.close()
 
     def _groups(self, digests: Iterable[str]) -> Iterator[list[ContentHead]]:
-        """Yield the contents in groups, one for each request; a content that is not whole is refused here.
+        """Yield the contents in groups, one for each request; a content that cannot be read is refused here.
 
         A group has at most `MOST_FILES` contents, and at most `GROUP_BYTES` if it has more than one.
         """
         group: list[ContentHead] = []
         size = 0
         for content in filter(None, map(self._contents.waiting, digests)):
-            if not self._contents.is_whole(content):
-                self._contents.refuse(content.digest, "a part of its content is missing")
+            if why := self._unfit(content):
+                self._contents.refuse(content.digest, why)
                 continue
             if group and (len(group) == MOST_FILES or size + content.size > GROUP_BYTES):
                 yield group
@@ -88,6 +91,19 @@ class Uploads:
             size += content.size
         if group:
             yield group
+
+    def _unfit(self, content: ContentHead) -> str:
+        """Return why a content cannot be sent, now or ever; empty if it can."""
+        if not self._contents.is_whole(content):
+            return "a part of its content is missing"
+        try:
+            with self._contents.open(content) as file:
+                file.read(1)
+        except OSError as error:
+            if error.errno in _PASSING:
+                raise
+            return f"its content cannot be read: {error.strerror}"
+        return ""
 
     def _send(self, group: Sequence[ContentHead]) -> None:
         try:

@@ -238,7 +238,7 @@ class SharedRun:
             if self._lock is None:
                 self._state.runs.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
                 self._kind = file_system.lock_kind(self._state)
-                self._lock = KeyLock(self._files, self._kind)
+                self._lock = KeyLock(self._files, self._kind, self.member.pid)
             with self._lock.hold(timeout, give_up):
                 yield
         except LockTimeout as error:

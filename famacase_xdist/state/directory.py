@@ -23,7 +23,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from famacase_xdist.settings.settings import Settings
@@ -115,15 +115,17 @@ class OutboxFiles:
     Attributes:
         state: The state directory.
         session: The name of the session.
+        path: The directory that they are in.
     """
 
     state: StateDirectory
     session: str
+    path: Path = field(init=False, repr=False, compare=False)
+    _text: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def path(self) -> Path:
-        """The directory that they are in."""
-        return self.state.outboxes / self.session
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self.state.outboxes / self.session)
+        object.__setattr__(self, "_text", str(self.path))
 
     @property
     def new(self) -> Path:
@@ -155,9 +157,11 @@ class OutboxFiles:
         """The directory of the attachments."""
         return self.path / "contents"
 
-    def segment(self, number: int) -> Path:
+    # The names that are needed while tests run are no paths, because a test may replace what `pathlib` calls.
+
+    def segment(self, number: int) -> str:
         """Return a segment of the journal, numbered from 1."""
-        return self.path / f"{number:08d}.journal"
+        return f"{self._text}/{number:08d}.journal"
 
     def segments(self) -> list[int]:
         """Return the numbers of the segments that there are, in their order. This reads the directory.
@@ -167,9 +171,13 @@ class OutboxFiles:
         """
         return sorted(int(path.stem) for path in self.path.iterdir() if re.fullmatch(r"\d{8}\.journal", path.name))
 
-    def content(self, digest: str) -> Path:
+    def content(self, digest: str) -> str:
         """Return the file of an attachment."""
-        return self.contents / digest
+        return f"{self._text}/contents/{digest}"
+
+    def part(self, digest: str) -> str:
+        """Return the file of an attachment that is not whole yet."""
+        return f"{self.content(digest)}.part"
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ class SessionFacts(RunFacts, total=False):
         database: The embedded server's database; None for any other server.
         pid: The id of the session's process.
         is_finished: Whether the session ran all tests that it was to run; missing if the session died.
+        report: The directory of the file report, as it is shown; missing if there is none.
     """
 
     host: str
@@ -57,3 +58,4 @@ class SessionFacts(RunFacts, total=False):
     database: str | None
     pid: int
     is_finished: bool
+    report: str

@@ -42,7 +42,6 @@ class Journal:
     def __init__(self, files: OutboxFiles) -> None:
         self.files = files
         self.trouble = ""
-        self._directory = str(files.path)
         self._process = System.getpid()
         self._number = 1
         self._size = 0
@@ -72,8 +71,8 @@ class Journal:
             directory.mkdir(mode=PRIVATE)
             directory.chmod(PRIVATE)
         self._lock.acquire()
-        descriptor = Descriptor(open_to_append(str(new / self.files.segment(1).name)))
-        System.rename(str(new), self._directory)
+        descriptor = Descriptor(open_to_append(str(new / os.path.basename(self.files.segment(1)))))
+        System.rename(str(new), str(self.files.path))
         self._lock.path = str(self.files.writer)
         return descriptor
 
@@ -92,7 +91,7 @@ class Journal:
             if chosen:
                 self._write(pack([frame.encoded for frame in chosen]))
         except OSError as error:
-            self.trouble = f"outbox {self._directory}: {error.strerror}"
+            self.trouble = f"outbox {self.files.path}: {error.strerror}"
             raise OutboxError(self.trouble) from None
         except OutboxError as error:
             self.trouble = str(error)
@@ -108,13 +107,7 @@ class Journal:
         if not self._lock.is_held:
             self._lock.acquire(PATIENCE)
         if not self._descriptor.is_ours:
-            self._descriptor = Descriptor(open_to_append(self._segment_path(self._number), 0))
-
-    def _segment_path(self, number: int) -> str:
-        return f"{self._directory}/{number:08d}.journal"
-
-    def _content(self, digest: str) -> str:
-        return f"{self._directory}/contents/{digest}"
+            self._descriptor = Descriptor(open_to_append(self.files.segment(self._number), 0))
 
     def _belongs(self, frame: AnyFrame) -> bool:
         """Return whether a frame belongs into the journal; pieces of contents go into their files."""
@@ -135,7 +128,7 @@ class Journal:
         if head.number != len(sizes):
             return
         try:
-            descriptor = open_to_append(f"{self._content(head.digest)}.part")
+            descriptor = open_to_append(self.files.part(head.digest))
             try:
                 write_whole(descriptor, body)
             finally:
@@ -151,10 +144,10 @@ class Journal:
         self._refuse_elsewhere(head.digest)
         if not head.size:
             self._add_piece(PieceHead(head.digest, 0), b"")
-        part = f"{self._content(head.digest)}.part"
+        part = self.files.part(head.digest)
         # Of a content that is not whole there is no file, and so the reader refuses it.
         if sum(self._pieces.get(head.digest, ())) == head.size:
-            System.rename(part, self._content(head.digest))
+            System.rename(part, self.files.content(head.digest))
         else:
             with contextlib.suppress(OSError):
                 System.unlink(part)
@@ -180,7 +173,7 @@ class Journal:
         self._size += len(content)
 
     def _begin_segment(self) -> None:
-        path = self._segment_path(self._number + 1)
+        path = self.files.segment(self._number + 1)
         descriptor = Descriptor(open_to_append(path, os.O_CREAT | os.O_EXCL))
         self._descriptor.close()
         self._descriptor, self._number, self._size, self._is_torn = descriptor, self._number + 1, 0, False
@@ -194,7 +187,7 @@ class Journal:
         pieces, self._pieces = self._pieces, {}
         for digest, sizes in pieces.items() if self._is_ours else ():
             self._elsewhere.add(digest)
-            path = f"{self._content(digest)}.part"
+            path = self.files.part(digest)
             with contextlib.suppress(OSError):
                 offset = 0
                 for number, size in enumerate(sizes):
@@ -216,7 +209,7 @@ class Journal:
 
     def _discard(self, directory: Path) -> None:
         """Remove the directory of an outbox without records."""
-        names = (self.files.segment(1).name, self.files.writer.name)
+        names = (os.path.basename(self.files.segment(1)), self.files.writer.name)
         for path in (directory / self.files.contents.name, *(directory / name for name in names), directory):
             with contextlib.suppress(OSError):
                 path.rmdir() if path.is_dir() else path.unlink()

@@ -45,11 +45,13 @@ class KeyLock:
     Args:
         key: The key's files; their directory is made if it is missing, and removed by a process that has the lock.
         kind: `FLOCK` or `LEASE`.
+        pid: The process that people are told of; None for this one.
     """
 
-    def __init__(self, key: RunKeyFiles, kind: str) -> None:
+    def __init__(self, key: RunKeyFiles, kind: str, pid: int | None = None) -> None:
         self._key = key
         self._kind = kind
+        self._pid = os.getpid() if pid is None else pid
         self._is_waiting = False
 
     @property
@@ -99,7 +101,7 @@ class KeyLock:
 
     def _note_holder(self) -> None:
         since = time.strftime("%Y-%m-%d %H:%M:%S")
-        holder = {"pid": os.getpid(), "host": platform.node(), "since": since}
+        holder = {"pid": self._pid, "host": platform.node(), "since": since}
         # The file is for people only. If the disk is full, the write that matters fails as well and says so.
         with contextlib.suppress(OSError):
             self._key.holder.write_text(json.dumps(holder))

@@ -102,7 +102,7 @@ class Outbox:
         files: Its files; None if everything is in memory.
         contents: The contents of attachments.
         trouble: Why some results are in memory only, or empty. Those of them that are left at the end are lost.
-        seen: The number of results that were found so far, by this object and by earlier ones.
+        seen: The number of results that were found so far, by this object and by earlier ones, and are not lost.
 
     Raises:
         OutboxError: A process has the files, or they cannot be read or written.
@@ -114,7 +114,7 @@ class Outbox:
         self.seen = 0
         self._lock = threading.RLock()
         self._notes = OutboxNotes(None if files is None else str(files.notes))
-        self.contents = OutboxContents(None if files is None else str(files.contents), self._notes, self._lock)
+        self.contents = OutboxContents(files, self._notes, self._lock)
         self._facts: dict[str, object] = {}
         self._past = Past()
         self._segments: dict[int, _Segment] = {}
@@ -131,6 +131,7 @@ class Outbox:
         #: Why a segment cannot be read at present, by its number.
         self._failing: dict[int, str] = {}
         self._is_open = True
+        self._process = System.getpid()
         self._lease: BaseFileLock | None = None
         self._writer = ProcessLock("" if files is None else str(files.writer))
         self._reader = ProcessLock("" if files is None else str(files.reader))
@@ -213,7 +214,7 @@ class Outbox:
 
     def _path(self, segment: int) -> str:
         assert self.files is not None
-        return str(self.files.segment(segment))
+        return self.files.segment(segment)
 
     def _exists(self, segment: int) -> bool:
         with contextlib.suppress(OSError):
@@ -290,12 +291,11 @@ class Outbox:
         begun, _ = self._running.pop(nodeid, (None, b""))
         if begun is not None:
             begun.running -= 1
-        if segment is None:
-            return
-        if begun is not None and begun is not segment:
+        if segment is not None and begun not in (None, segment):
             # This segment may be deleted before that one, which would then tell of a test that never ended.
             self._notes.add(ended=[nodeid, *place])
-        elif any(number < segment.number for number in self._failing):
+        if self._failing:
+            # It may have begun in a segment that will be read later.
             self._past.ended[nodeid] = place
 
     def _add_result(self, frame: ResultFrame, segment: _Segment | None, place: Place, length: int) -> None:
@@ -329,6 +329,8 @@ class Outbox:
         """
         with self._lock:
             self.trouble = self.trouble or reason
+            # What was written before comes first: a test that ended in memory may have begun on disk.
+            self.follow()
             for frame in frames:
                 self._learn(frame)
 
@@ -408,6 +410,7 @@ class Outbox:
                 return frame
         self._spoil(self._segments[entry.segment], "changed record")
         del self._entries[entry.id]
+        self.seen -= 1
         return None
 
     def give_back(self, batch: Iterable[ResultFrame]) -> None:
@@ -526,13 +529,13 @@ class Outbox:
     # The end
 
     def close(self, *, delete: bool = False) -> None:
-        """Close and unlock the files. May be called twice.
+        """Close and unlock the files. May be called twice; a forked child changes nothing of its parent.
 
         Args:
             delete: Whether to delete the files. They stay if something could not be read, or came in the last moment.
         """
         with self._lock:
-            if not self._is_open:
+            if not self._is_open or System.getpid() != self._process:
                 return
             self._notes.flush()
             is_gone = delete and not self.follow() and not self.damage
@@ -544,10 +547,10 @@ class Outbox:
 
     def _remove(self, files: OutboxFiles) -> None:
         """Delete all files. The notes go after the segments, which would be sent again without them."""
-        for path in (*map(files.segment, files.segments()), *files.contents.iterdir()):
-            path.unlink()
-        files.contents.rmdir()
-        files.notes.unlink()
+        for path in (*map(Path, map(files.segment, files.segments())), *files.contents.glob("*"), files.notes):
+            path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            files.contents.rmdir()
         if self._lease is not None:
             self._lease.release()
         for path in (files.lease, files.reader, files.writer):

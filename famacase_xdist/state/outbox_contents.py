@@ -12,6 +12,7 @@ from famacase_xdist.results.frames import ContentHead, PieceHead
 from famacase_xdist.results.text import encodable
 from famacase_xdist.system import System
 
+from .directory import OutboxFiles
 from .outbox_notes import OutboxNotes
 from .records import open_to_read, sync_file
 
@@ -20,13 +21,13 @@ class OutboxContents:
     """The contents of attachments, each known by its digest. All methods may be called from any thread.
 
     Args:
-        directory: The directory of the contents that are files; None if there is none.
+        files: The files of the outbox; None if everything is in memory.
         notes: The notes of the outbox.
         lock: The lock of the outbox.
     """
 
-    def __init__(self, directory: str | None, notes: OutboxNotes, lock: threading.RLock) -> None:
-        self._directory = directory
+    def __init__(self, files: OutboxFiles | None, notes: OutboxNotes, lock: threading.RLock) -> None:
+        self._files = files
         self._notes = notes
         self._lock = lock
         self._heads: dict[str, ContentHead] = {}
@@ -82,7 +83,7 @@ class OutboxContents:
         if pieces is not None and sum(map(len, pieces.values())) == content.size:
             return True
         with contextlib.suppress(OSError):
-            return self._directory is not None and System.stat(self._path(content.digest)).st_size == content.size
+            return self._files is not None and System.stat(self._files.content(content.digest)).st_size == content.size
         return not content.size
 
     def open(self, content: ContentHead) -> BinaryIO:
@@ -93,12 +94,9 @@ class OutboxContents:
         """
         with self._lock:
             pieces = self._pieces.get(content.digest, {})
-            if self._directory is None or sum(map(len, pieces.values())) == content.size:
-                return BytesIO(b"".join(pieces[number] for number in sorted(pieces)))
-        return BufferedReader(FileIO(open_to_read(self._path(content.digest))))
-
-    def _path(self, digest: str) -> str:
-        return f"{self._directory}/{digest}"
+        if self._files is None or sum(map(len, pieces.values())) == content.size:
+            return BytesIO(b"".join(pieces[number] for number in sorted(pieces)))
+        return BufferedReader(FileIO(open_to_read(self._files.content(content.digest))))
 
     def acknowledge(self, digest: str, remote_id: object) -> None:
         """Keep the server's id of an attachment, and delete its content."""
@@ -107,9 +105,9 @@ class OutboxContents:
             self._heads.pop(digest, None)
             self._pieces.pop(digest, None)
             self._notes.add(uploaded=[digest, remote_id])
-        if self._directory is not None:
+        if self._files is not None:
             with contextlib.suppress(OSError):
-                System.unlink(self._path(digest))
+                System.unlink(self._files.content(digest))
 
     def refuse(self, digest: str, words: str) -> None:
         """Note that an attachment cannot be uploaded.
@@ -138,5 +136,6 @@ class OutboxContents:
         """Make the contents that came since the last time survive a power failure; waits for the disk."""
         with self._lock:
             digests, self._unsynced = self._unsynced, []
-        for digest in digests if self._directory is not None else ():
-            sync_file(self._path(digest))
+        if self._files is not None:
+            for digest in digests:
+                sync_file(self._files.content(digest))

@@ -32,6 +32,7 @@ class OutboxNotes:
         self._path = path
         self._waiting: list[bytes] = []
         self._size = 0
+        self._is_dirty = False
         self.damage: Counter[str] = Counter()
 
     def read(self) -> Iterator[dict[str, Any]]:
@@ -73,6 +74,7 @@ class OutboxNotes:
             return
         self._waiting.clear()
         self._size += len(content)
+        self._is_dirty = True
 
     def _cut(self) -> None:
         with contextlib.suppress(OSError):
@@ -84,7 +86,8 @@ class OutboxNotes:
 
     def sync(self) -> None:
         """Make the notes survive a power failure; waits for the disk."""
-        if self._path is not None:
+        is_dirty, self._is_dirty = self._is_dirty, False
+        if self._path is not None and is_dirty:
             sync_file(self._path)
 
 

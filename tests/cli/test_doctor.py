@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.outboxes import files_at
+from harness.outboxes import left_behind
 from harness.results import result
 from harness.server import Backend, answer, hang, running
 from harness.suites import Ran, Suite
 
 from famacase_xdist.cli import doctor
 from famacase_xdist.cli.diagnosis import OK, PROBLEM, WARNING
-from famacase_xdist.state.outbox import Outbox
+from famacase_xdist.state.directory import StateDirectory
 
 pytestmark = pytest.mark.process
 
@@ -131,10 +131,9 @@ def test_what_is_wrong_with_the_server_is_said_after_one_try(
 
 def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     (here.state / "log").mkdir(parents=True)
-    outbox = Outbox(files_at(here.state / "outbox" / "20260101T000000-abc.sqlite3"))
-    outbox.remember(host="h", project="DEMO", run_id=1)
-    outbox.put([result()])
-    outbox.close()
+    left_behind(
+        StateDirectory(here.state).outbox("20260101T000000-abc"), [result()], host="h", project="DEMO", run_id=1
+    )
 
     ran = examined(
         here,
@@ -150,7 +149,7 @@ def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
         "problem: run: there is no run 4711 in project DEMO",
         "warning: settings: Famacase has no call for QASE_TESTOPS_DEFECT: it has no effect",
         "warning: settings: FAMACASE_TIEMOUT is not a setting; did you mean FAMACASE_TIMEOUT?",
-        "warning: outbox: 20260101T000000-abc.sqlite3: 1 results were not delivered; to send them: famacase-xdist",
+        "warning: outbox: 20260101T000000-abc: 1 results were not delivered; to send them: famacase-xdist",
     ):
         assert sum(line.startswith(said) for line in ran.stdout.splitlines()) == 1, ran.stdout
 

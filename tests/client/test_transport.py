@@ -20,6 +20,7 @@ import pytest
 import requests
 from harness.server import TOKEN, Action, Backend, answer, cut_off, hang
 
+from famacase_xdist.client import transport as module
 from famacase_xdist.client.server import Server
 from famacase_xdist.client.transport import HttpTransport, TokenAuth
 from famacase_xdist.errors import DeliveryError, NoAnswer, Refused
@@ -202,7 +203,7 @@ def raising(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     def request(*args: object, **kwargs: object) -> None:
         raise made
 
-    monkeypatch.setattr(requests.Session, "request", request)
+    monkeypatch.setattr(module._Session, "request", request)
 
 
 @pytest.mark.parametrize("name", sorted(ERRORS))
@@ -325,7 +326,7 @@ def test_any_retry_after_is_seconds_or_nothing(
     made.status_code = 429
     made._content = b"{}"
     made.headers["Retry-After"] = header
-    monkeypatch.setattr(requests.Session, "request", lambda *args, **kwargs: made)
+    monkeypatch.setattr(module._Session, "request", lambda *args, **kwargs: made)
 
     with pytest.raises(Refused) as caught:
         get(transport, "http://famacase.invalid")

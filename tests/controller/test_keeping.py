@@ -241,9 +241,7 @@ def test_an_outbox_that_is_gone_was_delivered(open_: Open, courier: FakeCourier)
     assert (outcome.causes, outcome.outboxes) == (Counter(), ())
 
 
-def test_what_only_the_courier_had_is_undelivered(
-    open_: Open, courier: FakeCourier, full: Callable[..., None]
-) -> None:
+def test_what_only_the_courier_had_is_undelivered(open_: Open, courier: FakeCourier, full: Callable[..., None]) -> None:
     journals = open_()
     keep(journals, courier, result("test_a"))
     full("journal")
@@ -265,9 +263,7 @@ def test_where_there_was_never_a_disk_nothing_is_known_to_be_delivered(courier: 
     assert (outcome.delivered, outcome.undelivered, outcome.outboxes) == (Counter(), 1, ())
 
 
-def test_an_outbox_that_another_process_reads_is_not_counted_as_delivered(
-    open_: Open, courier: FakeCourier
-) -> None:
+def test_an_outbox_that_another_process_reads_is_not_counted_as_delivered(open_: Open, courier: FakeCourier) -> None:
     journals = open_()
     keep(journals, courier, result("test_a"))
     reader = outbox_of(journals)

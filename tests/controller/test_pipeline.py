@@ -181,7 +181,9 @@ def test_under_xdist_a_result_is_kept_without_any_call() -> None:
     pipeline.seal()
 
 
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt(), pytest.fail.Exception("Timeout")], ids=["ctrl-c", "timeout"])
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt(), pytest.fail.Exception("Timeout")], ids=["ctrl-c", "timeout"]
+)
 def test_what_an_interruption_kept_from_the_disk_is_kept_the_next_time(interruption: BaseException) -> None:
     """The signal of pytest-timeout raises in the middle of anything, also of a hook of ours."""
     place = Place(interruption)
@@ -266,5 +268,5 @@ def test_nothing_is_kept_of_a_test_that_passed(journals: Journals) -> None:
     finally:
         tracemalloc.stop()
 
-    # A node id alone would be 120 bytes a test; the digests of the attachments, one of twenty tests, are known for ever.
+    # A node id alone would be 120 bytes a test. The digests of the attachments, one of twenty tests, stay known.
     assert grown < 2000 * 40

@@ -1,4 +1,4 @@
-"""A session: it begins whatever fails, ends once, waits once, and tells the truth about a courier that does not answer."""
+"""A session: it begins whatever fails, ends once, and is true about a courier that does not answer."""
 
 from __future__ import annotations
 
@@ -134,9 +134,7 @@ def test_a_refusal_that_leaves_the_tests_unknown_ends_pytest(make: Make) -> None
 
 
 @pytest.mark.parametrize("mode", ["testops", "report"])
-def test_a_start_that_fails_is_said_and_harms_nothing(
-    mode: str, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_start_that_fails_is_said_and_harms_nothing(mode: str, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "Journals", lambda *args: 1 / 0)
     told = make(mode=mode).start()
 
@@ -179,10 +177,10 @@ def test_the_end_tells_the_courier_once_how_long_it_has(is_interrupted: bool, se
     assert (finish.timeout, finish.is_finished, finish.accepted) == (seconds, True, {"DEMO": Counter(passed=1)})
 
 
-@pytest.mark.parametrize(("collected", "is_finished", "expected"), [(1, True, True), (2, True, False), (1, False, False)])
-def test_a_session_is_finished_if_all_tests_ran(
-    collected: int, is_finished: bool, expected: bool, make: Make
-) -> None:
+@pytest.mark.parametrize(
+    ("collected", "is_finished", "expected"), [(1, True, True), (2, True, False), (1, False, False)]
+)
+def test_a_session_is_finished_if_all_tests_ran(collected: int, is_finished: bool, expected: bool, make: Make) -> None:
     told = make().start()
     told.session.ledger.collect([f"t.py::test_{number}" for number in range(collected)])
     told.report("test_0")

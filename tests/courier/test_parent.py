@@ -163,7 +163,9 @@ def test_where_no_pipe_can_be_made_a_thread_delivers(session: Make, monkeypatch:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("code", "how"), [("sys.exit(3)", " (exit status 3)"), ("os.kill(os.getpid(), 9)", " (signal 9)")])
+@pytest.mark.parametrize(
+    ("code", "how"), [("sys.exit(3)", " (exit status 3)"), ("os.kill(os.getpid(), 9)", " (signal 9)")]
+)
 def test_where_the_process_ends_at_once_a_thread_delivers(
     code: str, how: str, session: Make, nothing_left: None
 ) -> None:
@@ -335,7 +337,7 @@ def test_a_courier_that_does_not_answer_is_an_error(scripted: Scripted, monkeypa
 def test_a_thread_that_has_ended_is_not_replaced(scripted: Scripted) -> None:
     scripted.line.close()
 
-    with pytest.raises(CourierError, match="the courier has ended$"):
+    with pytest.raises(CourierError, match=r"the courier has ended$"):
         scripted.session.end()
 
 
@@ -469,7 +471,9 @@ def test_a_line_that_a_test_has_closed_is_replaced_with_its_courier(session: Mak
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("name", ["subprocess.Popen.poll", "subprocess.Popen.wait", "os.waitpid", "os.kill", "time.sleep"])
+@pytest.mark.parametrize(
+    "name", ["subprocess.Popen.poll", "subprocess.Popen.wait", "os.waitpid", "os.kill", "time.sleep"]
+)
 def test_what_a_test_replaces_neither_replaces_a_courier_nor_keeps_it_from_that(name: str, session: Make) -> None:
     delivering = session().start()
     delivering.courier.opened()
@@ -487,9 +491,7 @@ def test_what_a_test_replaces_neither_replaces_a_courier_nor_keeps_it_from_that(
 
 
 @pytest.mark.process
-def test_a_second_courier_that_cannot_be_started_harms_no_test(
-    session: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_courier_that_cannot_be_started_harms_no_test(session: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     delivering = session().start()
     delivering.courier.opened()
     delivering.keep(result("test_a"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.senders import DEADLINE, Connect, Line
+from harness.senders import Connect, Line
 from harness.server import Backend
 
 from famacase_xdist.delivery import sender as module
@@ -19,16 +19,13 @@ def connect(tmp_path: Path, backend: Backend, waits: list[float]) -> Iterator[Co
     lines: list[Line] = []
 
     def connect(url: str = backend.url, **settings: Any) -> Line:
-        lines.append(Line(url, tmp_path / "outbox" / f"{len(lines)}.sqlite3", **settings))
+        lines.append(Line(url, tmp_path / "outbox" / str(len(lines)), **settings))
         return lines[-1]
 
     yield connect
     backend.released.set()
     for line in lines:
-        if line.sender._thread.ident is not None:
-            line.sender.shutdown(DEADLINE)
-        line.outbox.close()
-        line.transport.close()
+        line.close()
 
 
 @pytest.fixture

@@ -6,41 +6,72 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from harness.outboxes import files_at
 from harness.results import attachment, result
 
-from famacase_xdist.delivery.destination import Outcome
 from famacase_xdist.delivery.file_report import FileReport
 from famacase_xdist.errors import ReportError
 from famacase_xdist.results.body import reference
-from famacase_xdist.results.frames import Frame, ResultHead
+from famacase_xdist.results.frames import AnyFrame, Frame, ResultHead, is_result
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.results.text import to_json
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.journal import Journal
+from famacase_xdist.state.outbox import Outbox
 
-Open = Callable[..., FileReport]
+
+class Writer:
+    """A report, and the journal whose frames it writes.
+
+    Args:
+        settings: Of the report.
+        base: The directory that pytest was started in.
+        journal: The journal of the session.
+    """
+
+    def __init__(self, settings: Settings, base: Path, journal: Journal) -> None:
+        self.journal = journal
+        self.outbox = Outbox(journal.files, beside_writer=True)
+        self.report = FileReport(settings, base, self.outbox)
+        self.accepted: Counter[str] = Counter()
+
+    def keep(self, frames: Sequence[AnyFrame]) -> None:
+        """Append frames to the journal, and let the report follow it."""
+        self.journal.append(frames)
+        self.accepted.update(frame.head.status for frame in frames if is_result(frame))
+        self.report.follow()
+
+    def finish(self) -> Outcome:
+        """End the session."""
+        self.report.request_stop({"": self.accepted}, is_finished=True)
+        outcome = self.report.close()
+        self.journal.close()
+        return outcome
+
+
+Open = Callable[..., Writer]
 
 
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Open]:
-    reports = []
+    """A function that begins a report."""
+    writers: list[Writer] = []
 
-    def start(path: str = "report", said: Callable[[str], None] = print, **settings: Any) -> FileReport:
-        report = FileReport(Settings(report_connection_path=Path(path), **settings), tmp_path)
-        reports.append(report)
-        report.start(said)
-        return report
+    def start(path: str = "report", said: Callable[[str], None] = print, **settings: Any) -> Writer:
+        journal = Journal(files_at(tmp_path / "outbox" / str(len(writers))))
+        writers.append(Writer(Settings(report_connection_path=Path(path), **settings), tmp_path, journal))
+        writers[-1].report.start(said)
+        return writers[-1]
 
     yield start
-    for report in reports:
-        finish(report)
-
-
-def finish(report: FileReport) -> Outcome:
-    return report.finish(1.0, is_finished=True)
+    for writer in writers:
+        writer.finish()
 
 
 def read(path: Path) -> Any:
@@ -88,7 +119,7 @@ def test_the_run_counts_its_results(opened: Open, tmp_path: Path) -> None:
         ]
     )
 
-    outcome = finish(report)
+    outcome = report.finish()
 
     run = read(tmp_path / "report" / "run.json")
     counts = {"passed": 1, "failed": 1, "skipped": 0, "blocked": 1, "invalid": 0, "muted": 1, "total": 4}
@@ -107,7 +138,7 @@ def test_a_report_whose_session_never_ends_can_be_read(opened: Open, tmp_path: P
 
     report.keep([result()])
     while read(tmp_path / "report" / "run.json")["stats"]["total"] == 0:
-        report.sync()
+        report.report.sync()
 
 
 def test_no_half_file_is_ever_there(opened: Open, tmp_path: Path) -> None:
@@ -116,7 +147,7 @@ def test_no_half_file_is_ever_there(opened: Open, tmp_path: Path) -> None:
     _, cut_off = attachment(b"xyz", name="cut.txt")
     report.keep([result(), *frames, result("test_b", attached={"a.txt": digest}), *cut_off[:1]])
 
-    finish(report)
+    report.finish()
 
     assert not [path for path in (tmp_path / "report").rglob("*") if path.suffix == ".part"]
 
@@ -126,14 +157,14 @@ def test_a_result_that_comes_twice_is_one(opened: Open, tmp_path: Path) -> None:
 
     report.keep([frame, frame])
 
-    assert finish(report).delivered.total() == 1
+    assert report.finish().delivered.total() == 1
     assert read(tmp_path / "report" / "run.json")["stats"]["total"] == 1
 
 
 def test_jsonp(opened: Open, tmp_path: Path) -> None:
     report, frame = opened(report_connection_format="jsonp"), result()
     report.keep([frame])
-    finish(report)
+    report.finish()
 
     for path in (tmp_path / "report" / "run.jsonp", tmp_path / "report" / "results" / f"{frame.head.id}.jsonp"):
         found = re.fullmatch(r"qaseJsonp\((.*)\);", path.read_text(), re.DOTALL)
@@ -280,7 +311,7 @@ def test_an_old_report_is_removed_and_nothing_else(opened: Open, tmp_path: Path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 
-    finish(opened())
+    opened().finish()
 
     files = {str(path.relative_to(tmp_path / "report")) for path in (tmp_path / "report").rglob("*") if path.is_file()}
     assert files == {*kept, "run.json"}
@@ -295,7 +326,7 @@ def test_a_second_session_writes_its_report_beside_the_first_ones(opened: Open, 
     second, theirs = opened(said=said.append), result("test_second")
     second.keep([theirs])
 
-    name = second.header()[0].rpartition(" ")[2]
+    name = second.report.header()[0].rpartition(" ")[2]
     assert said == [f"another session writes its report to report; this one's is in {name}"]
     assert re.fullmatch(r"report-[\da-f]{8}", name)
     assert written(tmp_path, mine)["title"] == "test_first"
@@ -307,15 +338,15 @@ def test_a_second_session_in_the_working_directory_itself_has_a_directory_of_its
 ) -> None:
     opened(".")
 
-    (line,) = opened(".").header()
+    (line,) = opened(".").report.header()
 
     assert re.fullmatch(rf"famacase: report in {re.escape(str(tmp_path))}-[\da-f]{{8}}", line)
 
 
 def test_a_session_that_has_ended_lets_go_of_the_directory(opened: Open) -> None:
-    finish(opened())
+    opened().finish()
 
-    assert opened().header() == ["famacase: report in report"]
+    assert opened().report.header() == ["famacase: report in report"]
 
 
 def test_a_directory_that_cannot_be_made_is_said(opened: Open, tmp_path: Path) -> None:
@@ -332,7 +363,7 @@ def test_what_cannot_be_written_is_counted_and_the_rest_goes_on(opened: Open, tm
 
     report.keep([lost, kept])
 
-    outcome = finish(report)
+    outcome = report.finish()
     assert (outcome.delivered, outcome.undelivered) == ({"passed": 1}, 1)
     assert dict(outcome.causes) == {"Is a directory [t.py::test_lost]": 1}
     assert [each["title"] for each in read(tmp_path / "report" / "run.json")["results"]] == ["test_kept"]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shutil
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.outboxes import files_at
+from harness.outboxes import HOLDING, Child, files_at, left_behind
 from harness.results import attachment, begun, described, result
 from harness.server import COMPLETE, RESULTS, RUNS, TOKEN, Backend, answer, lost
 from harness.suites import Suite
@@ -24,11 +22,13 @@ from famacase_xdist.delivery import resend
 from famacase_xdist.delivery import sender as sender_module
 from famacase_xdist.delivery.resend import Leftover, Resent
 from famacase_xdist.results.frames import AnyFrame
+from famacase_xdist.results.text import to_json
 from famacase_xdist.runs.run import Run
 from famacase_xdist.server.store import Store
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 from famacase_xdist.state.outbox import Outbox
+from famacase_xdist.state.records import pack
 
 DEADLINE = 20.0
 FOREVER = float("inf")
@@ -63,13 +63,10 @@ def leave(backend: Backend, settings: Settings) -> Leave:
 
     def leave(*frames: AnyFrame, name: str = "20260101T000000-a", run: Run | None = None, **facts: Any) -> Path:
         run = run or run_on(backend, Run.from_settings(Settings()))
-        path = StateDirectory.of(settings).outboxes / f"{name}.sqlite3"
-        outbox = Outbox(files_at(path))
+        files = StateDirectory.of(settings).outbox(name)
         known = {"host": backend.url, "project": "DEMO", "database": None, "pid": 1}
-        outbox.remember(**{**known, **run.facts(), **facts})
-        outbox.put(frames)
-        outbox.close()
-        return path
+        left_behind(files, frames, **{**known, **run.facts(), **facts})
+        return files.path
 
     return leave
 
@@ -91,11 +88,18 @@ def times_received(backend: Backend) -> dict[str, int]:
     return {each.title: each.times_received for run in runs for each in backend.store.stored_results(run.id)}
 
 
-def change(path: Path, sql: str) -> None:
-    """Change an outbox behind its back."""
-    with sqlite3.connect(path) as db:
-        db.execute(sql)
-    db.close()
+def files_in(path: Path) -> dict[str, bytes]:
+    """Return the contents of all files of an outbox."""
+    return {str(each.relative_to(path)): each.read_bytes() for each in path.rglob("*") if each.is_file()}
+
+
+def without(path: Path, fact: str) -> None:
+    """Take a fact away from an outbox behind its back."""
+    with contextlib.closing(Outbox(files_at(path))) as outbox:
+        facts = outbox.session()
+    (path / "notes").write_bytes(
+        pack([to_json({"facts": {**facts, fact: None}}).replace(b'"%s":' % fact.encode(), b'"x":')])
+    )
 
 
 # What there is
@@ -117,11 +121,11 @@ def test_an_outbox_is_described_the_oldest_first(leave: Leave, settings: Setting
 
 def test_looking_changes_nothing(leave: Leave, settings: Settings) -> None:
     path = leave(result(), begun("t.py::test_b"))
-    before = path.read_bytes()
+    before = files_in(path)
 
     resend.leftovers(settings)
 
-    assert path.read_bytes() == before
+    assert files_in(path) == before
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -131,73 +135,123 @@ def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
     assert resend.leftovers(settings) == resend.leftovers(settings)
 
 
-HOLDING = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from famacase_xdist.state.directory import StateDirectory
-from famacase_xdist.state.outbox import Outbox
-path = Path(sys.argv[1])
-outbox = Outbox(StateDirectory(path.parent.parent).outbox(path.stem))
-print("ready", flush=True)
-sys.stdin.readline()
-"""
+@pytest.fixture
+def start() -> Iterator[Callable[..., Child]]:
+    """A function that starts a child and waits until it is ready."""
+    children: list[Child] = []
+
+    def start(code: str, *args: object) -> Child:
+        children.append(Child(code, *args))
+        assert children[-1].line() == "ready"
+        return children[-1]
+
+    yield start
+    for child in children:
+        child.close()
 
 
 @pytest.fixture
-def live(leave: Leave) -> Iterator[Path]:
-    """An outbox whose session lives, in another process."""
-    path = leave(result())
-    command = [sys.executable, "-c", HOLDING, str(path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "ready\n"
-    yield path
-    holder.kill()
-    holder.communicate(timeout=DEADLINE)
+def live(settings: Settings, start: Callable[..., Child]) -> Path:
+    """The outbox of a session that lives, in another process."""
+    path = StateDirectory.of(settings).outbox("20260101T000000-live").path
+    start(HOLDING, path)
+    return path
 
 
 @pytest.mark.process
-def test_an_outbox_of_a_live_session_is_left_alone(live: Path, settings: Settings, backend: Backend) -> None:
-    (leftover,) = resend.leftovers(settings)
+@pytest.mark.parametrize("patience", [0.0, 600.0], ids=["look", "resend"])
+def test_an_outbox_of_a_live_session_is_left_alone_at_once(
+    patience: float, live: Path, settings: Settings, backend: Backend
+) -> None:
+    before = files_in(live)
+
+    (leftover,) = resend.leftovers(settings, patience)
     resent = resend.send(leftover, settings, lambda sent, total: None)
 
-    assert "locked" in leftover.problem
-    assert "locked" in resent.problem
-    assert (live.exists(), backend.requests(RESULTS)) == (True, [])
+    assert leftover.problem.endswith("a session has it")
+    assert resent.problem == leftover.problem
+    assert (files_in(live), backend.requests(RESULTS)) == (before, [])
+
+
+#: A process that delivers what a session left that died, until it is told to go, and then has delivered all.
+DELIVERING = """
+    outbox = Outbox(files_at(Path(sys.argv[1])), beside_writer=True)
+    ready()
+    outbox.acknowledge(outbox.take(99, 10**9))
+    outbox.close(delete=len(sys.argv) > 2)
+"""
 
 
 @pytest.mark.process
-def test_an_outbox_whose_session_came_alive_after_the_look_is_left_alone(
-    leave: Leave, settings: Settings, backend: Backend
+@pytest.mark.parametrize("deletes", [False, True], ids=["stays", "deleted"])
+def test_the_courier_of_a_session_that_died_is_waited_for(
+    deletes: bool,
+    leave: Leave,
+    settings: Settings,
+    start: Callable[..., Child],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = leave(result())
+    courier = start(DELIVERING, path, *(["deletes"] if deletes else []))
+
+    def open_outbox(files: OutboxFiles, patience: float) -> Outbox:
+        courier.go()
+        return Outbox(files, patience=patience)
+
+    monkeypatch.setattr(resend, "Outbox", open_outbox)
+
+    found = resend.leftovers(settings, resend.patience_of(settings))
+
+    assert [(each.results, each.problem) for each in found] == ([] if deletes else [(0, "")])
+
+
+@pytest.mark.process
+def test_the_look_of_the_next_session_waits_for_no_courier(
+    leave: Leave, settings: Settings, start: Callable[..., Child]
+) -> None:
+    path = leave(result())
+    start(DELIVERING, path)
+
+    assert resend.leftover_line(settings) == ""
+    assert [each.results for each in resend.leftovers(settings)] == [0]
+
+
+@pytest.mark.process
+def test_an_outbox_that_another_process_sends_after_the_look_is_left_alone(
+    leave: Leave, settings: Settings, backend: Backend, start: Callable[..., Child]
 ) -> None:
     path = leave(result())
     (leftover,) = resend.leftovers(settings)
-    command = [sys.executable, "-c", HOLDING, str(path)]
-    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert holder.stdout is not None
-    holder.stdout.readline()
+    start("outbox = Outbox(files_at(Path(sys.argv[1])))\nready()", path)
 
     resent = resend.send(leftover, settings, lambda sent, total: None)
-    holder.kill()
-    holder.communicate(timeout=DEADLINE)
 
-    assert "locked" in resent.problem
+    assert resent.problem.endswith("a session has it")
     assert (resent.left, path.exists(), backend.requests(RESULTS)) == (1, True, [])
 
 
-def overwrite(path: Path) -> None:
-    """Put something else into the place of an outbox."""
-    path.write_bytes(b"garbage" * 1000)
+def test_an_outbox_that_is_gone_after_the_look_is_no_problem(leave: Leave, settings: Settings) -> None:
+    path = leave(result())
+    (leftover,) = resend.leftovers(settings)
+    shutil.rmtree(path)
+
+    assert resend.send(leftover, settings, lambda sent, total: None) == Resent(leftover, is_gone=True)
+    assert not path.exists()
+
+
+def overwrite(path: Path, name: str) -> None:
+    """Put something else into the place of a file of an outbox."""
+    (path / name).write_bytes(b"garbage" * 1000)
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {
-    "garbage": overwrite,
-    "other-version": lambda path: change(path, "PRAGMA user_version = 99"),
-    "no-json": lambda path: change(path, "UPDATE session SET value = 'x' WHERE key = 'host'"),
-    "no-table": lambda path: change(path, "DROP TABLE results"),
-    "no-host": lambda path: change(path, "DELETE FROM session WHERE key = 'host'"),
-    "no-request": lambda path: change(path, "DELETE FROM session WHERE key = 'request'"),
+    "garbage": lambda path: overwrite(path, "00000001.journal"),
+    "garbage-in-the-notes": lambda path: overwrite(path, "notes"),
+    "no-json": lambda path: (path / "notes").write_bytes(pack([b'{"facts": x}'])) and None,
+    "no-journal": lambda path: (path / "00000001.journal").unlink() or (path / "00000001.journal").mkdir(),
+    "no-host": lambda path: without(path, "host"),
+    "no-request": lambda path: without(path, "request"),
+    "no-notes": lambda path: (path / "notes").unlink(),
 }
 
 
@@ -217,11 +271,37 @@ def test_a_damaged_outbox_is_left_alone_with_a_word_and_the_others_are_sent(
 
 
 def test_an_outbox_without_any_result_is_removed(settings: Settings) -> None:
-    path = StateDirectory.of(settings).outboxes / "20260101T000000-a.sqlite3"
-    Outbox(files_at(path)).close()
+    files = StateDirectory.of(settings).outbox("20260101T000000-a")
+    left_behind(files)
+    assert files.path.exists()
 
     assert send(settings).problem == ""
-    assert not path.exists()
+    assert not files.path.exists()
+
+
+def test_results_of_a_session_that_did_not_say_where_it_reports_are_kept(settings: Settings) -> None:
+    files = StateDirectory.of(settings).outbox("20260101T000000-a")
+    left_behind(files, [result(), begun("t.py::test_b")])
+
+    resent = send(settings)
+
+    assert (resent.left, resent.problem) == (2, "its session did not say where it reports")
+    assert files.path.exists()
+
+
+def test_what_can_be_read_of_a_damaged_outbox_is_sent_and_the_rest_is_told_and_kept(
+    leave: Leave, settings: Settings, backend: Backend
+) -> None:
+    path = leave(result("test_a"), result("test_DAMAGED"), result("test_c"))
+    journal = path / "00000001.journal"
+    journal.write_bytes(journal.read_bytes().replace(b'::test_DAMAGED"', b'::TEST_damaged"'))
+
+    first, second = send(settings), send(settings)
+
+    assert (first.delivered, first.left, first.problem) == (2, 1, "damaged record")
+    assert (second.delivered, second.left, second.problem) == (0, 1, "damaged record")
+    assert (backend.titles(), times_received(backend)) == (["test_a", "test_c"], {"test_a": 1, "test_c": 1})
+    assert (first.completed, backend.requests(COMPLETE), journal.exists()) == (False, [], True)
 
 
 # Sending
@@ -245,10 +325,12 @@ def test_a_second_time_there_is_nothing(leave: Leave, settings: Settings, backen
     assert times_received(backend) == {"test_a": 1}
 
 
-def test_what_the_server_has_already_is_there_once(leave: Leave, settings: Settings, backend: Backend) -> None:
+def test_what_the_server_has_already_is_there_once(
+    leave: Leave, settings: Settings, backend: Backend, tmp_path: Path
+) -> None:
     path = leave(result())
-    copy = path.with_name("copy")
-    shutil.copy(path, copy)
+    copy = tmp_path / "copy"
+    shutil.copytree(path, copy)
     send(settings)
     copy.rename(path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,14 +13,15 @@ from harness.server import RESULTS, App, Backend, Send
 
 from famacase_xdist.delivery import sender as module
 from famacase_xdist.results.frames import ResultFrame
+from famacase_xdist.state.directory import OutboxFiles
 from famacase_xdist.state.outbox import Outbox
 
 
 class _FoundEmpty(Outbox):
     """An outbox that says when there was no batch to take: something else may happen just then."""
 
-    def __init__(self, path: Path | None) -> None:
-        super().__init__(path)
+    def __init__(self, files: OutboxFiles, *, beside_writer: bool) -> None:
+        super().__init__(files, beside_writer=beside_writer)
         self.then: Callable[[], None] | None = None
 
     def take(self, most: int, most_bytes: int) -> list[ResultFrame]:
@@ -68,7 +68,7 @@ def test_young_results_wait_for_each_other(backend: Backend, connect: Connect, m
 
     for number in range(5):
         line.put(result(f"test_{number}"))
-    line.sender.shutdown(DEADLINE)
+    line.shutdown(DEADLINE)
 
     assert len(backend.requests(RESULTS)) == 1
     assert len(backend.results()) == 5
@@ -79,7 +79,7 @@ def test_no_batch_is_larger_than_set(size: int, requests: int, backend: Backend,
     line = connect(testops_batch_size=size)
     line.put(*[result(f"test_{number}") for number in range(7)])
 
-    line.start().sender.shutdown(DEADLINE)
+    line.start().shutdown(DEADLINE)
 
     assert len(backend.requests(RESULTS)) == requests
     assert len(backend.results()) == 7
@@ -92,7 +92,7 @@ def test_a_batch_is_not_larger_than_a_request_may_be(
     line = connect()
     line.put(*[result(f"test_{number}", message="x" * 1000) for number in range(4)])
 
-    line.start().sender.shutdown(DEADLINE)
+    line.start().shutdown(DEADLINE)
 
     assert max(int(seen.headers["content-length"]) for seen in backend.requests(RESULTS)) < 3_500
     assert len(backend.results()) == 4
@@ -102,7 +102,7 @@ def test_results_that_were_there_before_the_start_are_sent(backend: Backend, con
     line = connect()
     line.put(result())
 
-    line.start().sender.shutdown(DEADLINE)
+    line.start().shutdown(DEADLINE)
 
     assert backend.titles() == ["test_a"]
 
@@ -133,7 +133,7 @@ def test_what_is_put_just_after_the_outbox_was_found_empty_is_delivered(
 
     line.outbox.then = last
     line.start()
-    line.sender.shutdown(DEADLINE)
+    line.shutdown(DEADLINE)
 
     assert backend.titles() == ["test_a"]
 
@@ -148,7 +148,7 @@ def test_what_the_server_took_is_counted_by_status_and_gone_from_the_outbox(back
 
 
 def test_a_session_without_results_has_a_run_and_ends_at_once(backend: Backend, connect: Connect) -> None:
-    assert connect().start().sender.shutdown(DEADLINE)
+    assert connect().start().shutdown(DEADLINE)
 
     assert (len(backend.store.runs()), backend.requests(RESULTS)) == (1, [])
 
@@ -156,6 +156,6 @@ def test_a_session_without_results_has_a_run_and_ends_at_once(backend: Backend, 
 def test_what_resend_needs_to_know_of_the_run_is_in_the_outbox(backend: Backend, connect: Connect) -> None:
     line = connect().start()
 
-    line.sender.shutdown(DEADLINE)
+    line.shutdown(DEADLINE)
 
     assert line.outbox.session()["run_id"] == backend.store.runs()[0].id

@@ -86,7 +86,7 @@ def test_a_server_that_hangs_while_the_run_is_completed_is_left_when_the_time_is
     began = time.monotonic()
 
     line.run.stays_open = ""
-    assert not line.sender.shutdown(0.3)
+    assert not line.shutdown(0.3)
 
     assert time.monotonic() - began < 2
     assert not line.run.completed

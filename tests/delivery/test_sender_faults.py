@@ -6,6 +6,7 @@ import email.utils
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from harness.results import attachment, result
@@ -155,3 +156,42 @@ def test_a_request_is_tried_as_often_as_set(attempts: int, backend: Backend, con
     line.start().sender.join(DEADLINE)
 
     assert len(backend.requests(PROJECT)) == attempts
+
+
+def test_an_error_that_nobody_knows_rests_and_is_tried_again(
+    backend: Backend, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a thread of the tests' process a test may take away what the library needs, and give it back."""
+    monkeypatch.setattr(module, "REST", 0.01)
+    monkeypatch.setattr(module, "MAX_AGE", 0.0)
+    line = connect()
+    send = line.api.send_results
+    failed, arrived = threading.Event(), threading.Event()
+
+    def fail_once(*args: Any) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise KeyError("PYTEST_CURRENT_TEST")
+        send(*args)
+
+    monkeypatch.setattr(line.api, "send_results", fail_once)
+    backend.inject(RESULTS, told(arrived))
+
+    line.start().put(result())
+
+    assert failed.wait(DEADLINE)
+    assert arrived.wait(DEADLINE)
+    assert line.shutdown(DEADLINE)
+    assert (backend.titles(), line.sender.trouble, line.sender.halted) == (["test_a"], "", False)
+
+
+def test_an_error_that_nobody_knows_is_told_if_there_is_no_other_time(
+    backend: Backend, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = connect().start()
+    monkeypatch.setattr(line.api, "send_results", lambda *args: {}["gone"])
+
+    assert line.deliver(result(), complete=True)
+
+    assert (line.sender.trouble, line.sender.reason) == ("internal error: KeyError('gone')",) * 2
+    assert (line.outbox.undelivered(), line.run.completed) == (1, False)

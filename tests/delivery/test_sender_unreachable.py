@@ -46,7 +46,7 @@ def test_a_server_that_comes_later_gets_all(connect: Connect, tmp_path: Path, mo
         later.inject(RESULTS, told(arrived))
         assert arrived.wait(DEADLINE)
         assert later.titles() == ["test_a"]
-        line.sender.shutdown(DEADLINE)
+        line.shutdown(DEADLINE)
 
 
 @pytest.mark.parametrize("is_open", [True, False], ids=["run-open", "no-run"])
@@ -61,7 +61,7 @@ def test_a_dead_server_is_not_asked_again_for_each_result(is_open: bool, backend
 
     for number in range(2_000):
         line.put(result(f"test_{number}"))
-    line.sender.shutdown(DEADLINE)
+    line.shutdown(DEADLINE)
 
     assert len(backend.seen) - before <= 2 * line.settings.retry_attempts
     assert line.outbox.undelivered() == 2_000
@@ -73,7 +73,7 @@ def test_a_server_that_hangs_is_left_when_the_time_is_up(backend: Backend, conne
     line.put(result())
     began = time.monotonic()
 
-    assert not line.sender.shutdown(0.2)
+    assert not line.shutdown(0.2)
 
     assert time.monotonic() - began < 2
     assert line.outbox.undelivered() == 1
@@ -83,7 +83,7 @@ def test_a_server_that_hangs_is_not_asked_again_when_the_time_is_up(backend: Bac
     line = connect().start()
     backend.inject(RESULTS, hang(backend))
     line.put(result())
-    line.sender.shutdown(0.2)
+    line.shutdown(0.2)
 
     backend.released.set()
     line.sender.join(DEADLINE)
@@ -103,7 +103,7 @@ def test_a_wait_between_two_tries_ends_when_the_time_is_up(
     line.put(result())
     began = time.monotonic()
 
-    line.sender.shutdown(0.2)
+    line.shutdown(0.2)
     line.sender.join(DEADLINE)
 
     assert time.monotonic() - began < 2
@@ -126,7 +126,7 @@ def test_an_answer_that_comes_after_the_time_is_up_and_the_outbox_is_closed_harm
     line = connect().start()
     backend.inject(RESULTS, late(backend))
     line.put(result())
-    line.sender.shutdown(0.1)
+    line.shutdown(0.1)
     line.outbox.close()
 
     backend.released.set()
@@ -142,7 +142,7 @@ def test_after_the_time_is_up_a_run_is_not_completed_behind_the_summarys_back(
     backend.inject(RESULTS, late(backend))
     line.put(result())
     line.run.stays_open = ""
-    line.sender.shutdown(0.1)
+    line.shutdown(0.1)
 
     backend.released.set()
     line.sender.join(DEADLINE)

@@ -58,10 +58,10 @@ def pytest_sessionstart() -> None:
     """Wrap the functions of modules that are loaded by now; a module that is loaded later is not counted."""
     for module, owner, name in (
         ("famacase_xdist.results.sinks", "ChannelSink", "send"),
-        ("famacase_xdist.state.outbox", "Outbox", "_transact"),
+        ("famacase_xdist.state.journal", "Journal", "_write"),
     ):
         if module in sys.modules:
-            count = _count_frame if name == "send" else lambda *args: _counts.update(transactions=1)
+            count = _count_frame if name == "send" else lambda *args: _counts.update(appends=1)
             _counted(getattr(sys.modules[module], owner), name, count)
 
 

@@ -95,8 +95,6 @@ def order_of(path: Path, kept: Mapping[str, Kept], **settings: Any) -> Order:
     return Order(Settings(**chosen), state, kept, path, path, os.getpid())
 
 
-
-
 class Delivering:
     """A session's journal, and the courier that delivers from it.
 

@@ -10,9 +10,10 @@ from typing import Any
 from famacase_xdist.client.api import Api
 from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.delivery.sender import Sender
-from famacase_xdist.results.frames import AnyFrame, ResultHead
+from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.journal import Journal
 from famacase_xdist.state.outbox import Outbox
 
 from .outboxes import files_at
@@ -24,13 +25,20 @@ FOREVER = float("inf")
 
 
 class Line:
-    """A sender, with the transport, the outbox and the run that it needs."""
+    """A sender, with the transport, the run and the two ends of an outbox that it needs.
 
-    def __init__(self, url: str, path: Path | None, **settings: Any) -> None:
+    Args:
+        url: The server's address.
+        path: The directory of the outbox.
+        settings: Of the session.
+    """
+
+    def __init__(self, url: str, path: Path, **settings: Any) -> None:
         self.settings = Settings(mode="testops", testops_project="DEMO", **settings)
         self.transport = HttpTransport(TOKEN, "reporter=test")
         self.api = Api(self.transport, url, "DEMO", timeout=self.settings.timeout)
-        self.outbox = Outbox(files_at(path))
+        self.journal = Journal(files_at(path))
+        self.outbox = Outbox(self.journal.files, beside_writer=True)
         self.run = Run.from_settings(self.settings)
         # Most tests are about what is sent. A test that completes the run passes `complete=True`.
         self.run.stays_open = "it is not asked for"
@@ -43,15 +51,30 @@ class Line:
         return self
 
     def put(self, *frames: AnyFrame) -> None:
-        """Put frames into the outbox, and notify the sender."""
-        self.outbox.put(frames)
-        self.sender.notify(sum(isinstance(frame.head, ResultHead) for frame in frames))
+        """Append frames to the journal, and notify the sender, as the courier does."""
+        self.journal.append(frames)
+        self.sender.notify(self.outbox.follow())
 
     def deliver(self, *frames: AnyFrame, complete: bool = False) -> bool:
         """Put frames, and shut the sender down; return whether it ended in time."""
         self.put(*frames)
         self.run.stays_open = "" if complete else "it is not asked for"
-        return self.sender.shutdown(DEADLINE)
+        return self.shutdown(DEADLINE)
+
+    def shutdown(self, timeout: float) -> bool:
+        """Let the sender deliver all and end, abandon it after a time, and return whether it ended."""
+        self.sender.request_stop()
+        self.sender.join(timeout)
+        self.sender.abandon()
+        return self.sender.is_idle
+
+    def close(self) -> None:
+        """Shut everything down."""
+        if self.sender._thread.ident is not None:
+            self.shutdown(DEADLINE)
+        self.outbox.close()
+        self.journal.close()
+        self.transport.close()
 
 
 #: The type of the fixture `connect`, which makes a line to a server.

@@ -1,4 +1,4 @@
-"""Sessions without pytest: processes that do with a run what a controller does. A machine can run hundreds of them."""
+"""Sessions without pytest: processes that do with a run what a courier does. A machine can run hundreds of them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import uuid
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -98,12 +99,12 @@ class Session:
 def main(results: int) -> None:
     """Be the process of a `Session`: settings come from the environment, commands on stdin; answers go to stdout."""
     from famacase_xdist.client.server import Server
-    from famacase_xdist.controller.events import Received
-    from famacase_xdist.controller.inbox import ImmediateInbox
-    from famacase_xdist.controller.ledger import Ledger
-    from famacase_xdist.controller.pipeline import Pipeline
     from famacase_xdist.delivery.project import ProjectDestination
+    from famacase_xdist.runs.run import Home
     from famacase_xdist.settings.sources import Directory, Sources
+    from famacase_xdist.state.directory import StateDirectory
+    from famacase_xdist.state.journal import Journal
+    from famacase_xdist.state.outbox import Outbox
 
     from .results import result
 
@@ -111,22 +112,26 @@ def main(results: int) -> None:
     tell(ready=True)
     sys.stdin.readline()
     server = Server(settings.host, settings.token)
-    delivery = ProjectDestination(settings, server)
+    journal = Journal(StateDirectory.of(settings).new_outbox())
+    outbox = Outbox(journal.files, beside_writer=True)
+    home = Home(journal.files, server.scope(settings.project), os.getpid())
+    delivery = ProjectDestination(settings, server, outbox, home, Path.cwd())
+    run = delivery._run
     said: list[str] = []
     delivery.start(said.append)
-    pipeline = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
-    delivery.run.settled.wait(120)
-    tell(pid=os.getpid(), run=delivery.run.id, said=said, trouble=delivery.run.trouble)
-    for number in range(results):
-        frame = result(nodeid=f"test_{uuid.uuid4()}.py::test_{number}")
-        pipeline.put(Received("main", frame.encoded))
-    pipeline.settle()
+    run.settled.wait(120)
+    tell(pid=os.getpid(), run=run.id, said=said, trouble=run.trouble)
+    journal.append([result(nodeid=f"test_{uuid.uuid4()}.py::test_{number}") for number in range(results)])
+    delivery.follow()
     sys.stdin.readline()
-    outcome = pipeline.finish(settings.flush_timeout, is_finished=True)
+    delivery.request_stop({settings.project: Counter(passed=results)}, is_finished=True)
+    delivery.join(settings.flush_timeout)
+    outcome = delivery.close()
+    journal.close()
     tell(
-        run=delivery.run.id,
-        completed=delivery.run.completed,
-        why_open=delivery.run.why_open,
+        run=run.id,
+        completed=run.completed,
+        why_open=run.why_open,
         undelivered=outcome.undelivered,
         problems=list(outcome.problems),
     )

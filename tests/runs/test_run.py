@@ -20,6 +20,7 @@ from famacase_xdist.runs.run import Home, Run, run_request
 from famacase_xdist.settings.settings import Settings
 
 DEADLINE = 10.0
+PID = 4711
 HOST = "https://famacase.example.com"
 BASE = f"{HOST}/api/v1/reporter/v1/projects/DEMO"
 REQUEST = RunRequest("Title", "Description", "key")
@@ -225,7 +226,7 @@ FACTS = [
 def test_a_run_goes_on_in_another_process_as_it_was(run: Run, run_id: object) -> None:
     facts = json.loads(json.dumps({**run.facts(), "run_id": run_id}))
 
-    again = Run.from_facts(facts, Home(files_at(Path("/state/outbox/a.sqlite3")), ("host", "DEMO")), 120.0)
+    again = Run.from_facts(facts, Home(files_at(Path("/state/outbox/a")), ("host", "DEMO"), PID), 120.0)
 
     assert (again.request, again.join_id, again.id) == (run.request, run.join_id, run_id)
     assert again.is_open == (run_id is not None)
@@ -289,7 +290,7 @@ def test_a_run_that_is_not_there_is_named_with_its_setting(api: Api, backend: Ba
 
 
 def test_a_project_that_is_not_there_is_named_with_its_host(tmp_path: Path, transport: HttpTransport) -> None:
-    with running(tmp_path / "other.sqlite3", projects=["OTHER"]) as other:
+    with running(tmp_path / "other", projects=["OTHER"]) as other:
         api = Api(transport, other.url, "DEMO", timeout=DEADLINE)
         with pytest.raises(Refused, match=f"there is no project DEMO at {other.url}"):
             planned().open(api)
@@ -396,7 +397,7 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
     there = planned()
     there.open(api)
     settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "FAMACASE_TESTOPS_RUN_COMPLETE"})
-    run = Run.from_settings(settings, Home(files_at(tmp_path / "outbox" / "a.sqlite3"), ("host", "DEMO")))
+    run = Run.from_settings(settings, Home(files_at(tmp_path / "outbox" / "a"), ("host", "DEMO"), PID))
     run.open(api)
 
     run.leave(api, undelivered=0, ending=Ending.FINISHED)
@@ -410,7 +411,7 @@ def test_a_number_is_completed_where_that_is_asked_for(api: Api, backend: Backen
 
 def shared(path: Path, **settings: Any) -> Run:
     """Plan the run of a session that shares a key in this directory."""
-    home = Home(files_at(path / "outbox" / f"{len(list(path.iterdir()))}.sqlite3"), ("host", "DEMO"))
+    home = Home(files_at(path / "outbox" / f"{len(list(path.iterdir()))}"), ("host", "DEMO"), PID)
     return Run.from_settings(Settings(mode="testops", testops_project="DEMO", **settings), home)
 
 
@@ -426,7 +427,7 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
     run.open(api)
     facts = json.loads(json.dumps(run.facts()))
 
-    again = Run.from_facts(facts, Home(files_at(tmp_path / "outbox" / "0.sqlite3"), ("host", "DEMO")), 5.0)
+    again = Run.from_facts(facts, Home(files_at(tmp_path / "outbox" / "0"), ("host", "DEMO"), PID), 5.0)
     again.leave(api, undelivered=0, ending=Ending.FINISHED)
 
     assert again.shared is not None
@@ -437,7 +438,7 @@ def test_what_is_shared_goes_on_in_another_process(tmp_path: Path, api: Api, bac
 
 
 def test_a_key_that_cannot_be_shared_still_has_a_run_and_says_so(api: Api, backend: Backend) -> None:
-    home = Home(files_at(Path("/proc/nowhere/outbox/a.sqlite3")), ("host", "DEMO"))
+    home = Home(files_at(Path("/proc/nowhere/outbox/a")), ("host", "DEMO"), PID)
     run = Run.from_settings(Settings(testops_run_id="nightly"), home)
 
     run.open(api)
@@ -453,7 +454,7 @@ def test_a_number_that_cannot_be_shared_is_left_open(api: Api, backend: Backend)
     there = planned()
     there.open(api)
     settings = Settings(testops_run_id=str(there.id), sources={"testops_run_complete": "x"})
-    run = Run.from_settings(settings, Home(files_at(Path("/proc/nowhere/outbox/a.sqlite3")), ("host", "DEMO")))
+    run = Run.from_settings(settings, Home(files_at(Path("/proc/nowhere/outbox/a")), ("host", "DEMO"), PID))
 
     run.open(api)
     run.leave(api, undelivered=0, ending=Ending.FINISHED)

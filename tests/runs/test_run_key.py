@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from harness.outboxes import files_at
+from harness.outboxes import left_behind
 from harness.results import begun, result
 from harness.server import COMPLETE, RUNS, TOKEN, Backend, answer, cut_off, lost
 
@@ -21,7 +21,7 @@ from famacase_xdist.client.transport import HttpTransport
 from famacase_xdist.errors import DeliveryError, LockTimeout, Refused, SharingError
 from famacase_xdist.runs.record import Ending, Member
 from famacase_xdist.runs.run_key import KEPT_SECONDS, SharedRun
-from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.directory import OutboxFiles, StateDirectory
 from famacase_xdist.state.file_system import FLOCK, LEASE, lock_kind
 from famacase_xdist.state.locks import KeyLock
 from famacase_xdist.state.outbox import Outbox
@@ -315,11 +315,12 @@ def test_undelivered_results_keep_the_run_open_until_they_are_sent(tmp_path: Pat
     assert len(backend.requests(COMPLETE)) == 1
 
 
-def outbox_of(state: Path, name: str, results: int, running: int = 0) -> Outbox:
-    outbox = Outbox(files_at(state / "outbox" / f"{name}.sqlite3"))
-    outbox.put([result(f"test_{number}") for number in range(results)])
-    outbox.put([begun(f"test_b.py::test_{number}") for number in range(running)])
-    return outbox
+def outbox_of(state: Path, name: str, results: int, running: int = 0) -> OutboxFiles:
+    """Make the outbox that a session left."""
+    files = StateDirectory(state).outbox(name)
+    frames = [result(f"test_{number}") for number in range(results)]
+    left_behind(files, [*frames, *(begun(f"test_b.py::test_{number}") for number in range(running))])
+    return files
 
 
 @pytest.mark.parametrize(("results", "running"), [(2, 0), (0, 1)])
@@ -329,7 +330,7 @@ def test_what_a_dead_session_left_on_disk_keeps_the_run_open(
     dead, last = session(tmp_path, "dead"), session(tmp_path, "last")
     run_id = join(dead, api)
     join(last, api)
-    outbox_of(tmp_path, "dead", results, running).close()
+    outbox_of(tmp_path, "dead", results, running)
     die(dead)
 
     (reason,) = leave(last, run_id, api)
@@ -344,7 +345,7 @@ def test_a_session_that_died_before_its_first_test_keeps_nothing_open(
     dead, last = session(tmp_path, "dead"), session(tmp_path, "last")
     run_id = join(dead, api)
     join(last, api)
-    outbox_of(tmp_path, "dead", 0).close()
+    outbox_of(tmp_path, "dead", 0)
     die(dead)
 
     assert leave(last, run_id, api) == []
@@ -355,7 +356,7 @@ def test_an_outbox_that_is_being_resent_keeps_the_run_open(tmp_path: Path, api: 
     run_id = join(dead, api)
     join(last, api)
     die(dead)
-    outbox = outbox_of(tmp_path, "dead", 0)
+    outbox = Outbox(outbox_of(tmp_path, "dead", 0))
     try:
         (reason,) = leave(last, run_id, api)
         assert reason.endswith(" died, and its results are being sent")
@@ -429,7 +430,7 @@ def test_who_comes_back_to_a_completed_run_is_told_so(tmp_path: Path, api: Api, 
     slept, last = session(tmp_path, "slept"), session(tmp_path, "last")
     run_id = join(slept, api)
     join(last, api)
-    outbox_of(tmp_path, "slept", 0).close()
+    outbox_of(tmp_path, "slept", 0)
     die(slept)
     assert leave(last, run_id, api) == []
 
@@ -546,7 +547,7 @@ def test_a_lease_is_watched_from_the_start(tmp_path: Path, api: Api, monkeypatch
     dead, last = session(tmp_path, "dead"), session(tmp_path, "last")
     run_id = join(dead, api)
     dead._leases["dead"].drop()
-    outbox_of(tmp_path, "dead", 0).close()
+    outbox_of(tmp_path, "dead", 0)
     subprocess.run([sys.executable, "-c", code, str(dead._files.lease("dead"))], check=True)
     join(last, api)
     threading.Event().wait(0.7)
