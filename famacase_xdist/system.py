@@ -29,11 +29,13 @@ class System:
     unlink = staticmethod(os.unlink)
     rmdir = staticmethod(os.rmdir)
     pipe = staticmethod(os.pipe)
+    set_blocking = staticmethod(os.set_blocking)
     kill = staticmethod(os.kill)
     getpid = staticmethod(os.getpid)
     urandom = staticmethod(os.urandom)
     lockf = staticmethod(fcntl.lockf)
     popen = subprocess.Popen[bytes]
+    poll = staticmethod(subprocess.Popen[bytes].poll)
 
 
 class Descriptor:
