@@ -29,11 +29,13 @@ class System:
     unlink = staticmethod(os.unlink)
     rmdir = staticmethod(os.rmdir)
     pipe = staticmethod(os.pipe)
+    set_blocking = staticmethod(os.set_blocking)
     kill = staticmethod(os.kill)
     getpid = staticmethod(os.getpid)
     urandom = staticmethod(os.urandom)
     lockf = staticmethod(fcntl.lockf)
     popen = subprocess.Popen[bytes]
+    poll = staticmethod(subprocess.Popen[bytes].poll)
 
 
 class Descriptor:
@@ -66,3 +68,27 @@ class Descriptor:
         """Close the descriptor, if it is still ours."""
         if self.is_ours:
             System.close(self.number)
+
+
+class Origin:
+    """The process that an object was made in. A forked child has a copy of it, which has to do nothing there."""
+
+    __slots__ = ("_forks",)
+
+    #: How many forks lie between this process and the one that loaded this module.
+    forks = 0
+
+    def __init__(self) -> None:
+        self._forks = Origin.forks
+
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that the object was made in; without a system call."""
+        return self._forks == Origin.forks
+
+
+def _count_fork() -> None:
+    Origin.forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)

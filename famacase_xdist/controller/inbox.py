@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 Event = TypeVar("Event")
@@ -36,7 +36,7 @@ class ImmediateInbox(Generic[Event]):
         store: Takes a batch of events; must not raise.
     """
 
-    def __init__(self, store: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(self, store: Callable[[Iterable[Event]], None]) -> None:
         self._store = store
         self._events: deque[Event] = deque()
         self._storing = threading.Lock()
@@ -48,8 +48,13 @@ class ImmediateInbox(Generic[Event]):
     def settle(self) -> None:
         """Hand on all that is there, on the calling thread."""
         with self._storing:
-            if batch := [self._events.popleft() for _ in range(len(self._events))]:
-                self._store(batch)
+            if self._events:
+                self._store(self._taken())
+
+    def _taken(self) -> Iterator[Event]:
+        """Yield the events one by one, so that a timeout or Ctrl-C, which may break off anything, costs few of them."""
+        while self._events:
+            yield self._events.popleft()
 
     def seal(self) -> None:
         """Hand on all that is there."""
@@ -65,7 +70,7 @@ class QueuedInbox(Generic[Event]):
     """
 
     def __init__(
-        self, store: Callable[[Sequence[Event]], None], size_of: Callable[[Event], int] = lambda event: 0
+        self, store: Callable[[Iterable[Event]], None], size_of: Callable[[Event], int] = lambda event: 0
     ) -> None:
         self._store = store
         self._size_of = size_of

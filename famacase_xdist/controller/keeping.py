@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from famacase_xdist.courier.messages import Kept
 from famacase_xdist.courier.parent import Courier
-from famacase_xdist.errors import FamacaseError, OutboxError
+from famacase_xdist.errors import CourierError, FamacaseError, OutboxError
 from famacase_xdist.results.frames import AnyFrame, is_result
 from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.state.directory import OutboxFiles, StateDirectory
@@ -27,6 +28,7 @@ class Journals:
 
     Attributes:
         accepted: How many results were accepted, by the project's code and by status.
+        lost: How many results were lost.
     """
 
     def __init__(self, state: StateDirectory, routes: Routes) -> None:
@@ -35,6 +37,9 @@ class Journals:
         self._journals: dict[str, Journal] = {}
         self._troubles: dict[str, str] = {}
         self._kept: dict[str, Kept] = {}
+        self.lost = 0
+        #: Those of the accepted results that no disk took.
+        self._handed: dict[str, Counter[str]] = {code: Counter() for code in routes.codes}
         self.accepted: dict[str, Counter[str]] = {code: Counter() for code in routes.codes}
         for code in routes.codes:
             self._open(code)
@@ -56,7 +61,7 @@ class Journals:
         """Keep frames; they cannot get lost from now on.
 
         Raises:
-            FamacaseError: Some are lost; all others are kept.
+            FamacaseError: Some are lost, and counted; all others are kept.
         """
         batches: dict[str, list[AnyFrame]] = {}
         for frame in frames:
@@ -67,6 +72,7 @@ class Journals:
             try:
                 self._keep(code, batch, courier)
             except FamacaseError as error:
+                self.lost += sum(map(is_result, batch))
                 errors.append(error)
         if errors:
             raise errors[0]
@@ -78,10 +84,14 @@ class Journals:
                 journal.append(frames)
             except OutboxError as error:
                 self._troubles[code] = str(error)
-                courier.keep(code, journal.unfinished(), str(error))
+                # Without them an attachment is missing, and no result.
+                with contextlib.suppress(CourierError):
+                    courier.keep(code, journal.unfinished(), str(error))
+        statuses = Counter(frame.head.status for frame in frames if is_result(frame))
         if (trouble := self._troubles.get(code)) is not None:
             courier.keep(code, frames, trouble)
-        self.accepted[code].update(frame.head.status for frame in frames if is_result(frame))
+            self._handed[code].update(statuses)
+        self.accepted[code].update(statuses)
 
     def problems(self) -> Iterator[str]:
         """Yield lines about what was kept."""
@@ -98,7 +108,7 @@ class Journals:
         for code, accepted in self.accepted.items():
             left = self._left(code)
             delivered += accepted if left is None else accepted - left
-            if left:
+            if left and code in self._journals:
                 outboxes.append(self._files(code).path)
         undelivered = sum(each.total() for each in self.accepted.values()) - delivered.total()
         causes = Counter({reason: undelivered} if undelivered else {})
@@ -106,11 +116,12 @@ class Journals:
 
     def _left(self, code: str) -> Counter[str] | None:
         """Return which results of a project are not delivered, by status; None if its outbox is gone, as nothing is."""
-        if code in self._troubles or not self._files(code).path.is_dir():
-            return self.accepted[code] if code in self._troubles else None
+        if not self._files(code).path.is_dir():
+            return None if code in self._journals else self.accepted[code]
         try:
             with contextlib.closing(Outbox(self._files(code), beside_writer=True, patience=1.0)) as outbox:
-                return outbox.left_by_status()
+                # Of what cannot be read it is not known whether it was delivered.
+                return self.accepted[code] if outbox.damage else outbox.left_by_status() + self._handed[code]
         except OutboxError:
             return self.accepted[code]
 
@@ -120,8 +131,8 @@ class Journals:
     def discard(self) -> None:
         """Close all journals and delete the outboxes, because nothing is reported."""
         for code in self._journals:
-            with contextlib.suppress(OutboxError):
-                Outbox(self._files(code), beside_writer=True, patience=1.0).close(delete=True)
+            # Nobody else looks into an outbox whose writer's lock is taken, and the courier has ended.
+            shutil.rmtree(self._files(code).path, ignore_errors=True)
         self.close()
 
     def close(self) -> None:

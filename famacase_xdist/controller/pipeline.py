@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from famacase_xdist.courier.parent import Courier
 from famacase_xdist.errors import FamacaseError
@@ -28,7 +28,6 @@ class Pipeline:
         is_distributed: Whether the events come from the receiver threads of xdist's workers.
 
     Attributes:
-        lost: How many results were lost.
         problems: Lines about what went wrong here.
     """
 
@@ -41,8 +40,14 @@ class Pipeline:
         self._courier = courier
         self._mask = Mask(*settings.secrets)
         self.problems: list[str] = []
-        self.lost = 0
+        self._unkept: list[AnyFrame] = []
+        self._lost = 0
         self._inbox = QueuedInbox(self._store, size_of) if is_distributed else ImmediateInbox(self._store)
+
+    @property
+    def lost(self) -> int:
+        """How many results were lost."""
+        return self._lost + self._journals.lost
 
     def put(self, event: Event) -> None:
         """Take one event; any thread. In a session of one process, a result is on disk when this returns."""
@@ -58,34 +63,38 @@ class Pipeline:
     def seal(self) -> Mapping[str, Counter[str]]:
         """Put the rest on disk, and take no more. Return how many results were accepted."""
         self._inbox.seal()
-        self._keep(self._ledger.close(report_not_run=self._settings.not_run))
+        try:
+            self._keep(self._ledger.close(report_not_run=self._settings.not_run))
+        except Exception as error:
+            # A mistake of ours must not become the suite's.
+            self.problems.append(f"internal error: {error!r}")
         return self._journals.accepted
 
     def notes(self) -> tuple[str, ...]:
         """Return lines about marks of the tests that have no effect, without secrets."""
         return tuple(map(self._mask.text, self._ledger.notes))
 
-    def _store(self, events: Sequence[Event]) -> None:
+    def _store(self, events: Iterable[Event]) -> None:
         """Enter events into the ledger and keep the frames that it makes of them; one thread at a time."""
-        frames: list[AnyFrame] = []
         for event in events:
             try:
-                frames += self._ledger.enter(event)
+                self._unkept += self._ledger.enter(event)
             except Exception as error:
                 # A mistake of ours must end neither the inbox's thread nor a test, and cost no other event.
                 self.problems.append(f"internal error: {error!r}")
-                self.lost += isinstance(event, Received | Recorded)
-        if frames:
-            self._keep(frames)
+                self._lost += isinstance(event, Received | Recorded)
+        self._keep(())
 
-    def _keep(self, frames: Sequence[AnyFrame]) -> None:
+    def _keep(self, frames: Iterable[AnyFrame]) -> None:
+        """Keep frames, and before them those of a call that a timeout or Ctrl-C has broken off: twice counts once."""
+        self._unkept += frames
+        if not self._unkept:
+            return
         try:
-            self._journals.keep([each for frame in frames for each in self._mask.clean(frame)], self._courier)
+            self._journals.keep([each for frame in self._unkept for each in self._mask.clean(frame)], self._courier)
         except FamacaseError as error:
-            self._lose(frames, f"results were lost: {error}")
+            self.problems.append(f"results were lost: {error}")
         except Exception as error:
-            self._lose(frames, f"internal error: {error!r}")
-
-    def _lose(self, frames: Sequence[AnyFrame], problem: str) -> None:
-        self.problems.append(problem)
-        self.lost += sum(map(is_result, frames))
+            self.problems.append(f"internal error: {error!r}")
+            self._lost += sum(map(is_result, self._unkept))
+        self._unkept.clear()

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,13 @@ class Session:
 
     def start(self) -> None:
         """Start the courier, which opens the destination. Returns at once."""
+        self._refusal = "the session did not begin"
+        try:
+            self._start()
+        except Exception as error:
+            self._refuse_for(error)
+
+    def _start(self) -> None:
         self._journals = Journals(self._state(), self._routes)
         order = Order(
             settings=self._settings,
@@ -112,8 +120,8 @@ class Session:
         Raises:
             pytest.UsageError: A test plan is asked for and could not be loaded: which tests are to run is not known.
         """
-        assert self._courier is not None
-        assert self._journals is not None
+        if self._courier is None or self._journals is None:
+            return
         try:
             self._opened = self._courier.opened()
             self._pipeline = Pipeline(
@@ -125,11 +133,12 @@ class Session:
             if error.is_fatal:
                 self._terminal.show_log_now()
                 raise pytest.UsageError(f"famacase: {error}") from None
-        except FamacaseError as error:
-            self._refuse(str(error))
         except Exception as error:
-            # A mistake of ours must not become the suite's.
-            self._refuse(f"internal error: {error!r}")
+            self._refuse_for(error)
+
+    def _refuse_for(self, error: Exception) -> None:
+        # A mistake of ours must not become the suite's.
+        self._refuse(str(error) if isinstance(error, FamacaseError) else f"internal error: {error!r}")
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason
@@ -149,17 +158,17 @@ class Session:
 
     def enter(self, event: Event) -> None:
         """Take an event; any thread."""
-        if self._pipeline is not None and not self.is_in_child:
+        if self._pipeline is not None and self._finish is None and not self.is_in_child:
             self._pipeline.put(event)
 
     def settle(self) -> None:
         """Put on disk what came until now."""
-        if self._pipeline is not None and not self.is_in_child:
+        if self._pipeline is not None and self._finish is None and not self.is_in_child:
             self._pipeline.settle()
 
     def look(self) -> None:
         """See whether the courier lives."""
-        if self._courier is not None and self.is_open:
+        if self._courier is not None and self.is_open and self._finish is None and not self.is_in_child:
             self._courier.look()
 
     def end(self, *, is_interrupted: bool, is_finished: bool) -> None:
@@ -195,12 +204,12 @@ class Session:
         if self._pipeline is None or self._courier is None or self._finish is None or self._journals is None:
             return Outcome.nothing(self._refusal)
         try:
-            finished = self._awaited(self._courier, self._finish)
-            outcome = finished.outcome
-            self._terminal.log, self._terminal.log_trouble = finished.log, finished.log_trouble
-        except CourierError as error:
+            outcome = self._delivered(self._courier, self._finish)
+        except Exception as error:
             self._courier.kill()
-            outcome = self._journals.counted(str(error))
+            outcome = self._journals.counted(
+                str(error) if isinstance(error, CourierError) else f"internal error: {error!r}"
+            )
         finally:
             self._terminal.forget_left()
         return dataclasses.replace(
@@ -210,6 +219,20 @@ class Session:
             notes=self._pipeline.notes(),
         )
 
+    def _delivered(self, courier: Courier, finish: Finish) -> Outcome:
+        """Return what the courier answers.
+
+        Raises:
+            CourierError: It does not answer.
+        """
+        finished = self._awaited(courier, finish)
+        self._terminal.log, self._terminal.log_trouble = finished.log, finished.log_trouble
+        outcome = finished.outcome
+        if not (lost := sum(each.total() for each in courier.lost.values())):
+            return outcome
+        causes = outcome.causes + Counter({"it was in the memory of a courier that died": lost})
+        return dataclasses.replace(outcome, undelivered=outcome.undelivered + lost, causes=causes)
+
     def _awaited(self, courier: Courier, finish: Finish) -> Finished:
         try:
             return courier.outcome(finish, self._terminal.show_left)
@@ -217,7 +240,10 @@ class Session:
             # Ctrl-C again: what is not delivered by now stays in the outbox.
             hurry = dataclasses.replace(finish, timeout=0.0)
             courier.finish(hurry)
+        try:
             return courier.outcome(hurry, self._terminal.show_left)
+        except KeyboardInterrupt:
+            raise CourierError("the session was interrupted before the courier had answered") from None
 
     def close(self) -> None:
         """Let go of everything. May be called twice."""

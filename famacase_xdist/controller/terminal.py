@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterator, Sized
 
@@ -44,8 +45,10 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Say something outside the section at the end."""
-        if self._reporter is not None:
-            self._reporter.write_line(f"famacase: {line}")
+        # The reporter may be another plugin's, and what it writes to may be closed.
+        with contextlib.suppress(Exception):
+            if self._reporter is not None:
+                self._reporter.write_line(f"famacase: {line}")
 
     def show_left(self, results: int) -> None:
         """Say how many results are still to be delivered: in one line that changes, or now and then in a log."""
@@ -53,18 +56,21 @@ class Terminal:
         if reporter is None or not results:
             return
         line = f"famacase: delivering, {results} results left"
-        if reporter.isatty:
-            reporter.rewrite(line, erase=True)
-            self._left = line
-        elif clock.monotonic() >= self._left_due:
-            self._left_due = clock.monotonic() + TELL_LEFT
-            reporter.write_line(line)
+        # See `say`.
+        with contextlib.suppress(Exception):
+            if reporter.isatty:
+                self._left = line
+                reporter.rewrite(line, erase=True)
+            elif clock.monotonic() >= self._left_due:
+                self._left_due = clock.monotonic() + TELL_LEFT
+                reporter.write_line(line)
 
     def forget_left(self) -> None:
         """Remove the line that changes."""
-        if self._left and self._reporter is not None:
-            self._reporter.write(f"\r{' ' * len(self._left)}\r", flush=True)
-            self._left = ""
+        left, self._left = self._left, ""
+        with contextlib.suppress(Exception):
+            if left and self._reporter is not None:
+                self._reporter.write(f"\r{' ' * len(left)}\r", flush=True)
 
     def notes(self, cases: Sized | None) -> list[str]:
         """Return the lines of the header that the settings and other reporters give reason to.
@@ -86,6 +92,9 @@ class Terminal:
 
     def say_end(self, ledger: Ledger, outcome: Outcome) -> None:
         """Say how it ended where there was no section, as after an internal error of pytest."""
+        # pytest only showed its help.
+        if outcome.nothing_because == "":
+            return
         for line in self._told(ledger, outcome):
             self.say(line)
 

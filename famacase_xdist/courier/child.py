@@ -24,7 +24,7 @@ from famacase_xdist.settings.settings import Settings
 from famacase_xdist.settings.shown import effective
 from famacase_xdist.state.directory import StateDirectory
 
-from .line import Line
+from .line import Line, LocalLine
 from .messages import Finish, Finished, Frames, Left, Opened, Order, Refused, RunOpened, Said
 
 #: Seconds between two looks at the journals; a batch that is not full may wait much longer.
@@ -53,13 +53,14 @@ class Child:
         has_parent: Whether the session's process is another one, the parent of this one.
     """
 
-    def __init__(self, line: Line, *, has_parent: bool) -> None:
+    def __init__(self, line: Line | LocalLine, *, has_parent: bool) -> None:
         self._line = line
         self._has_parent = has_parent
         self._messages: queue.SimpleQueue[object] = queue.SimpleQueue()
         self._log: LogCollector | None = None
         self._parent = 0
         self._is_run_told = False
+        self._is_ending = False
         self._sync_due = 0.0
         #: When to give up at the end, on our monotonic clock.
         self._deadline = 0.0
@@ -68,13 +69,12 @@ class Child:
         """Deliver until the session has ended, or its process has."""
         try:
             order = self._line.receive(None)
-        except EOFError:
-            return
-        assert isinstance(order, Order)
-        self._parent = order.pid
-        threading.Thread(target=self._receive, name="famacase-line", daemon=True).start()
-        try:
+            assert isinstance(order, Order)
+            self._parent = order.pid
+            threading.Thread(target=self._receive, name="famacase-line", daemon=True).start()
             self._serve(order)
+        except EOFError:
+            pass
         except Exception as error:
             # A mistake of ours; the session's process counts what is left by itself.
             self._tell(Refused(f"internal error: {error!r}", is_fatal=False, log=self._lines()))
@@ -83,7 +83,15 @@ class Child:
 
     def _serve(self, order: Order) -> None:
         kept = {code: (each.session, each.trouble) for code, each in order.kept.items()}
-        opening = Opening(order.settings, order.state, kept, order.started_in, order.rootdir, order.pid)
+        opening = Opening(
+            order.settings,
+            order.state,
+            kept,
+            order.started_in,
+            order.rootdir,
+            order.pid,
+            has_tests=order.is_second,
+        )
         with contextlib.ExitStack() as resources:
             try:
                 self._log = resources.enter_context(_listening(order, opening))
@@ -109,7 +117,7 @@ class Child:
                 destination.accept(message.code, [decode(each) for each in message.frames], message.reason)
             elif isinstance(message, Finish):
                 return self._finish(destination, message)
-            elif isinstance(message, _LineEnded) or self._is_orphan:
+            elif isinstance(message, _LineEnded):
                 if self._dies_soon():
                     self._inherit(destination, settings)
                 # Else the session's process lives, and has lost the line: it starts another courier.
@@ -132,12 +140,14 @@ class Child:
             if isinstance(message, Finish):
                 self._shorten(message.timeout)
             elif isinstance(message, _LineEnded):
+                if self._is_orphan:
+                    self._end_soon()
                 self._shorten(LAST_WILL)
         return destination.close()
 
     def _inherit(self, destination: Destination, settings: Settings) -> None:
         """Deliver what a session left that died."""
-        _end_soon()
+        self._end_soon()
         destination.follow()
         destination.bury()
         self._deadline = clock.monotonic() + min(settings.flush_timeout, LAST_WILL)
@@ -160,15 +170,24 @@ class Child:
     def _next(self, seconds: float) -> object:
         with contextlib.suppress(queue.Empty):
             return self._messages.get(timeout=seconds)
-        return None
+        # A child that a test has forked may hold the line open.
+        return _LineEnded() if self._is_orphan else None
 
     def _receive(self) -> None:
-        with contextlib.suppress(EOFError, OSError):
+        with contextlib.suppress(Exception):
             while True:
                 self._messages.put(self._line.receive(None))
         self._messages.put(_LineEnded())
         if self._dies_soon():
-            _end_soon()
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        """End this process in a few seconds, whatever it waits for: it must not outlive the session for long."""
+        if not self._is_ending:
+            self._is_ending = True
+            timer = threading.Timer(LAST_BREATH, os._exit, (1,))
+            timer.daemon = True
+            timer.start()
 
     @property
     def _is_orphan(self) -> bool:
@@ -193,13 +212,6 @@ class Child:
 
     def _lines(self) -> tuple[str, ...]:
         return tuple(self._log.section()) if self._log else ()
-
-
-def _end_soon() -> None:
-    """End this process in a few seconds, whatever it waits for, because it must not outlive the session for long."""
-    timer = threading.Timer(LAST_BREATH, os._exit, (1,))
-    timer.daemon = True
-    timer.start()
 
 
 @contextmanager

@@ -8,35 +8,47 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 
 from famacase_xdist import clock
 from famacase_xdist.errors import CourierError, FamacaseError
-from famacase_xdist.results.frames import AnyFrame
+from famacase_xdist.results.frames import AnyFrame, is_result
 from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.system import System
 
-from .line import Line
+from .line import Line, LocalLine
 from .messages import Finish, Finished, Frames, Left, Opened, Order, Refused, RunOpened, Said
 
 #: Seconds to wait for the destination at the start. The courier itself waits for its server for five.
 START_PATIENCE = 45.0
 #: Seconds beyond the session's own deadline in which the courier answers.
 GRACE = 4.0
+#: Seconds in which another courier is ready to deliver.
+RESTART = 6.0
+#: Seconds to wait for a courier that does not read what it is told.
+SEND_PATIENCE = 10.0
 #: Seconds to wait for the end of the process after its last word: the embedded server ends with it.
 END_PATIENCE = 8.0
 #: Seconds between two looks whether the courier lives.
 LOOK = 1.0
-#: Variables that would make a tool of the tests work in the courier too, and write files there.
+#: Seconds to wait for the end of a process that has closed the line.
+ENDING = 0.5
+#: Seconds between two looks whether a process has ended that is about to.
+POLL = 0.01
+#: Variables that would make a tool of the tests work in the courier too and write files there, or Python stumble.
 _TOOLS = (
     "COV_CORE_SOURCE",
     "COV_CORE_CONFIG",
     "COV_CORE_DATAFILE",
     "COVERAGE_PROCESS_START",
     "COVERAGE_PROCESS_CONFIG",
+    "PYTHONINSPECT",
+    "PYTHONWARNINGS",
 )
 
 
@@ -55,7 +67,9 @@ class NothingReported(FamacaseError):
 
 
 class Courier:
-    """The courier of one session. One thread uses it, except that any may call `keep`.
+    """The courier of one session. One thread uses it, except that any may call `keep` and `look_at_run`.
+
+    In a forked child it does nothing: the child has the same line, and what it took from there its parent would miss.
 
     Args:
         order: What is to be delivered.
@@ -64,31 +78,48 @@ class Courier:
     Attributes:
         run: Id and address of the session's one run; None and an empty text while there is none.
         note: A line for the header; empty if there is nothing to say.
+        lost: How many results were in the memory of a courier that died, by the project's code and by status.
     """
 
     def __init__(self, order: Order, say: Callable[[str], None]) -> None:
         self._order = order
         self._say = say
+        self._owner = System.getpid()
+        # -P: a module in the user's directory must not be imported in place of ours.
+        self._command = [sys.executable, "-P", "-m", "famacase_xdist.courier"]
         self._environ = _environ(order)
-        self._line: Line | None = None
+        self._line: Line | LocalLine | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
+        #: What was received and nobody has asked for yet.
+        self._unread: deque[object] = deque()
+        self._receiving = threading.Lock()
+        self._changing = threading.RLock()
+        self._never = threading.Event()
+        self._in_memory: dict[str, Counter[str]] = {}
         self._look_due = 0.0
+        self._is_over = False
         self._end = ""
         self.run: tuple[RunId | None, str] = (None, "")
         self.note = ""
+        self.lost: dict[str, Counter[str]] = {}
+
+    @property
+    def _is_ours(self) -> bool:
+        return System.getpid() == self._owner
 
     def start(self) -> None:
         """Start the courier, in a process or, where that cannot be, in a thread. Returns at once."""
         if self._order.settings.courier == "process":
             try:
                 self._line = self._start_process()
-            except OSError as error:
-                self.note = f"delivery runs in a thread, because no process can be started: {error.strerror or error}"
+            except Exception as error:
+                reason = getattr(error, "strerror", None) or error
+                self.note = f"delivery runs in a thread, because no process can be started: {reason}"
         if self._line is None:
             self._line = self._start_thread()
         with contextlib.suppress(OSError):
-            self._line.send(self._order)
+            self._line.send(self._order, SEND_PATIENCE)
 
     def opened(self) -> Opened:
         """Wait until the destination is open, or the first try to open it is over.
@@ -99,22 +130,23 @@ class Courier:
         # Each try to load a test plan may take as long as a request, and the courier counts the tries.
         patience = None if self._order.settings.testops_plan_id is not None else START_PATIENCE
         try:
-            opened = self._await(Opened, patience)
+            opened = self._await_opened(patience)
         except EOFError:
-            if self._thread is not None:
+            if self._process is None:
                 raise CourierError("the courier ended before it began") from None
-            self._reap(0.0)
+            self._end_process(ENDING)
+            self._hang_up()
             self.note = f"delivery runs in a thread, because its process ended at once{self._end}"
             self._line = self._start_thread()
             self._line.send(self._order)
-            opened = self._await(Opened, patience)
+            opened = self._await_opened(patience)
         return opened or Opened(("famacase: no run yet: the courier has not answered yet; results are kept",), "", None)
 
-    def _await(self, kind: type[Opened], patience: float | None) -> Opened | None:
+    def _await_opened(self, patience: float | None) -> Opened | None:
         deadline = None if patience is None else clock.monotonic() + patience
         while True:
             message = self._receive(deadline)
-            if message is None or isinstance(message, kind):
+            if message is None or isinstance(message, Opened):
                 return message
             if isinstance(message, Refused):
                 raise NothingReported(message)
@@ -130,33 +162,42 @@ class Courier:
         Raises:
             CourierError: They are lost.
         """
-        try:
-            if self._line is None:
-                raise OSError("there is no courier")
-            self._line.send(Frames(code, tuple(each.encoded for each in frames), reason))
-        except OSError:
-            raise CourierError(reason) from None
+        message = Frames(code, tuple(each.encoded for each in frames), reason)
+        with self._changing:
+            try:
+                if self._line is None or not self._is_ours:
+                    raise OSError("there is no courier")
+                self._line.send(message, SEND_PATIENCE)
+            except OSError:
+                raise CourierError(reason) from None
+            statuses = Counter(each.head.status for each in frames if is_result(each))
+            self._in_memory.setdefault(code, Counter()).update(statuses)
 
     def look(self) -> None:
         """Start another courier, once, if this one has died or the line to it was closed."""
-        if clock.monotonic() < self._look_due or self._line is None:
+        if clock.monotonic() < self._look_due or self._line is None or not self._is_ours:
             return
         self._look_due = clock.monotonic() + LOOK
-        if self._process is not None and (self._process.poll() is not None or not self._line.is_ours):
+        if self._line.is_cut:
             self._replace()
 
     def look_at_run(self) -> tuple[RunId | None, str]:
         """Return `run`, with what the courier has said until now taken into account."""
-        with contextlib.suppress(EOFError):
-            while self._receive(clock.monotonic()) is not None:
-                pass
+        if self._is_ours and self._receiving.acquire(blocking=False):
+            try:
+                with contextlib.suppress(EOFError):
+                    while (message := self._hear(clock.monotonic())) is not None:
+                        self._unread.append(message)
+            finally:
+                self._receiving.release()
         return self.run
 
     def finish(self, finish: Finish) -> None:
         """Tell the courier that the session has ended. Returns at once."""
-        if self._line is not None:
+        if self._line is not None and self._is_ours:
+            accepted = {code: each - self.lost.get(code, Counter()) for code, each in finish.accepted.items()}
             with contextlib.suppress(OSError):
-                self._line.send(finish)
+                self._line.send(dataclasses.replace(finish, accepted=accepted), SEND_PATIENCE)
 
     def outcome(self, finish: Finish, progress: Callable[[int], None]) -> Finished:
         """Wait for what became of the results.
@@ -173,9 +214,11 @@ class Courier:
             try:
                 message = self._receive(deadline)
             except EOFError:
+                left = max(0.0, deadline - GRACE - clock.monotonic())
                 if not self._replace():
                     raise CourierError(f"the courier has ended{self._end}") from None
-                self.finish(finish)
+                self.finish(dataclasses.replace(finish, timeout=left))
+                deadline = clock.monotonic() + left + RESTART + GRACE
                 continue
             if message is None:
                 raise CourierError("the courier has not answered in time")
@@ -187,44 +230,66 @@ class Courier:
                 progress(message.results)
 
     def close(self) -> None:
-        """Wait for the end of the courier; end it by force if it takes long. May be called twice."""
-        line, self._line = self._line, None
-        if line is not None:
-            line.close()
-        self._reap(END_PATIENCE)
+        """Wait for the end of the courier; end it by force if that takes long. May be called twice."""
+        if self._is_ours:
+            self._hang_up()
+            # Without its last word it has something else to do than to end.
+            self._reap(END_PATIENCE if self._is_over else 0.0)
 
     def kill(self) -> None:
         """End the courier's process at once; what it was not acknowledged stays in the outbox."""
-        if self._process is not None:
-            with contextlib.suppress(OSError):
-                self._process.kill()
+        self._is_over = False
         self.close()
 
+    def _hang_up(self) -> None:
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
     def _receive(self, deadline: float | None) -> object:
-        """Return the next message; those that concern this object are dealt with too. None if none comes in time."""
-        if self._line is None:
+        """Return the next message. None if none comes in time.
+
+        Raises:
+            EOFError: The courier is gone.
+        """
+        with self._receiving:
+            return self._unread.popleft() if self._unread else self._hear(deadline)
+
+    def _hear(self, deadline: float | None) -> object:
+        """Receive a message; those that concern this object are dealt with too. See `_receive`."""
+        if self._line is None or not self._is_ours:
             raise EOFError
         message = self._line.receive(None if deadline is None else max(0.0, deadline - clock.monotonic()))
         if isinstance(message, RunOpened):
             self.run = (message.id, message.url)
         elif isinstance(message, Said):
             self._say(message.line)
+        elif isinstance(message, Finished | Refused):
+            self._is_over = True
         return message
 
     def _replace(self) -> bool:
         """Start another courier in the place of one that died. Return whether that was done; it is done once."""
-        if self._process is None or self._order.is_second:
-            return False
-        if self._line is not None:
-            self._line.close()
-        self._reap(END_PATIENCE)
-        self._order = dataclasses.replace(self._order, is_second=True)
-        try:
-            self._line = self._start_process()
-            self._line.send(self._order)
-        except OSError:
-            return False
-        return True
+        with self._changing:
+            self._hang_up()
+            # One that lives has lost the line, and the other needs its lock.
+            self._end_process(ENDING)
+            for code, statuses in self._in_memory.items():
+                self.lost.setdefault(code, Counter()).update(statuses)
+            self._in_memory.clear()
+            self._unread.clear()
+            if self._process is None or self._order.is_second:
+                return False
+            self._is_over = False
+            self._order = dataclasses.replace(self._order, is_second=True)
+            try:
+                self._line = self._start_process()
+                self._line.send(self._order, SEND_PATIENCE)
+            except Exception:
+                # What a test has replaced may fail in any way, in the hooks of that test.
+                self._hang_up()
+                return False
+            return True
 
     def _start_process(self) -> Line:
         """Start the process, and return the line to it.
@@ -232,54 +297,64 @@ class Courier:
         Raises:
             OSError: No process, or no pipe, can be made.
         """
-        its_input, our_output = System.pipe()
-        our_input, its_output = System.pipe()
+        descriptors: list[int] = []
         try:
-            # -P: a module in the user's directory must not be imported in place of ours. A new session: Ctrl-C in the
-            # terminal must not end the courier before it has delivered. It holds none of our output, because CI systems
-            # wait for the end of that.
+            descriptors += System.pipe()
+            descriptors += System.pipe()
+            its_input, our_output, our_input, its_output = descriptors
+            # A new session: Ctrl-C in the terminal must not end the courier before it has delivered. It holds none of
+            # our output, because CI systems wait for the end of that. A second one starts where the first one did,
+            # because paths to its modules may be relative.
             self._process = System.popen(
-                [sys.executable, "-P", "-m", "famacase_xdist.courier"],
+                self._command,
                 stdin=its_input,
                 stdout=its_output,
                 stderr=subprocess.DEVNULL,
                 env=self._environ,
+                cwd=self._order.started_in,
                 start_new_session=True,
             )
         except BaseException:
-            System.close(our_input)
-            System.close(our_output)
+            for each in descriptors:
+                System.close(each)
             raise
-        finally:
-            System.close(its_input)
-            System.close(its_output)
+        System.close(its_input)
+        System.close(its_output)
         return Line(our_input, our_output)
 
-    def _start_thread(self) -> Line:
+    def _start_thread(self) -> LocalLine:
         """Start the courier in this process, and return the line to it."""
         # Imported late, because it brings the HTTP library into the process of the tests.
         from .child import Child
 
         self._process = None
-        its_input, our_output = System.pipe()
-        our_input, its_output = System.pipe()
-        child = Child(Line(its_input, its_output), has_parent=False)
+        ours, its = LocalLine.pair()
+        child = Child(its, has_parent=False)
         self._thread = threading.Thread(target=child.run, name="famacase-courier", daemon=True)
         self._thread.start()
-        return Line(our_input, our_output)
+        return ours
 
     def _reap(self, patience: float) -> None:
         """Wait for the end of what was started; a process that takes longer is ended by force."""
         if self._thread is not None:
             self._thread.join(patience)
-        if self._process is None:
+        self._end_process(patience)
+
+    def _end_process(self, patience: float) -> None:
+        """Wait for the end of the process, or end it by force."""
+        process = self._process
+        if process is None:
             return
-        try:
-            status = self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            status = self._process.wait()
-        self._end = f" (signal {-status})" if status < 0 else f" (exit status {status})"
+        deadline = clock.monotonic() + patience
+        while (status := System.poll(process)) is None and clock.monotonic() < deadline:
+            self._never.wait(POLL)
+        if status is None:
+            with contextlib.suppress(OSError):
+                System.kill(process.pid, signal.SIGKILL)
+            while (status := System.poll(process)) is None:
+                self._never.wait(POLL)
+        # Where a test ignores its children's ends, the status is 0.
+        self._end = f" (signal {-status})" if status < 0 else f" (exit status {status})" if status else ""
 
 
 def _environ(order: Order) -> Mapping[str, str]:

@@ -36,6 +36,7 @@ class Opening:
         started_in: The directory that pytest was started in; a file report's path may be relative to it.
         rootdir: pytest's rootdir, where the embedded server's database is.
         pid: The id of the session's process.
+        has_tests: Whether the tests to run are known already.
 
     Attributes:
         cases: The case ids of the test plan; None where all tests are selected.
@@ -52,6 +53,8 @@ class Opening:
         started_in: Path,
         rootdir: Path,
         pid: int,
+        *,
+        has_tests: bool = False,
     ) -> None:
         self._settings = settings
         self._state = StateDirectory(state)
@@ -59,6 +62,7 @@ class Opening:
         self._started_in = started_in
         self._rootdir = rootdir
         self._pid = pid
+        self._has_tests = has_tests
         self.cases: frozenset[int] | None = None
         self.leftovers = ""
         self.mask = Mask(*settings.secrets)
@@ -96,7 +100,7 @@ class Opening:
             projects = self._settings.of_each_project()
             opened = {code: self._project(own, server, resources) for code, own in projects.items()}
             return ProjectsDestination(opened)
-        if self._settings.testops_plan_id is not None:
+        if self._settings.testops_plan_id is not None and not self._has_tests:
             # Before the run is made and before a worker starts, because all of them have to select the same tests.
             self.cases = plan.load(self._settings, server, say)
         return self._project(self._settings, server, resources)

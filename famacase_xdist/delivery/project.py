@@ -141,8 +141,9 @@ class ProjectDestination:
 
     def accept(self, code: str, frames: Sequence[AnyFrame], reason: str) -> None:
         """Keep frames in memory, and announce them; see `Destination.accept`."""
+        before = self._outbox.seen
         self._outbox.accept(frames, reason)
-        self._sender.notify(sum(map(is_result, frames)))
+        self._sender.notify(self._outbox.seen - before)
 
     def sync(self) -> None:
         """Make what is in the outbox survive a power failure."""

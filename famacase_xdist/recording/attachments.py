@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import mimetypes
 import os
 import re
-import stat
+
+# Bound by name. Tests that patch an attribute of these modules, or `builtins.open`, mean other code. pyfakefs, which
+# also replaces names, does reach them: a path that is attached then is one of its files.
+from io import open as open_file
+from mimetypes import guess_type
+from os import fsdecode, getcwd, stat
 from pathlib import PurePath
+from stat import S_ISDIR, S_ISREG
 from typing import Protocol
 
 from famacase_xdist.results.body import AttachmentEntry, reference
 from famacase_xdist.results.frames import ContentHead, content_frames, digest_of
 from famacase_xdist.results.sinks import ResultSink
-from famacase_xdist.results.text import text_of
+from famacase_xdist.results.text import Encoder, text_of
 
 #: The server's limit for one file, in bytes.
 MOST_BYTES = 32 * 1024 * 1024
 #: One argument of `qase.attach`: a path; a path and its media type; content, media type and file name.
 Attachable = str | os.PathLike[str] | tuple[str, str] | tuple[object, str, str]
 
+_encode = Encoder(default=text_of, indent=4).encode
 _MEDIA_TYPE = re.compile(r"[\w.+-]+/[ -~]+", re.ASCII)
 
 
@@ -63,8 +68,10 @@ def attached(file: Attachable) -> Attached:
         content, mime, name = file
         return Attached(name, mime, None if content is None else _bytes(content), None)
     path, given = file if isinstance(file, tuple) else (file, None)
-    path = os.path.abspath(path)
-    return Attached(os.path.basename(path), given, _snapshot(path), path)
+    path = fsdecode(path)
+    if not path.startswith("/"):
+        path = f"{getcwd()}/{path}"
+    return Attached(clean_name(path), given, _snapshot(path), path)
 
 
 def clean_name(name: object) -> str:
@@ -100,7 +107,7 @@ class AttachmentSender:
 
 def _media_type(name: str, given: object) -> str:
     """Return the given media type, else a guessed one; never one that could add headers to the upload."""
-    mime = text_of(given or mimetypes.guess_type(name)[0])
+    mime = text_of(given or guess_type(name)[0])
     return mime if _MEDIA_TYPE.fullmatch(mime) else "application/octet-stream"
 
 
@@ -121,8 +128,8 @@ def _content(name: str, attachment: AttachmentLike) -> bytes:
 
 def _read(name: str, path: str) -> bytes:
     try:
-        _check(os.stat(path))
-        with open(path, "rb") as file:
+        _check(stat(path))
+        with open_file(path, "rb") as file:  # noqa: UP020
             return file.read()
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
@@ -130,7 +137,7 @@ def _read(name: str, path: str) -> bytes:
 
 def _check(status: os.stat_result) -> None:
     """Refuse files that must not be opened: a FIFO would wait for a writer, a device may never end."""
-    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+    if not S_ISREG(status.st_mode) and not S_ISDIR(status.st_mode):
         raise ValueError("not a regular file")
     if status.st_size > MOST_BYTES:
         raise ValueError(_too_large(status.st_size))
@@ -158,6 +165,6 @@ def _bytes(content: object) -> bytes:
 
 def _json(content: object) -> str:
     try:
-        return json.dumps(content, default=text_of, indent=4)
+        return _encode(content)
     except (TypeError, ValueError, RecursionError):  # keys that JSON does not have, a circle, too many levels
         return text_of(content)

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import inspect
 import sys
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from functools import partial
 from types import TracebackType
@@ -22,6 +21,7 @@ from qase.commons.models.step import Step, StepTextData, StepType
 from qase.pytest import qase as upstream
 from qase.pytest.plugin import QasePytestPluginSingleton
 
+from famacase_xdist.results.ids import new_id
 from famacase_xdist.results.status import FAILED, PASSED, SKIPPED, UNTESTED
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class _OpenStep:
     def __enter__(self) -> None:
         with contextlib.suppress(Exception):  # there is no session, or upstream's plugin has no running test
             runtime = QasePytestPluginSingleton.get_instance().runtime
-            self._step = Step(StepType.TEXT, str(uuid.uuid4()), StepTextData(self._title, self._expected or None))
+            self._step = Step(StepType.TEXT, new_id(), StepTextData(self._title, self._expected or None))
             runtime.add_step(self._step)
             self._runtime = runtime
 
@@ -230,5 +230,7 @@ def status_of(error: BaseException | None) -> str:
     """Return the status of a step that ends with this exception, or with none."""
     if error is None or isinstance(error, GeneratorExit):
         return PASSED
-    loaded = [getattr(sys.modules[module], name) for module, name in _CUT_SHORT.items() if module in sys.modules]
-    return SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *loaded)) else FAILED
+    loaded = (getattr(sys.modules.get(module), name, None) for module, name in _CUT_SHORT.items())
+    # A test may put None or a mock in the place of a module.
+    kinds = [each for each in loaded if isinstance(each, type)]
+    return SKIPPED if isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, *kinds)) else FAILED

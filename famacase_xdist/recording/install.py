@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from qase.commons.utils import QaseUtils
-from qase.pytest.plugin import QasePytestPluginSingleton
 
-from famacase_xdist import clock
 from famacase_xdist.results.sinks import ResultSink
 from famacase_xdist.settings.settings import Settings
 
-from .integrations import playwright
+from .integrations import forked, playwright
 from .recorder import Recorder
+from .upstream import Place
 from .user_fixtures import RECORDER as NAME
 
-#: Upstream's clock, a static method of its `QaseUtils`.
-_CLOCK = "get_real_time"
-_PREVIOUS = pytest.StashKey[tuple[object, object]]()
+_PLACE = pytest.StashKey[Place]()
 
 
 def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread: str) -> Recorder:
@@ -32,21 +28,12 @@ def install(config: pytest.Config, settings: Settings, sink: ResultSink, thread:
         The recorder; `uninstall` undoes what is done here.
     """
     recorder = Recorder(settings, sink, thread)
-    _take_upstreams_place(config, recorder)
+    config.stash[_PLACE] = Place(recorder)
     config.pluginmanager.register(recorder, NAME)
     if settings.fixture_steps != "off":
         _add_fixture_steps(config, settings, recorder, thread)
     _add_integrations(config, settings, recorder)
     return recorder
-
-
-def _take_upstreams_place(config: pytest.Config, recorder: Recorder) -> None:
-    config.stash[_PREVIOUS] = (QasePytestPluginSingleton._instance, vars(QaseUtils).get(_CLOCK))
-    QasePytestPluginSingleton._instance = recorder
-    # Upstream's clock searches for the C library at each call, which starts a process: 2 ms, three times a test and
-    # twice a step. Upstream does so because some libraries freeze time; they do not change our clock either.
-    if _CLOCK in vars(QaseUtils):
-        setattr(QaseUtils, _CLOCK, staticmethod(clock.now))
 
 
 def _add_fixture_steps(config: pytest.Config, settings: Settings, recorder: Recorder, thread: str) -> None:
@@ -72,6 +59,8 @@ def _add_integrations(config: pytest.Config, settings: Settings, recorder: Recor
     if playwright.are_made(config):
         artifacts = playwright.Artifacts(config, recorder.runtime, recorder.add_attachments, recorder.guard)
         config.pluginmanager.register(artifacts, f"{NAME}-artifacts")
+    if forked.is_loaded(config):
+        config.pluginmanager.register(forked.Forked(recorder.describe), f"{NAME}-forked")
     # pytest refuses unknown hooks, so the bridge is registered only if pytest-bdd is loaded.
     if hasattr(config.hook, "pytest_bdd_before_scenario"):
         from .integrations.pytest_bdd import Scenarios
@@ -81,9 +70,7 @@ def _add_integrations(config: pytest.Config, settings: Settings, recorder: Recor
 
 
 def uninstall(config: pytest.Config) -> None:
-    """Restore upstream's clock and its singleton, so that one process can run several sessions."""
-    if _PREVIOUS in config.stash:
-        QasePytestPluginSingleton._instance, upstreams_clock = config.stash[_PREVIOUS]
-        if upstreams_clock is not None:
-            setattr(QaseUtils, _CLOCK, upstreams_clock)
-        del config.stash[_PREVIOUS]
+    """Give upstream's place back, so that one process can run several sessions."""
+    if _PLACE in config.stash:
+        config.stash[_PLACE].give_back()
+        del config.stash[_PLACE]

@@ -16,6 +16,7 @@ from qase.pytest.plugin import QasePytestPlugin
 
 from famacase_xdist.results.body import AttachmentEntry, begun, framed, noted
 from famacase_xdist.results.frames import Frame, IgnoredHead, NoteHead, ResultFrame
+from famacase_xdist.results.ids import new_id
 from famacase_xdist.results.node_ids import signature_of
 from famacase_xdist.results.pytest_reports import subtest_name
 from famacase_xdist.results.sinks import ResultSink
@@ -154,6 +155,12 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         self.runtime.clear()
         self._sink.send(Frame(IgnoredHead(self._nodeid)))
 
+    def describe(self, item: pytest.Item) -> None:
+        """Tell the controller of a test that will run in a process without a recorder."""
+        with self.guard:
+            self._begin(item)
+        self.runtime.clear()
+
     def _begin(self, item: pytest.Item) -> None:
         self.runtime.clear()
         self._nodeid = item.nodeid
@@ -185,6 +192,7 @@ class Recorder(QasePytestPlugin):  # type: ignore[misc]  # upstream has no types
         nodeid = nodeid_of(item)
         # The runtime has it from the start, so that a result is sent even if an error of ours ends this function.
         result = self.runtime.result = Result(title=title_of(item, marks), signature="")
+        result.id = new_id()
         if marks:
             result.fields.update(marks.fields)
             result.tags = marks.tags

@@ -7,22 +7,25 @@ other, and a step that an exception of pytest leaves open contains all steps tha
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from itertools import islice
+from threading import get_ident
 from typing import TYPE_CHECKING
 
 from qase.commons.models.runtime import Runtime
 from qase.commons.models.step import Step, StepExecution, StepTextData, StepType
 
 from famacase_xdist.clock import now
+from famacase_xdist.results.ids import new_id
 from famacase_xdist.results.status import UNTESTED
 
 if TYPE_CHECKING:
     from qase.commons.models.result import Result
 
 _OPEN: ContextVar[str | None] = ContextVar("famacase_open_step", default=None)
+#: Whether a context comes from that of the tests. A greenlet's does not, which gevent may put in a thread's place.
+_IS_OF_TESTS: ContextVar[bool] = ContextVar("famacase_is_of_tests", default=False)
 
 
 class Span:
@@ -49,14 +52,14 @@ class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
     result: Result | None
 
     def __init__(self) -> None:
-        self._thread = threading.get_ident()
-        self._outer: str | None = None
+        self.clear()
         super().__init__()
 
     def clear(self) -> None:
         """Forget the test; the next one runs on this thread."""
-        self._thread = threading.get_ident()
-        self._outer = None
+        self._thread = get_ident()
+        _IS_OF_TESTS.set(True)
+        self._outer: str | None = None
         self.result = None
         self.steps: dict[str, Step] = {}  # empty, so that no step is open
 
@@ -66,14 +69,24 @@ class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
         open_ = _OPEN.get()
         if open_ in self.steps:  # else it belongs to an earlier test, which threads and tasks may outlive
             return open_
-        return None if threading.get_ident() == self._thread else self._outer
+        return None if self._is_own_thread() else self._outer
 
     @step_id.setter
     def step_id(self, value: str | None) -> None:
         _OPEN.set(value)
         # In an event loop several steps are open at a time, and none of them is the thread's.
-        if threading.get_ident() == self._thread and not _is_in_event_loop():
+        if self._is_own_thread() and not _is_in_event_loop():
             self._outer = value
+
+    def _is_own_thread(self) -> bool:
+        """Return whether this is the thread that runs the test."""
+        return get_ident() == self._thread and _IS_OF_TESTS.get()
+
+    def add_step(self, step: Step) -> None:
+        """Begin a step. It gets another id if there is one with its id, which would become its own parent."""
+        if step.id in self.steps:
+            step.id = new_id()
+        super().add_step(step)
 
     def finish_step(self, id: str, status: str, data: object = None) -> None:
         """End a step. One of an earlier test is ignored, because upstream's own method would raise in the next test."""
@@ -118,7 +131,7 @@ class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def open(self, span: Span, action: str) -> None:
         """Turn a span that has just begun into an open step."""
-        span.step = step = Step(StepType.TEXT, None, StepTextData(action), span.parent)
+        span.step = step = Step(StepType.TEXT, new_id(), StepTextData(action), span.parent)
         step.execution.start_time = span.start
         self.steps[step.id] = step
         self.step_id = step.id
@@ -134,7 +147,7 @@ class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
 
     def wrap(self, span: Span, action: str, status: str) -> None:
         """Turn a span that has ended into a step around the steps that began in it."""
-        span.step = step = Step(StepType.TEXT, None, StepTextData(action), span.parent)
+        span.step = step = Step(StepType.TEXT, new_id(), StepTextData(action), span.parent)
         for each in islice(self.steps.values(), span.first, span.last):
             if each.parent_id == span.parent:
                 each.parent_id = step.id
@@ -162,7 +175,7 @@ class StepRuntime(Runtime):  # type: ignore[misc]  # upstream has no types
         Its duration is unknown if there is no `start`, as with unittest, or if that is in the future, as under a
         frozen clock.
         """
-        subtest = Step(StepType.TEXT, None, StepTextData(action=name), parent_id=self.step_id)
+        subtest = Step(StepType.TEXT, new_id(), StepTextData(name), self.step_id)
         subtest.execution.status = status
         subtest.execution.end_time = subtest.execution.start_time
         if 0 < start <= subtest.execution.start_time:

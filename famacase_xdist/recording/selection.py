@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 
 import pytest
+
+from famacase_xdist.results.text import Encoder, from_json
 
 from .marks import Marks
 
 NAME = "famacase-selection"
 
+_encode = Encoder().encode
+
 
 def given(project: str, cases: Iterable[int]) -> str:
     """Return the argument of `install`: text, so that it can travel to a worker."""
-    return json.dumps([project, sorted(cases)])
+    return _encode([project, sorted(cases)])
 
 
 def install(config: pytest.Config, text: str) -> None:
     """Run only the tests that a text of `given` names."""
-    project, cases = json.loads(text)
+    project, cases = from_json(text)
     config.pluginmanager.register(Selection(project, cases), NAME)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from famacase_xdist.results.sinks import WORKERINPUT, ChannelSink, WorkerInput
+from famacase_xdist.results.text import from_json
 from famacase_xdist.settings.settings import Settings
 
 from . import install, selection, user_fixtures
@@ -18,8 +17,8 @@ class Worker:
     def __init__(self, config: pytest.Config, given: WorkerInput) -> None:
         self._config = config
         self._sink = ChannelSink(given["channel"])
-        settings = Settings.from_controller(json.loads(given["settings"]))
-        run_id, run_url = json.loads(given["run"])
+        settings = Settings.from_controller(from_json(given["settings"]))
+        run_id, run_url = from_json(given["run"])
         config.stash[user_fixtures.RUN] = lambda: (run_id, run_url)
         if given["selection"] is not None:
             selection.install(config, given["selection"])

@@ -7,13 +7,12 @@ references (`reference`) until the server has given them ids.
 from __future__ import annotations
 
 import dataclasses
-import json
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NotRequired, TypeAlias, TypedDict
 
 from .frames import BegunHead, Frame, ResultFrame, ResultHead
-from .text import text_of, to_json
+from .ids import id_in
+from .text import from_json, text_of, to_json
 
 
 class AttachmentEntry(TypedDict):
@@ -137,13 +136,13 @@ def begun(nodeid: str, content: Description, projects: Mapping[str, Sequence[int
 
 def description_of(described: bytes) -> tuple[Description, dict[str, list[int]]]:
     """Return the description in the body of a begun frame, and the test case ids by project that it came with."""
-    content: Description = json.loads(described)
+    content: Description = from_json(described)
     return content, content.pop("testops_project_mapping", None) or {}
 
 
 def content_of(frame: ResultFrame) -> Body:
     """Return the RESULT of a frame, decoded."""
-    content: Body = json.loads(frame.body)
+    content: Body = from_json(frame.body)
     return content
 
 
@@ -205,9 +204,9 @@ def is_muted(frame: ResultFrame) -> bool:
 def in_project(frame: ResultFrame, project: str, ids: Sequence[int]) -> ResultFrame:
     """Return a project's own copy of a result, with an id of its own and that project's ids of test cases."""
     head = frame.head
-    own = dataclasses.replace(head, id=_id_in(project, head.id), projects={})
+    own = dataclasses.replace(head, id=id_in(project, head.id), projects={})
     referring = frame.body.replace(reference(head.id, "").encode(), reference(own.id, "").encode())
-    content: Body = json.loads(referring)
+    content: Body = from_json(referring)
     content["id"] = own.id
     content["testops_ids"] = list(ids) or None
     return Frame(own, to_json(content))
@@ -216,17 +215,9 @@ def in_project(frame: ResultFrame, project: str, ids: Sequence[int]) -> ResultFr
 def description_in(content: Description, project: str, ids: Sequence[int]) -> Description:
     """Return a project's own copy of a description; the result that follows has the same id (`in_project`)."""
     own = content.copy()
-    own["id"] = _id_in(project, content["id"])
+    own["id"] = id_in(project, content["id"])
     own["testops_ids"] = list(ids) or None
     return own
-
-
-def _id_in(project: str, result_id: str) -> str:
-    """Return the id of a result in a project, the same each time.
-
-    Each project needs an id of its own, because a server may not keep the ids of different runs apart.
-    """
-    return str(uuid.uuid5(uuid.UUID(result_id), project))
 
 
 def reference(result_id: str, digest: str) -> str:
@@ -253,7 +244,7 @@ def with_attachment_ids(frame: ResultFrame, ids: Mapping[str, object]) -> Result
             body = body.replace(b'"id":' + to_json(placeholder), b'"id":' + to_json(ids[digest]))
         else:
             dropped.add(placeholder)
-    return Frame(head, to_json(_without(json.loads(body), dropped)) if dropped else body)
+    return Frame(head, to_json(_without(from_json(body), dropped)) if dropped else body)
 
 
 def _without(value: Json, dropped: set[str]) -> Json:

@@ -12,14 +12,13 @@ starts, so that a result can be made even if nothing more comes; an *ignored* fr
 
 from __future__ import annotations
 
-import hashlib
-import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Generic, TypeAlias, TypeGuard, TypeVar
 
-from .text import to_json
+from .text import from_json, to_json
 
 #: Most bytes of an attachment in one frame, so that neither side ever holds a large attachment twice.
 PIECE_BYTES = 1024 * 1024
@@ -150,7 +149,7 @@ def decode(message: bytes) -> AnyFrame:
     try:
         kind, length = _HEAD.unpack_from(message)
         start = _HEAD.size + length
-        values = json.loads(message[_HEAD.size : start])
+        values = from_json(message[_HEAD.size : start])
         if kind == b"R":
             values["contents"] = tuple(values["contents"])
         return Frame(_KINDS[kind](**values), message[start:], _encoded=message)
@@ -167,4 +166,4 @@ def content_frames(head: ContentHead, content: bytes) -> Iterator[AnyFrame]:
 
 def digest_of(content: bytes, mime: str) -> str:
     """Return the key of an attachment; equal contents of one media type have one key, and so they are uploaded once."""
-    return hashlib.sha256(mime.encode() + b"\0" + content).hexdigest()
+    return sha256(mime.encode() + b"\0" + content).hexdigest()

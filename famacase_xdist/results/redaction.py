@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 
 from .frames import AnyFrame, ContentHead, Frame, Head, PieceHead
+from .text import Encoder
+
+_encode, _encode_ascii = (Encoder(ensure_ascii=is_ascii).encode for is_ascii in (False, True))
 
 
 class Mask:
@@ -76,4 +78,4 @@ class Mask:
 
 
 def _forms(secret: str) -> tuple[str, ...]:
-    return secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]
+    return secret, _encode_ascii(secret)[1:-1], _encode(secret)[1:-1]

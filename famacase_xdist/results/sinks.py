@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from famacase_xdist.system import Origin
+
 from .frames import AnyFrame
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class ResultSink(Protocol):
 class ChannelSink:
     """Sends over the execnet channel that the controller put into `workerinput`.
 
-    The sink keeps a reference to the channel, because execnet closes a channel that is garbage-collected.
+    The sink keeps a reference to the channel, because execnet closes a channel that is garbage-collected. In a forked
+    child it does nothing: the channel is the parent's, and a message of the child would get between two halves of one.
 
     Attributes:
         lost: How many frames were not sent, because the controller was gone.
@@ -51,10 +54,13 @@ class ChannelSink:
 
     def __init__(self, channel: execnet.Channel) -> None:
         self._channel = channel
+        self._origin = Origin()
         self.lost = 0
 
     def send(self, frame: AnyFrame) -> None:
         """Send one frame. It is counted in `lost` if the controller is gone."""
+        if not self._origin.is_here:
+            return
         try:
             self._channel.send(frame.encoded)
         except OSError:
@@ -62,6 +68,8 @@ class ChannelSink:
 
     def close(self) -> None:
         """Close the channel, so that the controller sees its end."""
+        if not self._origin.is_here:
+            return
         try:
             self._channel.close()
         except OSError:
@@ -69,7 +77,7 @@ class ChannelSink:
 
 
 class DirectSink:
-    """Hands frames to a function of the same process.
+    """Hands frames to a function of the same process; in a forked child it does nothing.
 
     Args:
         take: Takes a frame; returns at once and never raises.
@@ -77,10 +85,12 @@ class DirectSink:
 
     def __init__(self, take: Callable[[AnyFrame], None]) -> None:
         self._take = take
+        self._origin = Origin()
 
     def send(self, frame: AnyFrame) -> None:
         """Hand over one frame."""
-        self._take(frame)
+        if self._origin.is_here:
+            self._take(frame)
 
     def close(self) -> None:
         """Do nothing: the owner of the function knows when the session ends."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from famacase_xdist import clock
 
 from .body import Description, description_of, framed, is_muted, suite_entry, with_status, with_suite
 from .frames import AnyFrame, Frame, IgnoredHead, ResultFrame
+from .ids import new_id
 from .node_ids import path_of, signature_of
 from .pytest_reports import (
     crash_line,
@@ -69,7 +69,7 @@ def described_by(nodeid: str) -> Description:
     """Return a description that is made of the node id alone: title, suites and signature."""
     suites, name = path_of(nodeid)
     return {
-        "id": str(uuid.uuid4()),
+        "id": new_id(),
         "title": name,
         "signature": signature_of(nodeid),
         "testops_ids": None,

@@ -6,13 +6,29 @@ execnet refuses the last two, and a server refuses a body that is not JSON.
 
 from __future__ import annotations
 
-import json
+from json import JSONDecoder, JSONEncoder
+from typing import Any
 
 #: Longest text in a result, in characters; a longer one is cut and says so (a request holds 128 MiB).
 MAX_TEXT = 8 * 1024 * 1024
 
+
+class Encoder(JSONEncoder):
+    """An encoder whose methods are those that pytest started with, also if a test patches `json`."""
+
+    encode = JSONEncoder.encode
+    iterencode = JSONEncoder.iterencode
+    default = JSONEncoder.default
+
+
+class _Decoder(JSONDecoder):
+    decode = JSONDecoder.decode
+    raw_decode = JSONDecoder.raw_decode
+
+
 #: Made once, because `json.dumps` makes a new encoder at each call that has an option.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_encode = Encoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = _Decoder().decode
 
 
 def to_json(value: object) -> bytes:
@@ -27,6 +43,16 @@ def to_json(value: object) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         return encodable(text).encode()
+
+
+def from_json(text: bytes | str) -> Any:
+    """Return the value of JSON, which is in UTF-8 if it is bytes.
+
+    Raises:
+        ValueError: The text is not JSON.
+        RecursionError: It has too many levels.
+    """
+    return _decode(text if isinstance(text, str) else text.decode())
 
 
 def encodable(text: str) -> str:

@@ -72,7 +72,11 @@ class Journal:
             directory.chmod(PRIVATE)
         self._lock.acquire()
         descriptor = Descriptor(open_to_append(str(new / os.path.basename(self.files.segment(1)))))
-        System.rename(str(new), str(self.files.path))
+        try:
+            System.rename(str(new), str(self.files.path))
+        except OSError:
+            descriptor.close()
+            raise
         self._lock.path = str(self.files.writer)
         return descriptor
 
@@ -142,11 +146,9 @@ class Journal:
         if head.digest in self._closed:
             return
         self._refuse_elsewhere(head.digest)
-        if not head.size:
-            self._add_piece(PieceHead(head.digest, 0), b"")
         part = self.files.part(head.digest)
         # Of a content that is not whole there is no file, and so the reader refuses it.
-        if sum(self._pieces.get(head.digest, ())) == head.size:
+        if 0 < sum(self._pieces.get(head.digest, ())) == head.size:
             System.rename(part, self.files.content(head.digest))
         else:
             with contextlib.suppress(OSError):

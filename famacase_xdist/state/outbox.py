@@ -12,12 +12,12 @@ import contextlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from sys import intern
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results.frames import (
@@ -42,6 +42,9 @@ from .outbox_notes import OutboxNotes, Past, Place
 from .process_lock import ProcessLock
 from .records import Records, open_to_append, pack, payload_of, read_from, sync_file, write_whole
 
+#: Seconds to wait until the system has released the lock of a session that has just died.
+PATIENCE = 1.0
+
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
@@ -59,35 +62,24 @@ class _Segment:
     contents: list[str] = field(default_factory=list)
 
 
-class _Entry:
-    """A result that the server has not acknowledged, in order of the places; `frame` is None if it is on disk.
+class _Entry(NamedTuple):
+    """A result that the server has not acknowledged; there may be very many, which are sent in this order.
 
-    There may be very many. The place is one number: segment, offset (56 bits), and length, or a count in memory
-    (40 bits).
+    Attributes:
+        segment: The segment that it is in, or after which it came.
+        offset: The offset in this segment.
+        length: The length of its record, or a count of the results in memory.
+        id: The id of the result.
+        status: Its status.
+        frame: The result if it is in memory, or None.
     """
 
-    __slots__ = ("frame", "id", "place", "status")
-
-    def __init__(self, head: ResultHead, place: Place, length: int, frame: ResultFrame | None) -> None:
-        self.id = head.id
-        self.status = head.status
-        self.place = place[0] << 96 | place[1] << 40 | length
-        self.frame = frame
-
-    def __lt__(self, other: _Entry) -> bool:
-        return self.place < other.place
-
-    @property
-    def segment(self) -> int:
-        return self.place >> 96
-
-    @property
-    def offset(self) -> int:
-        return self.place >> 40 & (1 << 56) - 1
-
-    @property
-    def length(self) -> int:
-        return self.place & (1 << 40) - 1
+    segment: int
+    offset: int
+    length: int
+    id: str
+    status: str
+    frame: ResultFrame | None
 
 
 class Outbox:
@@ -136,18 +128,13 @@ class Outbox:
         self._writer = ProcessLock("" if files is None else str(files.writer))
         self._reader = ProcessLock("" if files is None else str(files.reader))
         if files is not None:
-            with self._errors(files):
+            try:
                 self._open(files, beside_writer, patience)
-
-    @contextmanager
-    def _errors(self, files: OutboxFiles) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, OutboxError) as error:
-            self._unlock()
-            if isinstance(error, OutboxError):
-                raise
-            raise OutboxError(f"outbox {files.path}: {error.strerror or error}") from error
+            except (OSError, OutboxError) as error:
+                self._unlock()
+                if isinstance(error, OutboxError):
+                    raise
+                raise OutboxError(f"outbox {files.path}: {error.strerror or error}") from error
 
     def _open(self, files: OutboxFiles, beside_writer: bool, patience: float) -> None:
         # The writer's lock comes first: whoever only looks must not keep the reader of a living session out.
@@ -156,7 +143,10 @@ class Outbox:
         self._reader.acquire(patience)
         self._lease = acquire_lease(files, patience)
         for note in self._notes.read():
-            self._recall(note)
+            try:
+                self._recall(json.loads(note))
+            except (ValueError, TypeError, RecursionError):
+                self._damage["unknown note"] += 1
         self._segments = {number: _Segment(number) for number in files.segments()}
         self._last = max([0, *self._segments, *self._past.done])
         self.seen = sum(len(done) for number, done in self._past.done.items() if number not in self._segments)
@@ -190,7 +180,7 @@ class Outbox:
             case {"facts": dict(facts)}:
                 self._facts.update(facts)
             case _ if not self.contents.recall(note):
-                self._damage["unknown note"] += 1
+                raise ValueError(note)
 
     # Reading
 
@@ -309,11 +299,11 @@ class Outbox:
         self.seen += 1
         if segment is None:
             self._in_memory += 1
-            entry = _Entry(head, place, self._in_memory, frame)
+            entry = _Entry(*place, self._in_memory, head.id, intern(head.status), frame)
         elif place[1] in self._past.done.get(segment.number, ()):
             return
         else:
-            entry = _Entry(head, place, length, None)
+            entry = _Entry(*place, length, head.id, intern(head.status), None)
             segment.results += 1
             if place in self._past.refused:
                 self._refused[head.id] = self._past.refused[place]
@@ -349,7 +339,7 @@ class Outbox:
             return False
         try:
             if not self._writer.is_held:
-                self._writer.acquire()
+                self._writer.acquire(PATIENCE)
             content = pack([frame.encoded for frame in frames])
             descriptor = open_to_append(self._path(self._last + 1))
             try:
@@ -377,9 +367,10 @@ class Outbox:
                 entry = heappop(self._waiting)
                 if not self._is_waiting(entry):
                     continue
-                frame = self._load(entry)
+                is_failing = any(each.segment == entry.segment for each in unread[-1:])
+                frame = None if is_failing else self._load(entry)
                 if frame is None:
-                    unread.append(entry)
+                    unread += [entry] if entry.id in self._entries else []
                     continue
                 size += len(frame.body)
                 if batch and size > most_bytes:
@@ -537,9 +528,9 @@ class Outbox:
         with self._lock:
             if not self._is_open or System.getpid() != self._process:
                 return
-            self._notes.flush()
             is_gone = delete and not self.follow() and not self.damage
             self._is_open = False
+            self._notes.close()
             if is_gone and self.files is not None:
                 with contextlib.suppress(OSError):
                     self._remove(self.files)

@@ -78,13 +78,16 @@ class OutboxContents:
 
     def is_whole(self, content: ContentHead) -> bool:
         """Return whether all bytes of a content are there."""
-        with self._lock:
-            pieces = self._pieces.get(content.digest)
-        if pieces is not None and sum(map(len, pieces.values())) == content.size:
+        if self._in_memory(content) is not None:
             return True
         with contextlib.suppress(OSError):
             return self._files is not None and System.stat(self._files.content(content.digest)).st_size == content.size
-        return not content.size
+        return False
+
+    def _in_memory(self, content: ContentHead) -> bytes | None:
+        with self._lock:
+            pieces = sorted(self._pieces.get(content.digest, {}).items())
+        return b"".join(body for _, body in pieces) if sum(len(body) for _, body in pieces) == content.size else None
 
     def open(self, content: ContentHead) -> BinaryIO:
         """Open a content to read.
@@ -92,10 +95,11 @@ class OutboxContents:
         Raises:
             OSError: It is missing or cannot be read.
         """
-        with self._lock:
-            pieces = self._pieces.get(content.digest, {})
-        if self._files is None or sum(map(len, pieces.values())) == content.size:
-            return BytesIO(b"".join(pieces[number] for number in sorted(pieces)))
+        body = self._in_memory(content)
+        if body is not None:
+            return BytesIO(body)
+        if self._files is None:
+            raise FileNotFoundError(content.digest)
         return BufferedReader(FileIO(open_to_read(self._files.content(content.digest))))
 
     def acknowledge(self, digest: str, remote_id: object) -> None:
@@ -105,9 +109,9 @@ class OutboxContents:
             self._heads.pop(digest, None)
             self._pieces.pop(digest, None)
             self._notes.add(uploaded=[digest, remote_id])
-        if self._files is not None:
-            with contextlib.suppress(OSError):
-                System.unlink(self._files.content(digest))
+            if self._files is not None and self._notes.is_open:
+                with contextlib.suppress(OSError):
+                    System.unlink(self._files.content(digest))
 
     def refuse(self, digest: str, words: str) -> None:
         """Note that an attachment cannot be uploaded.

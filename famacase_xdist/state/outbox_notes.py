@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from famacase_xdist.results.text import to_json
 from famacase_xdist.system import System
@@ -35,8 +33,13 @@ class OutboxNotes:
         self._is_dirty = False
         self.damage: Counter[str] = Counter()
 
-    def read(self) -> Iterator[dict[str, Any]]:
-        """Yield all notes, the oldest first, and cut off one that was still being written.
+    @property
+    def is_open(self) -> bool:
+        """Whether notes are written."""
+        return self._path is not None
+
+    def read(self) -> Iterator[bytes]:
+        """Yield all notes as JSON, the oldest first, and cut off one that was still being written.
 
         Raises:
             OSError: The file cannot be read or written.
@@ -46,7 +49,7 @@ class OutboxNotes:
         System.close(open_to_append(self._path))
         content = read_from(self._path, 0)
         records = Records(content)
-        yield from (json.loads(payload_of(record) or b"{}") for _, record in records)
+        yield from (payload_of(record) or b"" for _, record in records)
         self.damage += records.damage
         self._size = records.end
         if records.end < len(content):
@@ -83,6 +86,11 @@ class OutboxNotes:
                 System.ftruncate(descriptor, self._size)
             finally:
                 System.close(descriptor)
+
+    def close(self) -> None:
+        """Write what could not be written before, and nothing later."""
+        self.flush()
+        self._path = None
 
     def sync(self) -> None:
         """Make the notes survive a power failure; waits for the disk."""

@@ -52,7 +52,7 @@ class ProcessLock:
         Raises:
             OutboxError: Another process, or another object of this one, has the lock, or its file cannot be made.
         """
-        directory = os.path.dirname(self.path)
+        directory = self.path.rpartition("/")[0]
         deadline = clock.monotonic() + patience
         self.release()
         while True:

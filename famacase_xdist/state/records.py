@@ -15,9 +15,9 @@ import errno
 import os
 import re
 import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from zlib import crc32
 
 from famacase_xdist.system import System
 
@@ -42,7 +42,7 @@ def pack(payloads: Sequence[bytes]) -> bytes:
         if len(payload) > MOST_BYTES:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         size = len(payload) | (_MORE if left else 0)
-        parts += (_HEADER.pack(size, zlib.crc32(payload, size)), payload)
+        parts += (_HEADER.pack(size, crc32(payload, size)), payload)
     return b"".join(parts)
 
 
@@ -97,7 +97,7 @@ class Records:
         if end <= whole:
             return end, True, "wrong checksum"
         # What a process that died was still writing is no damage, but here only the length is wrong.
-        if any(zlib.crc32(self._view[body:], (whole - body) | more) == checksum for more in (0, _MORE)):
+        if any(crc32(self._view[body:], (whole - body) | more) == checksum for more in (0, _MORE)):
             return whole, True, "wrong length"
         return None
 
@@ -107,7 +107,7 @@ class Records:
         body = start + _HEADER.size
         if not 0 < length <= len(self._content) - body:
             return False
-        return zlib.crc32(self._view[body : body + length], size) == int(checksum)
+        return crc32(self._view[body : body + length], size) == int(checksum)
 
 
 def payload_of(record: bytes) -> bytes | None:

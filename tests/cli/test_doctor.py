@@ -131,7 +131,9 @@ def test_what_is_wrong_with_the_server_is_said_after_one_try(
 
 def test_what_the_settings_name_and_is_not_there(here: Suite) -> None:
     (here.state / "log").mkdir(parents=True)
-    left_behind(StateDirectory(here.state).outbox("20260101T000000-abc"), [result()], host="h", project="DEMO", run_id=1)
+    left_behind(
+        StateDirectory(here.state).outbox("20260101T000000-abc"), [result()], host="h", project="DEMO", run_id=1
+    )
 
     ran = examined(
         here,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from harness.results import result
 
-from famacase_xdist.controller import opening
 from famacase_xdist.controller.hooks import Controller
+from famacase_xdist.delivery import opening
 from famacase_xdist.recording import user_fixtures
 from famacase_xdist.results.frames import BegunHead, Frame
 from famacase_xdist.results.sinks import WORKERINPUT
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.system import System
 
 TOKEN = "rep_a-token-that-must-not-leak"
 
@@ -50,9 +51,8 @@ class Config:
         self.stash = pytest.Stash()
         self.said: list[str] = []
         self.cleanups: list[Callable[[], None]] = []
-        self.pluginmanager = SimpleNamespace(
-            hasplugin=plugins.__contains__, get_plugin=lambda name: SimpleNamespace(write_line=self.said.append)
-        )
+        self.reporter: Any = SimpleNamespace(write_line=self.said.append, isatty=False, no_summary=False)
+        self.pluginmanager = SimpleNamespace(hasplugin=plugins.__contains__, get_plugin=lambda name: self.reporter)
 
     def add_cleanup(self, cleanup: Callable[[], None]) -> None:
         self.cleanups.append(cleanup)
@@ -72,10 +72,11 @@ class Section:
 
 
 class Controlled:
-    """A controller of two workers, whose destination is a file report."""
+    """A controller of two workers, whose destination is a file report that a thread writes."""
 
     def __init__(self, path: Path, **settings: Any) -> None:
-        given = {"mode": "report", "report_connection_path": Path("out"), "testops_api_token": TOKEN, **settings}
+        given = {"mode": "report", "report_connection_path": Path("out"), "courier": "thread", **settings}
+        given.setdefault("testops_api_token", TOKEN)
         self.path = path
         self.config = Config(path, ("dsession",))
         self.controller = Controller(self.config, Settings(**given))  # type: ignore[arg-type]
@@ -87,16 +88,31 @@ class Controlled:
             self.controller.pytest_configure_node(node)  # type: ignore[arg-type]
         return self
 
-    def finish(self, status: int = pytest.ExitCode.OK) -> int:
-        """End the session, and return the exit status that pytest would have."""
-        session = SimpleNamespace(exitstatus=status)
-        self.controller.pytest_sessionfinish(session, status)  # type: ignore[arg-type]
-        return session.exitstatus
+    def finish(self, status: int = pytest.ExitCode.OK) -> None:
+        """Tell the controller that the session ends; pytest's summary may follow."""
+        self.pytest_session = SimpleNamespace(exitstatus=status)
+        self.controller.pytest_sessionfinish(self.pytest_session, status)  # type: ignore[arg-type]
+
+    @property
+    def status(self) -> int:
+        """The exit status that pytest would have."""
+        status: int = self.pytest_session.exitstatus
+        return status
+
+    @property
+    def outcome(self) -> object:
+        """What became of the results, as far as the controller has waited for it."""
+        return self.controller._session.outcome
 
     def section(self) -> list[str]:
         reporter = Section()
         self.controller.pytest_terminal_summary(reporter)  # type: ignore[arg-type]
         return reporter.lines
+
+    def end(self) -> list[str]:
+        """End the session with a summary, and return the section's lines."""
+        self.finish()
+        return self.section()
 
     def results(self) -> list[dict[str, Any]]:
         return [json.loads(file.read_text()) for file in (self.path / "out" / "results").glob("*.json")]
@@ -165,11 +181,11 @@ def test_a_mistake_of_ours_at_the_start_is_said_and_does_not_end_the_session(
     assert controlled.controller.pytest_report_header()[0] == (
         "famacase: nothing is reported: internal error: ZeroDivisionError('division by zero')"
     )
-    assert controlled.finish() == pytest.ExitCode.OK
-    assert controlled.section() == [
+    assert controlled.end() == [
         "Famacase",
         "nothing was reported: internal error: ZeroDivisionError('division by zero')",
     ]
+    assert controlled.status == pytest.ExitCode.OK
 
 
 # What is taken in
@@ -179,7 +195,7 @@ def test_what_a_worker_sends_is_reported(start: Start) -> None:
     controlled = start()
     controlled.nodes[1].channel.say(result("test_a").encoded)
 
-    controlled.finish()
+    controlled.end()
 
     assert [each["title"] for each in controlled.results()] == ["test_a"]
 
@@ -189,10 +205,8 @@ def test_what_is_no_message_of_ours_is_dropped_without_an_error(start: Start) ->
     for message in (None, "text", 7, b"no frame"):
         controlled.nodes[0].channel.say(message)
 
-    controlled.finish()
-
+    assert "unreadable messages 1" in controlled.end()[2]
     assert controlled.results() == []
-    assert "unreadable messages 1" in controlled.section()[2]
 
 
 def test_a_test_that_took_its_worker_with_it_is_invalid(start: Start) -> None:
@@ -201,7 +215,7 @@ def test_a_test_that_took_its_worker_with_it_is_invalid(start: Start) -> None:
     controlled.nodes[0].channel.say(Frame(BegunHead("t.py::test_a")).encoded)
 
     controlled.controller.pytest_runtest_logreport(report("???", controlled.nodes[0]))
-    controlled.finish()
+    controlled.end()
 
     (only,) = controlled.results()
     assert only["execution"]["status"] == "invalid"
@@ -213,7 +227,7 @@ def test_a_worker_that_said_goodbye_has_not_crashed(start: Start) -> None:
     controlled.nodes[0].workeroutput = {}  # type: ignore[attr-defined]
 
     controlled.controller.pytest_runtest_logreport(report("???", controlled.nodes[0]))
-    controlled.finish()
+    controlled.end()
 
     assert controlled.results() == []
 
@@ -224,14 +238,67 @@ def test_tests_that_each_worker_runs_count_for_each(dist: str, collected: int, s
     controlled.config.option.dist = dist
 
     controlled.controller.pytest_xdist_node_collection_finished(["a", "b", "c"])
-    controlled.finish()
 
-    assert controlled.section()[2].startswith(f"collected {collected}, ")
+    assert controlled.end()[2].startswith(f"collected {collected}, ")
 
 
 # How a session ends
 
 
+def test_a_session_with_a_summary_is_waited_for_in_it_after_pytests_failures(start: Start) -> None:
+    controlled = start()
+    controlled.nodes[0].channel.say(result("test_a").encoded)
+
+    controlled.finish()
+    assert controlled.outcome is None
+    lines = controlled.section()
+
+    assert lines[:2] == ["Famacase", "report: out"]
+    assert [each["title"] for each in controlled.results()] == ["test_a"]
+
+
+@pytest.mark.parametrize("status", [pytest.ExitCode.INTERRUPTED, pytest.ExitCode.USAGE_ERROR])
+def test_pytest_has_a_summary_also_for_these_ends(status: pytest.ExitCode, start: Start) -> None:
+    controlled = start()
+
+    controlled.finish(status)
+
+    assert controlled.outcome is None
+
+
+def test_a_session_without_a_summary_is_waited_for_at_its_end(start: Start) -> None:
+    controlled = start()
+    controlled.nodes[0].channel.say(result("test_a").encoded)
+    controlled.config.reporter.no_summary = True
+
+    controlled.finish()
+
+    assert [each["title"] for each in controlled.results()] == ["test_a"]
+    controlled.controller.pytest_unconfigure()
+    assert controlled.config.said[0] == "famacase: report: out"
+
+
+@pytest.mark.parametrize("reporter", [None, object()], ids=["none", "another plugin's"])
+def test_a_session_without_pytests_reporter_is_waited_for_at_its_end(reporter: object, start: Start) -> None:
+    controlled = start()
+    controlled.nodes[0].channel.say(result("test_a").encoded)
+    controlled.config.reporter = reporter
+
+    controlled.finish()
+
+    assert [each["title"] for each in controlled.results()] == ["test_a"]
+    controlled.controller.pytest_unconfigure()
+
+
+def test_an_internal_error_of_pytest_has_no_summary(start: Start) -> None:
+    controlled = start()
+
+    controlled.finish(pytest.ExitCode.INTERNAL_ERROR)
+
+    assert controlled.outcome is not None
+
+
+@pytest.mark.parametrize("has_summary", [True, False], ids=["summary", "no summary"])
 @pytest.mark.parametrize(
     ("undelivered", "status", "expected"),
     [
@@ -241,22 +308,30 @@ def test_tests_that_each_worker_runs_count_for_each(dist: str, collected: int, s
     ],
 )
 def test_only_losses_that_are_to_fail_change_a_good_exit_status(
-    undelivered: str, status: int, expected: int, start: Start, tmp_path: Path
+    undelivered: str, status: int, expected: int, has_summary: bool, start: Start, tmp_path: Path
 ) -> None:
     (tmp_path / "out").write_text("a file in the place of the report's directory")
+    controlled = start(undelivered=undelivered)
+    controlled.config.reporter.no_summary = not has_summary
 
-    assert start(undelivered=undelivered).finish(status) == expected
+    controlled.finish(status)
+    if has_summary:
+        controlled.section()
+
+    assert controlled.status == expected
 
 
 def test_a_session_without_losses_keeps_its_exit_status(start: Start) -> None:
-    assert start(undelivered="fail").finish() == pytest.ExitCode.OK
+    controlled = start(undelivered="fail")
+    controlled.end()
+
+    assert controlled.status == pytest.ExitCode.OK
 
 
 def test_what_happened_is_said_once(start: Start) -> None:
     controlled = start()
-    controlled.finish()
 
-    assert controlled.section()[:2] == ["Famacase", "report: out"]
+    assert controlled.end()[:2] == ["Famacase", "report: out"]
     controlled.controller.pytest_unconfigure()
     assert controlled.config.said == []
 
@@ -271,22 +346,51 @@ def test_a_session_that_never_finished_says_what_happened_all_the_same(start: St
     assert controlled.config.said[1].startswith("famacase: collected 0, written 1 (1 passed), not written 0")
 
 
+def test_a_session_that_never_began_has_nothing_to_say(tmp_path: Path) -> None:
+    controlled = Controlled(tmp_path)
+
+    controlled.controller.pytest_unconfigure()
+
+    assert controlled.config.said == []
+
+
+def test_the_summary_of_a_session_that_did_not_end_is_left_to_its_end(start: Start) -> None:
+    """pytest-xdist and others may print a summary of their own at any time."""
+    controlled = start()
+
+    assert controlled.section() == []
+    assert controlled.outcome is None
+
+
 def test_the_copy_of_a_forked_child_takes_nothing_in_and_ends_nothing(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     controlled = start(undelivered="fail")
     with monkeypatch.context() as patch:
-        patch.setattr(os, "getpid", lambda: -1)
+        patch.setattr(System, "getpid", staticmethod(lambda: -1))
         controlled.nodes[0].channel.say(result("test_a").encoded)
-        assert controlled.finish() == pytest.ExitCode.OK
+        controlled.finish()
+        assert controlled.section() == []
+        controlled.controller.pytest_runtest_logreport(report("setup", None))
         controlled.controller.pytest_unconfigure()
         assert controlled.config.said == []
 
-    controlled.finish()
-
+    assert controlled.end()[1] == "report: out"
     assert controlled.results() == []
-    assert controlled.section()[1] == "report: out"
 
 
 def test_tests_may_ask_for_the_run_where_there_is_none(start: Start) -> None:
     assert start().config.stash[user_fixtures.RUN]() == (None, "")
+
+
+def test_nothing_is_left_of_a_session(start: Start, tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    controlled = start()
+    controlled.nodes[0].channel.say(result("test_a").encoded)
+    controlled.end()
+
+    controlled.controller.pytest_unconfigure()
+
+    assert set(threading.enumerate()) <= before
+    assert controlled.controller._session._temporary is not None
+    assert not controlled.controller._session._temporary.exists()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
 
 from famacase_xdist.controller import inbox as module
-from famacase_xdist.controller.inbox import BATCH, ImmediateInbox, Inbox, QueuedInbox
+from famacase_xdist.controller.inbox import BATCH, ImmediateInbox, QueuedInbox
 
-#: Longer than any test, so that a wait for it would be seen.
-NEVER = 3600.0
 DEADLINE = 10.0
 
 
@@ -22,16 +20,17 @@ class Store:
     def __init__(self) -> None:
         self.batches: list[list[Any]] = []
         self.threads: list[str] = []
-        self.synced = threading.Event()
+        self.stored = threading.Event()
         self.entered = threading.Event()
         self.free = threading.Event()
         self.free.set()
 
-    def __call__(self, batch: Sequence[Any]) -> None:
+    def __call__(self, batch: Iterable[Any]) -> None:
         self.entered.set()
         assert self.free.wait(DEADLINE)
         self.batches.append(list(batch))
         self.threads.append(threading.current_thread().name)
+        self.stored.set()
 
     @property
     def events(self) -> list[Any]:
@@ -39,7 +38,7 @@ class Store:
         return [event for batch in self.batches for event in batch]
 
 
-Make = Callable[..., Inbox[Any]]
+Make = Callable[..., QueuedInbox[Any]]
 
 
 @pytest.fixture
@@ -49,10 +48,10 @@ def store() -> Store:
 
 @pytest.fixture
 def make(store: Store) -> Iterator[Make]:
-    made: list[Inbox[Any]] = []
+    made: list[QueuedInbox[Any]] = []
 
-    def make(*, is_immediate: bool = False, size: int = 0) -> Inbox[Any]:
-        made.append((ImmediateInbox if is_immediate else QueuedInbox)(store, store.synced.set, lambda event: size))
+    def make(*, size: int = 0) -> QueuedInbox[Any]:
+        made.append(QueuedInbox(store, lambda event: size))
         return made[-1]
 
     yield make
@@ -62,9 +61,77 @@ def make(store: Store) -> Iterator[Make]:
 
 
 @pytest.fixture
-def endless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the thread do nothing on its own before the test is over."""
-    monkeypatch.setattr(module, "TICK", NEVER)
+def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the thread of an inbox do nothing, so that only `settle` hands on."""
+    monkeypatch.setattr(QueuedInbox, "_work", lambda self: None)
+
+
+# One process
+
+
+def test_in_one_process_there_is_no_thread(store: Store) -> None:
+    before = threading.enumerate()
+    inbox = ImmediateInbox(store)
+    inbox.put(1)
+    inbox.settle()
+
+    assert threading.enumerate() == before
+    assert store.threads == [threading.current_thread().name]
+
+
+def test_in_one_process_what_is_put_waits_until_it_is_settled(store: Store) -> None:
+    inbox = ImmediateInbox(store)
+    inbox.put(1)
+    inbox.put(2)
+    assert store.batches == []
+
+    inbox.settle()
+    inbox.settle()
+
+    assert store.batches == [[1, 2]]
+
+
+def test_in_one_process_other_threads_may_put_and_settle_too(store: Store) -> None:
+    inbox = ImmediateInbox(store)
+    start = threading.Barrier(4)
+
+    def put(thread: int) -> None:
+        start.wait(DEADLINE)
+        for number in range(300):
+            inbox.put((thread, number))
+            inbox.settle()
+
+    threads = [threading.Thread(target=put, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE)
+
+    for putter in range(4):
+        assert [number for each, number in store.events if each == putter] == list(range(300))
+
+
+def test_in_one_process_a_timeout_while_storing_costs_none_of_the_events_behind() -> None:
+    stored: list[int] = []
+
+    def store(events: Iterable[int]) -> None:
+        for event in events:
+            stored.append(event)
+            if event == 1:
+                raise KeyboardInterrupt
+
+    inbox = ImmediateInbox(store)
+    for number in range(4):
+        inbox.put(number)
+    with pytest.raises(KeyboardInterrupt):
+        inbox.settle()
+
+    inbox.settle()
+
+    assert stored == [0, 1, 2, 3]
+
+
+# Under xdist
 
 
 def test_what_many_threads_put_arrives_once_and_in_each_ones_order(make: Make, store: Store) -> None:
@@ -100,9 +167,9 @@ def test_settling_beside_the_thread_keeps_the_order(make: Make, store: Store) ->
     assert store.events == list(range(2000))
 
 
-@pytest.mark.parametrize("is_immediate", [True, False], ids=["immediate", "not-immediate"])
-def test_what_was_put_before_the_seal_is_stored_when_it_returns(is_immediate: bool, make: Make, store: Store) -> None:
-    inbox = make(is_immediate=is_immediate)
+@pytest.mark.parametrize("kind", [ImmediateInbox, QueuedInbox], ids=["immediate", "queued"])
+def test_what_was_put_before_the_seal_is_stored_when_it_returns(kind: Callable[[Store], Any], store: Store) -> None:
+    inbox = kind(store)
     for number in range(BATCH * 2 + 1):
         inbox.put(number)
 
@@ -126,10 +193,7 @@ def test_what_is_put_while_the_seal_waits_is_stored_when_it_returns(make: Make, 
     assert store.events == ["first", "second"]
 
 
-def test_a_batch_that_is_being_stored_is_waited_for_by_the_seal(
-    make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "TICK", 0.01)
+def test_a_batch_that_is_being_stored_is_waited_for_by_the_seal(make: Make, store: Store) -> None:
     inbox = make()
     store.free.clear()
     inbox.put("slow")
@@ -165,8 +229,8 @@ def test_the_thread_is_named_and_does_not_hold_up_the_exit(make: Make) -> None:
     assert (thread.name, thread.daemon) == ("famacase-inbox", True)
 
 
-def test_settle_stores_on_the_thread_of_its_caller(endless: None, make: Make, store: Store) -> None:
-    inbox = make(is_immediate=True)
+def test_settle_stores_on_the_thread_of_its_caller(idle: None, make: Make, store: Store) -> None:
+    inbox = make()
     inbox.put(1)
 
     inbox.settle()
@@ -174,17 +238,17 @@ def test_settle_stores_on_the_thread_of_its_caller(endless: None, make: Make, st
     assert store.threads == [threading.current_thread().name]
 
 
-def test_without_settle_the_thread_of_the_inbox_stores(endless: None, make: Make, store: Store) -> None:
+def test_without_settle_the_thread_of_the_inbox_stores(make: Make, store: Store) -> None:
     inbox = make()
 
     inbox.put(1)
 
-    assert store.synced.wait(DEADLINE)
+    assert store.stored.wait(DEADLINE)
     assert (store.events, store.threads) == ([1], ["famacase-inbox"])
 
 
-def test_no_batch_is_larger_than_allowed(endless: None, make: Make, store: Store) -> None:
-    inbox = make(is_immediate=True)
+def test_no_batch_is_larger_than_allowed(idle: None, make: Make, store: Store) -> None:
+    inbox = make()
     for number in range(BATCH * 2 + 1):
         inbox.put(number)
 
@@ -194,10 +258,10 @@ def test_no_batch_is_larger_than_allowed(endless: None, make: Make, store: Store
 
 
 def test_a_batch_ends_where_it_has_bytes_enough(
-    endless: None, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
+    idle: None, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "BATCH_BYTES", 10)
-    inbox = make(is_immediate=True, size=4)
+    inbox = make(size=4)
     for number in range(7):
         inbox.put(number)
 
@@ -207,27 +271,12 @@ def test_a_batch_ends_where_it_has_bytes_enough(
     assert store.events == list(range(7))
 
 
-def test_who_puts_more_than_may_wait_stores_it(
-    endless: None, make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MOST_BYTES", 10)
-    inbox = make(is_immediate=True, size=4)
-
-    waiting = []
-    for number in range(7):
-        inbox.put(number)
-        waiting.append(number + 1 - len(store.events))
-
-    assert waiting == [1, 2, 0, 1, 2, 0, 1]
-    assert set(store.threads) == {threading.current_thread().name}
-
-
 @pytest.fixture
 def putting() -> Iterator[Callable[..., threading.Thread]]:
     """Put events on a thread of their own, as a receiver thread does."""
     threads: list[threading.Thread] = []
 
-    def putting(inbox: Inbox[Any], *events: Any) -> threading.Thread:
+    def putting(inbox: QueuedInbox[Any], *events: Any) -> threading.Thread:
         threads.append(threading.Thread(target=lambda: [inbox.put(event) for event in events], daemon=True))
         threads[-1].start()
         return threads[-1]
@@ -267,11 +316,11 @@ def test_who_waits_for_room_is_not_held_by_what_others_bring_later(
     monkeypatch.setattr(module, "BATCH", 1)
     entered, allowed = threading.Semaphore(0), threading.Semaphore(0)
 
-    def store(batch: Sequence[Any]) -> None:
+    def store(batch: Iterable[Any]) -> None:
         entered.release()
         assert allowed.acquire(timeout=DEADLINE)
 
-    inbox: Inbox[Any] = QueuedInbox(store, lambda: None, lambda event: 4)
+    inbox: QueuedInbox[Any] = QueuedInbox(store, lambda event: 4)
     for number in range(4):
         inbox.put(number)
     assert entered.acquire(timeout=DEADLINE)
@@ -307,7 +356,6 @@ def test_who_waits_for_room_is_let_go_by_the_seal(
     make: Make, store: Store, putting: Callable[..., threading.Thread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MOST_BYTES", 10)
-    monkeypatch.setattr(module, "TICK", 0.01)
     inbox = make(size=4)
     store.free.clear()
     inbox.put(0)
@@ -330,28 +378,6 @@ def test_settling_an_empty_inbox_stores_nothing(make: Make, store: Store) -> Non
     assert store.batches == []
 
 
-def test_where_the_test_settles_the_thread_is_not_woken_for_each_event(endless: None, make: Make, store: Store) -> None:
-    inbox = make(is_immediate=True)
-
-    for number in range(BATCH):
-        inbox.put(number)
-
-    assert not inbox._wake.is_set()
-    assert not store.synced.is_set()
-
-
-def test_where_the_test_settles_late_the_thread_does_it_after_a_while(
-    make: Make, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "TICK", 0.01)
-    inbox = make(is_immediate=True)
-
-    store.entered.clear()
-    inbox.put(1)
-
-    assert store.entered.wait(DEADLINE)
-
-
 def test_who_puts_does_not_wait_for_the_store(make: Make, store: Store) -> None:
     inbox = make()
     store.free.clear()
@@ -365,9 +391,3 @@ def test_who_puts_does_not_wait_for_the_store(make: Make, store: Store) -> None:
     store.free.set()
     inbox.seal()
     assert store.events == list(range(1000))
-
-
-def test_what_was_stored_is_synced(make: Make, store: Store) -> None:
-    make().put(1)
-
-    assert store.synced.wait(DEADLINE)

@@ -1,56 +1,48 @@
-"""The pipeline: what is lost on the way to a destination is counted, and costs nothing else."""
+"""The pipeline: what is lost on the way to the journal is counted, and costs nothing else."""
 
 from __future__ import annotations
 
 import gc
-import time
+import threading
 import tracemalloc
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from harness.couriers import FakeCourier
 from harness.results import attachment, begun, result
-from harness.server import TOKEN
 
-from famacase_xdist.client.server import Server
 from famacase_xdist.controller.events import Began, Event, Received, Recorded, Reported
-from famacase_xdist.controller.inbox import ImmediateInbox
+from famacase_xdist.controller.keeping import Journals
 from famacase_xdist.controller.ledger import Ledger
 from famacase_xdist.controller.pipeline import Pipeline
-from famacase_xdist.delivery.destination import Outcome, Say
-from famacase_xdist.delivery.project import ProjectDestination
+from famacase_xdist.controller.routing import OneProject
+from famacase_xdist.courier.parent import Courier
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results.frames import AnyFrame, ResultHead
-from famacase_xdist.server.embedded import EmbeddedServer
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.state.directory import StateDirectory
+from famacase_xdist.state.outbox import Outbox
 
 
-class Place:
-    """A destination that keeps what it gets, unless it is to fail."""
+class Place(Journals):
+    """Journals that keep frames in memory, unless they are to fail."""
 
-    secret = "rep_effective"
-
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: BaseException | None = None) -> None:
+        self.accepted = {}
+        self.lost = 0
         self.error = error
         self.frames: list[AnyFrame] = []
 
-    def start(self, say: Say) -> None:
-        """Be ready."""
-
-    def header(self) -> list[str]:
-        return []
-
-    def keep(self, frames: Sequence[AnyFrame]) -> None:
+    def keep(self, frames: Sequence[AnyFrame], courier: Courier) -> None:
         if self.error is not None:
             raise self.error
         self.frames += frames
 
-    def sync(self) -> None:
-        """Do nothing."""
-
-    def finish(self, timeout: float, *, is_finished: bool) -> Outcome:
-        return Outcome(Counter(), 0, Counter())
+    @property
+    def names(self) -> list[str]:
+        """The node ids of the results."""
+        return [frame.head.nodeid for frame in self.frames if isinstance(frame.head, ResultHead)]
 
 
 def received(name: str, message: str = "") -> Event:
@@ -62,20 +54,46 @@ def recorded(name: str) -> Recorded:
     return Recorded("main", result(name, status="invalid"))
 
 
-def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Outcome:
-    pipeline = Pipeline(Settings(**settings), ledger or Ledger(), place, ImmediateInbox)  # type: ignore[arg-type]
+def pipeline_to(
+    place: Journals,
+    ledger: Ledger | None = None,
+    courier: FakeCourier | None = None,
+    *,
+    is_distributed: bool = False,
+    **settings: str,
+) -> Pipeline:
+    return Pipeline(
+        Settings(**settings),  # type: ignore[arg-type]
+        ledger or Ledger(),
+        place,
+        courier or FakeCourier(),  # type: ignore[arg-type]
+        is_distributed=is_distributed,
+    )
+
+
+def reported(place: Place, *events: Event, ledger: Ledger | None = None, **settings: str) -> Pipeline:
+    pipeline = pipeline_to(place, ledger, **settings)
     for event in events:
         pipeline.put(event)
-    return pipeline.finish(5.0, is_finished=True)
+    pipeline.seal()
+    return pipeline
 
 
-@pytest.mark.parametrize("error", [OutboxError("disk full"), RuntimeError("ours")], ids=["expected", "a mistake"])
-def test_results_that_the_destination_did_not_take_are_undelivered(error: Exception) -> None:
-    outcome = reported(Place(error), received("test_a"), received("test_b"))
+def test_results_that_a_mistake_of_ours_cost_are_counted() -> None:
+    pipeline = reported(Place(RuntimeError("ours")), received("test_a"), received("test_b"))
 
-    assert outcome.undelivered == 2
-    (problem,) = outcome.problems
-    assert str(error) in problem
+    assert pipeline.lost == 2
+    assert pipeline.problems == ["internal error: RuntimeError('ours')"]
+
+
+def test_results_that_neither_disk_nor_courier_took_are_counted_once() -> None:
+    place = Place(OutboxError("disk full"))
+    place.lost = 2
+
+    pipeline = reported(place, received("test_a"), received("test_b"))
+
+    assert pipeline.lost == 2
+    assert pipeline.problems == ["results were lost: disk full"]
 
 
 @pytest.mark.parametrize("form", [received, recorded], ids=["of a worker", "of this process"])
@@ -92,23 +110,114 @@ def test_an_event_that_the_ledger_cannot_take_costs_no_other(
 
     monkeypatch.setattr(ledger, "enter", stumble)
 
-    outcome = reported(place, form("test_a"), form("test_bad"), form("test_b"), ledger=ledger)
+    pipeline = reported(place, form("test_a"), form("test_bad"), form("test_b"), ledger=ledger)
 
-    heads = [frame.head for frame in place.frames if isinstance(frame.head, ResultHead)]
-    assert [head.nodeid for head in heads] == ["t.py::test_a", "t.py::test_b"]
-    assert outcome.undelivered == 1
-    assert outcome.problems == ("internal error: KeyError('ours')",)
+    assert place.names == ["t.py::test_a", "t.py::test_b"]
+    assert pipeline.lost == 1
+    assert pipeline.problems == ["internal error: KeyError('ours')"]
+
+
+def test_a_ledger_that_cannot_be_closed_does_not_end_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger, place = Ledger(), Place()
+    monkeypatch.setattr(ledger, "close", lambda **_: 1 / 0)
+
+    pipeline = reported(place, received("test_a"), ledger=ledger)
+
+    assert place.names == ["t.py::test_a"]
+    assert pipeline.problems == ["internal error: ZeroDivisionError('division by zero')"]
 
 
 def test_every_token_that_is_set_is_masked_not_only_the_one_that_is_sent() -> None:
     place = Place()
 
-    said = "rep_effective rep_reporter rep_api"
+    said = "rep_reporter rep_api"
     reported(place, received("test_a", said), reporter_token="rep_reporter", testops_api_token="rep_api")
 
     (frame,) = place.frames
     assert b"rep_" not in frame.body
-    assert b"*" * len("rep_effective") in frame.body
+    assert b"*" * len("rep_reporter") in frame.body
+
+
+# When a result is on disk
+
+
+def test_in_one_process_a_result_is_kept_when_its_put_returns() -> None:
+    place = Place()
+    pipeline = pipeline_to(place)
+
+    pipeline.put(Began("t.py::test_a"))
+    assert place.frames == []
+    pipeline.put(recorded("test_a"))
+
+    assert place.names == ["t.py::test_a"]
+    assert [type(each.head).__name__ for each in place.frames] == ["BegunHead", "ResultHead"]
+
+
+def test_before_a_test_everything_is_kept_and_the_courier_is_looked_after() -> None:
+    place, courier = Place(), FakeCourier()
+    pipeline = pipeline_to(place, courier=courier)
+    pipeline.put(Began("t.py::test_a"))
+
+    pipeline.settle()
+
+    assert len(place.frames) == 1
+    assert courier.calls == ["look"]
+
+
+def test_under_xdist_a_result_is_kept_without_any_call() -> None:
+    kept = threading.Event()
+
+    class Telling(Place):
+        def keep(self, frames: Sequence[AnyFrame], courier: Courier) -> None:
+            super().keep(frames, courier)
+            kept.set()
+
+    place = Telling()
+    pipeline = pipeline_to(place, is_distributed=True)
+    pipeline.put(received("test_a"))
+
+    assert kept.wait(10)
+    assert place.names == ["t.py::test_a"]
+    pipeline.seal()
+
+
+@pytest.mark.parametrize(
+    "interruption", [KeyboardInterrupt(), pytest.fail.Exception("Timeout")], ids=["ctrl-c", "timeout"]
+)
+def test_what_an_interruption_kept_from_the_disk_is_kept_the_next_time(interruption: BaseException) -> None:
+    """The signal of pytest-timeout raises in the middle of anything, also of a hook of ours."""
+    place = Place(interruption)
+    pipeline = pipeline_to(place)
+    with pytest.raises(type(interruption)):
+        pipeline.put(recorded("test_a"))
+    place.error = None
+
+    pipeline.put(recorded("test_b"))
+
+    assert place.names == ["t.py::test_a", "t.py::test_b"]
+    assert pipeline.lost == 0
+
+
+def test_what_is_kept_twice_after_an_interruption_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journals = Journals(StateDirectory(tmp_path), OneProject("DEMO"))
+    pipeline = pipeline_to(journals)
+    (journal,) = journals._journals.values()
+    append = journal.append
+
+    def interrupted(frames: Sequence[AnyFrame]) -> None:
+        monkeypatch.setattr(journal, "append", append)
+        append(frames)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(journal, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.put(recorded("test_a"))
+    pipeline.seal()
+
+    outbox = Outbox(journals.state.outbox(journals.kept["DEMO"].session), beside_writer=True)
+    assert outbox.undelivered() == journals.accepted["DEMO"].total() == 1
+    outbox.close()
+    journals.close()
 
 
 # Memory
@@ -133,54 +242,31 @@ def passed(number: int) -> list[Event]:
     ]
 
 
-def traced() -> int:
-    """Return the bytes of all objects after a moment, in which threads that have just delivered free theirs."""
-    time.sleep(0.02)
-    return tracemalloc.get_traced_memory()[0]
-
-
-def tell(pipeline: Pipeline, delivery: ProjectDestination, numbers: Iterable[int], delivered: int | None) -> int:
-    """Tell of tests, wait until so many results are delivered in all, and give the bytes of all objects then."""
+def tell(pipeline: Pipeline, numbers: Iterable[int]) -> int:
+    """Tell of tests, and return the bytes of all objects then."""
     for number in numbers:
         for event in passed(number):
             pipeline.put(event)
         pipeline.settle()
-    deadline = time.monotonic() + 60
-    while delivered is not None and delivery._sender.delivered.total() < delivered and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert delivered in (None, delivery._sender.delivered.total())
-    delivery.sync()  # what is not in the database yet
     gc.collect()
-    return min(traced() for _ in range(20))
+    return tracemalloc.get_traced_memory()[0]
 
 
-@pytest.fixture(params=["the server is up", "the server is down"])
-def server_elsewhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """A server in a process of its own, whose memory does not count, or an address without a server."""
-    if request.param == "the server is down":
-        yield Server("http://127.0.0.1:9", TOKEN)
-        return
-    server = EmbeddedServer(tmp_path / "server.sqlite3", "DEMO")
-    server.start()
-    yield Server(server.url, server.token)
-    server.shutdown()
+@pytest.fixture
+def journals(tmp_path: Path) -> Iterator[Journals]:
+    journals = Journals(StateDirectory(tmp_path), OneProject("DEMO"))
+    yield journals
+    journals.close()
 
 
-@pytest.mark.process
-def test_nothing_is_kept_of_a_test_that_passed(server_elsewhere: Server, tmp_path: Path) -> None:
-    is_up = server_elsewhere.host != "http://127.0.0.1:9"
-    settings = Settings(mode="testops", testops_project="DEMO", retry_attempts=1, state_dir=tmp_path)
-    delivery = ProjectDestination(settings, server_elsewhere)
-    delivery.start(lambda line: None)
-    pipeline = Pipeline(settings, Ledger(), delivery, ImmediateInbox)
+def test_nothing_is_kept_of_a_test_that_passed(journals: Journals) -> None:
+    pipeline = pipeline_to(journals)
     tracemalloc.start()
     try:
-        # What is made once, connections, modules and each thread's last batch, is there after the first five batches.
-        before = tell(pipeline, delivery, range(1000), 1000 if is_up else None)
-        grown = tell(pipeline, delivery, range(1000, 3000), 3000 if is_up else None) - before
+        before = tell(pipeline, range(500))
+        grown = tell(pipeline, range(500, 2500)) - before
     finally:
         tracemalloc.stop()
-        pipeline.finish(0 if not is_up else 10, is_finished=True)
 
-    # A node id alone would be 120 bytes a test.
+    # A node id alone would be 120 bytes a test. The digests of the attachments, one of twenty tests, stay known.
     assert grown < 2000 * 40

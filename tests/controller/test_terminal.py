@@ -1,33 +1,30 @@
-"""The end of a session: what the terminal says of it, and how one ends that is told to."""
+"""What the terminal says of a session: in the header, while the courier delivers, and at the end."""
 
 from __future__ import annotations
 
 import shlex
-import signal
-import subprocess
-import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 from harness.results import result
 
+from famacase_xdist import clock
 from famacase_xdist.cli import main
 from famacase_xdist.controller import terminal
 from famacase_xdist.controller.events import Received
 from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.sigterm import SigtermHandler
+from famacase_xdist.controller.terminal import TELL_LEFT, Terminal
 from famacase_xdist.delivery import wording
-from famacase_xdist.delivery.destination import Outcome
+from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.runs.run import Run
 from famacase_xdist.settings.settings import Settings
+from famacase_xdist.settings.shown import resend_command
 
-OUTBOX = Path("/state/outbox/session.sqlite3")
+OUTBOX = Path("/state/outbox/session")
 
 
 def run_with(run_id: object = 7, *, completed: bool = False, trouble: str = "") -> Run:
@@ -176,7 +173,7 @@ def test_what_was_kept_is_said_with_the_command_that_sends_it() -> None:
 
 @pytest.mark.parametrize("directory", ["/state", "/my state", "/it's", "/$HOME/`id`", "relative"])
 def test_the_command_to_resend_is_one_that_the_command_line_understands(directory: str, tmp_path: Path) -> None:
-    command = wording.resend_command(Settings(state_dir=tmp_path / directory.lstrip("/")))
+    command = resend_command(Settings(state_dir=tmp_path / directory.lstrip("/")))
 
     program, *arguments = shlex.split(command)
     assert program == "famacase-xdist"
@@ -199,155 +196,127 @@ def test_the_hint_to_look_at_the_embedded_run_names_a_database_elsewhere() -> No
     )
 
 
-# SIGTERM
+# What is left, while the courier delivers
 
 
-@pytest.fixture(autouse=True)
-def untouched() -> Iterator[None]:
-    """Leave SIGTERM as it was, and let it be the system's own in the test."""
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGTERM, before)
+class Reporter:
+    """pytest's reporter: the screen of a terminal, or the lines of a log."""
+
+    def __init__(self, *, isatty: bool) -> None:
+        self.isatty = isatty
+        self.lines: list[str] = []
+        self.screen = ""
+
+    def write_line(self, line: str) -> None:
+        self.lines.append(line)
+
+    def rewrite(self, line: str, *, erase: bool) -> None:
+        assert erase
+        self.write(f"\r{line.ljust(79)}")
+
+    def write(self, text: str, *, flush: bool = False) -> None:
+        for part in text.split("\r")[1:]:
+            self.screen = part + self.screen[len(part) :]
 
 
-def terminated(code: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a process of its own, with a termination that watches."""
-    prelude = (
-        "import os, signal, sys\n"
-        "from famacase_xdist.controller.sigterm import SigtermHandler\n"
-        "termination = SigtermHandler()\n"
-        "termination.watch()\n"
-    )
-    command = [sys.executable, "-c", prelude + code]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+class Hands:
+    """The hands of our clock."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
 
 
-def test_sigterm_ends_the_session_as_ctrl_c_does() -> None:
-    termination = SigtermHandler()
-    termination.watch()
-
-    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
-        signal.raise_signal(signal.SIGTERM)
-
-    assert termination.is_asked
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    hands = Hands()
+    monkeypatch.setattr(clock, "monotonic", lambda: hands.seconds)
+    return hands
 
 
-@pytest.mark.process
-def test_a_process_that_was_told_to_end_dies_of_it_with_all_that_it_said() -> None:
-    ran = terminated(
-        """
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pause()
-except KeyboardInterrupt:
-    sys.stdout.write("delivered")
-    sys.stderr.write("said")
-termination.end()
-print("never")
-"""
-    )
-
-    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGTERM, "delivered", "said")
+def terminal_of(reporter: object) -> Terminal:
+    """Return the terminal of a session with this reporter, or with none."""
+    plugins = SimpleNamespace(get_plugin=lambda name: reporter)
+    return Terminal(SimpleNamespace(pluginmanager=plugins), Settings())  # type: ignore[arg-type]
 
 
-@pytest.mark.process
-def test_a_second_sigterm_kills_at_once() -> None:
-    ran = terminated(
-        """
-try:
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pause()
-except KeyboardInterrupt:
-    os.kill(os.getpid(), signal.SIGTERM)
-    signal.pause()
-"""
-    )
+def test_on_a_terminal_one_line_says_what_is_left_and_goes_away() -> None:
+    reporter = Reporter(isatty=True)
+    shown = terminal_of(reporter)
 
-    assert ran.returncode == -signal.SIGTERM
+    shown.show_left(100)
+    assert reporter.screen.rstrip() == "famacase: delivering, 100 results left"
+    shown.show_left(9)
+    assert reporter.screen.rstrip() == "famacase: delivering, 9 results left"
+    shown.forget_left()
+
+    assert reporter.screen.strip() == ""
+    assert reporter.lines == []
 
 
-@pytest.mark.process
-def test_a_process_that_was_not_told_to_end_goes_on() -> None:
-    ran = terminated("termination.end()\nprint(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)")
+def test_in_a_log_a_line_each_ten_seconds_says_what_is_left(hands: Hands) -> None:
+    reporter = Reporter(isatty=False)
+    shown = terminal_of(reporter)
+    seen = []
+    for _ in range(50):
+        hands.seconds += 0.5
+        shown.show_left(7)
+        seen.append(len(reporter.lines))
 
-    assert (ran.returncode, ran.stdout) == (0, "True\n")
-
-
-def test_a_handler_of_somebody_else_is_left_alone() -> None:
-    def own(number: int, frame: FrameType | None) -> None:
-        return None
-
-    signal.signal(signal.SIGTERM, own)
-    termination = SigtermHandler()
-
-    termination.watch()
-    assert signal.getsignal(signal.SIGTERM) is own
-    termination.end()
-    assert signal.getsignal(signal.SIGTERM) is own
+    assert TELL_LEFT == 10.0
+    assert [seen.index(1), seen.index(2)] == [19, 39]
+    assert set(reporter.lines) == {"famacase: delivering, 7 results left"}
+    shown.forget_left()
+    assert reporter.screen == ""
 
 
-def test_a_handler_that_came_later_is_left_alone() -> None:
-    def own(number: int, frame: FrameType | None) -> None:
-        return None
+@pytest.mark.parametrize("isatty", [True, False], ids=["terminal", "log"])
+def test_of_nothing_that_is_left_nothing_is_said(isatty: bool, hands: Hands) -> None:
+    reporter = Reporter(isatty=isatty)
+    shown = terminal_of(reporter)
+    hands.seconds += 60
 
-    termination = SigtermHandler()
-    termination.watch()
-    signal.signal(signal.SIGTERM, own)
+    shown.show_left(0)
+    shown.forget_left()
 
-    termination.end()
-
-    assert signal.getsignal(signal.SIGTERM) is own
-
-
-def test_a_sigterm_that_is_ignored_stays_ignored() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    SigtermHandler().watch()
-
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    assert (reporter.lines, reporter.screen) == ([], "")
 
 
-def test_another_thread_than_the_main_one_takes_nothing_over() -> None:
-    raised: list[BaseException] = []
+@pytest.mark.parametrize("reporter", [None, object()], ids=["none", "another plugin's"])
+def test_a_reporter_that_cannot_show_it_harms_nothing(reporter: object) -> None:
+    shown = terminal_of(reporter)
 
-    def watch() -> None:
-        try:
-            SigtermHandler().watch()
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    thread.join(10)
-
-    assert (raised, signal.getsignal(signal.SIGTERM)) == ([], signal.SIG_DFL)
+    shown.show_left(3)
+    shown.forget_left()
+    shown.say("a line")
 
 
-def test_an_end_without_a_watch_and_a_second_end_do_nothing() -> None:
-    termination = SigtermHandler()
-    termination.end()
-    termination.watch()
-    termination.end()
+def test_an_output_that_is_closed_harms_nothing() -> None:
+    reporter = Reporter(isatty=True)
+    shown = terminal_of(reporter)
+    shown.show_left(3)
+    reporter.write = reporter.write_line = lambda *args, **more: 1 / 0  # type: ignore[assignment,method-assign]
 
-    termination.end()
+    shown.show_left(2)
+    shown.say("a line")
+    shown.forget_left()
 
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+# The end, where there is no section
 
 
-@pytest.mark.process
-def test_a_forked_child_does_not_kill_its_parent() -> None:
-    ran = terminated(
-        """
-pid = os.fork()
-if not pid:
-    try:
-        os.kill(os.getpid(), signal.SIGTERM)
-        signal.pause()
-    except KeyboardInterrupt:
-        termination.end()
-_, status = os.waitpid(pid, 0)
-print(os.waitstatus_to_exitcode(status))
-"""
-    )
+def test_of_a_session_that_never_began_nothing_is_said() -> None:
+    reporter = Reporter(isatty=False)
 
-    assert (ran.returncode, ran.stdout) == (0, f"{-signal.SIGTERM}\n")
+    terminal_of(reporter).say_end(Ledger(), Outcome.nothing(""))
+
+    assert reporter.lines == []
+
+
+def test_the_end_is_said_once() -> None:
+    reporter = Reporter(isatty=False)
+    shown = terminal_of(reporter)
+
+    shown.say_end(Ledger(), Outcome.nothing("no token"))
+    shown.say_end(Ledger(), Outcome.nothing("no token"))
+
+    assert reporter.lines == ["famacase: nothing was reported: no token"]

@@ -97,7 +97,9 @@ def without(path: Path, fact: str) -> None:
     """Take a fact away from an outbox behind its back."""
     with contextlib.closing(Outbox(files_at(path))) as outbox:
         facts = outbox.session()
-    (path / "notes").write_bytes(pack([to_json({"facts": {**facts, fact: None}}).replace(b'"%s":' % fact.encode(), b'"x":')]))
+    (path / "notes").write_bytes(
+        pack([to_json({"facts": {**facts, fact: None}}).replace(b'"%s":' % fact.encode(), b'"x":')])
+    )
 
 
 # What there is

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
-from qase.commons.utils import QaseUtils
-from qase.pytest.plugin import QasePytestPluginSingleton
 
-from famacase_xdist import clock
 from famacase_xdist.recording.recorder import Recorder
+from famacase_xdist.recording.upstream import Place
 from famacase_xdist.results.body import Body
 from famacase_xdist.results.frames import (
     AnyFrame,
@@ -119,9 +117,9 @@ class Session:
             patch.chdir(self.directory)
             patch.delenv("PYTEST_ADDOPTS", raising=False)
             patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
-            patch.setattr(QasePytestPluginSingleton, "_instance", recorder)
-            patch.setattr(QaseUtils, "get_real_time", staticmethod(clock.now))  # upstream's starts a process each time
+            place = Place(recorder)
             status = pytest.main([*given, *options, "."], plugins=[*plugins, _Installing(recorder)])
+            place.give_back()
         sys.modules.pop(FILE, None)
         return Ran(int(status), recorder, self.sink.frames)
 

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from qase.commons.models.result import Result
 from qase.commons.models.runtime import Runtime
+from qase.commons.models.step import Step, StepTextData, StepType
 from qase.pytest import qase as theirs
 from qase.pytest.plugin import QasePytestPlugin, QasePytestPluginSingleton
 
@@ -153,6 +154,18 @@ def test_steps_work_while_upstream_reports(monkeypatch: pytest.MonkeyPatch) -> N
         pass
 
     assert lines(runtime) == ["outer failed", "  inner failed", "later passed"]
+
+
+def test_a_step_with_the_id_of_another_gets_its_own(steps: StepRuntime) -> None:
+    outer, inner, later = (Step(StepType.TEXT, "same", StepTextData(name)) for name in ("outer", "inner", "later"))
+    steps.add_step(outer)
+    steps.add_step(inner)
+    steps.finish_step(inner.id, "passed")
+    steps.finish_step(outer.id, "failed")
+    steps.add_step(later)
+    steps.finish_step(later.id, "passed")
+
+    assert lines(steps) == ["outer failed", "  inner passed", "later passed"]
 
 
 @pytest.mark.parametrize("step", [qase.step, theirs.step], ids=["ours", "upstream's"])

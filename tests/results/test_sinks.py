@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import execnet
 import pytest
+from harness.forking import status_in_child
 
 from famacase_xdist.results.frames import BegunHead, Frame, decode
-from famacase_xdist.results.sinks import ChannelSink, ListSink
+from famacase_xdist.results.sinks import ChannelSink, DirectSink, ListSink
 
 pytestmark = pytest.mark.process
 
@@ -113,6 +114,38 @@ def test_a_frame_after_closing_is_counted(gateway: execnet.Gateway) -> None:
     sink.send(ONE)
 
     assert sink.lost == 1
+
+
+def test_a_forked_child_neither_sends_over_its_parents_channel_nor_closes_it(gateway: execnet.Gateway) -> None:
+    channel = gateway.remote_exec(ECHO)
+    sink = ChannelSink(channel)
+
+    def act() -> None:
+        sink.send(ONE)
+        sink.close()
+
+    assert status_in_child(act) == 0
+    sink.send(TWO)
+
+    assert decode(channel.receive(30)) == TWO
+    assert sink.lost == 0
+
+
+def test_a_forked_child_hands_nothing_to_its_parents_function() -> None:
+    taken: list[object] = []
+    sink = DirectSink(taken.append)
+
+    def act() -> None:
+        sink.send(ONE)
+        assert taken == []
+        own = DirectSink(taken.append)
+        own.send(TWO)
+        assert taken == [TWO]
+
+    assert status_in_child(act) == 0
+    sink.send(ONE)
+
+    assert taken == [ONE]
 
 
 def test_the_double_keeps_frames_in_order() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
-from famacase_xdist.results.text import text_of, to_json
+from famacase_xdist.results.text import Encoder, from_json, text_of, to_json
 
 
 @pytest.mark.parametrize("value", [2**64, -(2**200), 10**4000], ids=["2**64", "-2**200", "10**4000"])
@@ -28,6 +30,33 @@ def test_a_number_that_json_does_not_have_is_refused(value: float) -> None:
 
 def test_text_travels_as_utf_8_and_not_as_escapes() -> None:
     assert to_json("\N{SNOWMAN}") == '"\N{SNOWMAN}"'.encode()
+
+
+#: What tests patch of `json`, and what its functions call.
+PATCHED = (
+    *("dumps", "loads", "JSONEncoder.encode", "JSONEncoder.iterencode", "JSONEncoder.default"),
+    *("JSONDecoder.decode", "JSONDecoder.raw_decode", "JSONEncoder", "JSONDecoder"),
+)
+
+
+@pytest.fixture(params=PATCHED)
+def patched(request: pytest.FixtureRequest) -> Iterator[mock.Mock]:
+    with mock.patch(f"json.{request.param}", side_effect=AssertionError) as patched:
+        yield patched
+
+
+def test_json_that_a_test_patches_is_neither_used_nor_called(patched: mock.Mock) -> None:
+    value = {"text": "\N{SNOWMAN}", "list": [1, 2.5, None, True]}
+
+    assert from_json(to_json(value)) == value
+    assert from_json(Encoder(indent=4, default=str).encode({"set": {1}})) == {"set": "{1}"}
+    assert not patched.called
+
+
+@pytest.mark.parametrize("text", ["", b"", "{", b"\xff", "[1] 2"])
+def test_what_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        from_json(text)
 
 
 class _Text(str):

@@ -72,6 +72,7 @@ SAMPLES: dict[str, tuple[str, str, object]] = {
     "fixture_steps": ("all", "off", "all"),
     "status_policy": ("upstream", "famacase", "upstream"),
     "state_dir": ("/strong", "/weak", Path("/strong")),
+    "courier": ("thread", "process", "thread"),
     "lock_timeout": ("5", "6", 5.0),
     "shard": ("2/4", "1/4", (2, 4)),
 }

@@ -9,6 +9,7 @@ from threading import get_ident
 from qase.commons.models.step import Step, StepType
 
 from famacase_xdist.recording.runtime import StepRuntime
+from famacase_xdist.results.ids import new_id
 from famacase_xdist.results.status import FAILED, PASSED
 
 
@@ -36,7 +37,7 @@ class TakenSteps:
     @contextmanager
     def one(self, step_type: StepType, data: object) -> Iterator[Step]:
         """Make a step of the block. It is failed if the block raises, or if the caller sets that status."""
-        step = Step(step_type, None, data)
+        step = Step(step_type, new_id(), data)
         self._runtime.add_step(step)
         status = FAILED
         try:

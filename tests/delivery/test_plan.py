@@ -11,7 +11,7 @@ from harness.server import TOKEN, Backend, answer, cut_off
 
 from famacase_xdist.client.server import Server
 from famacase_xdist.client.transport import HttpTransport
-from famacase_xdist.controller import plan
+from famacase_xdist.delivery import plan
 from famacase_xdist.errors import NoAnswer, PlanError, Refused
 from famacase_xdist.settings.settings import Settings
 
