@@ -29,7 +29,9 @@ def content(frame: AnyFrame) -> dict[str, Any]:
 
 
 def test_a_test_that_ended_is_none_of_them() -> None:
-    assert made(begun("t.py::test_a"), result("test_a"), begun("t.py::test_b"), Frame(IgnoredHead("t.py::test_b"))) == []
+    assert (
+        made(begun("t.py::test_a"), result("test_a"), begun("t.py::test_b"), Frame(IgnoredHead("t.py::test_b"))) == []
+    )
 
 
 def test_a_test_of_which_only_the_name_is_known() -> None:

@@ -52,9 +52,7 @@ def sessions(backend: Backend, tmp_path: Path) -> Iterator[Sessions]:
 
 def titles(backend: Backend) -> dict[str, list[str]]:
     """Return the titles of the results of each project."""
-    return {
-        run.project: [each.title for each in backend.store.stored_results(run.id)] for run in backend.store.runs()
-    }
+    return {run.project: [each.title for each in backend.store.stored_results(run.id)] for run in backend.store.runs()}
 
 
 def test_each_project_gets_the_results_of_its_own_outbox(sessions: Sessions, backend: Backend) -> None:
