@@ -337,8 +337,9 @@ class Outbox:
     def _append(self, frames: Sequence[AnyFrame]) -> bool:
         if self.files is None or not frames or not self._is_open:
             return False
+        is_borrowed = not self._writer.is_held
         try:
-            if not self._writer.is_held:
+            if is_borrowed:
                 self._writer.acquire(PATIENCE)
             content = pack([frame.encoded for frame in frames])
             descriptor = open_to_append(self._path(self._last + 1))
@@ -348,6 +349,10 @@ class Outbox:
                 System.close(descriptor)
         except (OSError, OutboxError):
             return False
+        finally:
+            # A resend would take this process for a session that lives, and would not wait for its end.
+            if is_borrowed:
+                self._writer.release()
         return True
 
     # Batches

@@ -364,7 +364,7 @@ def test_a_run_key_whose_lock_another_process_has_is_the_reason(opened: Open, ba
 
     (cause,) = outcome.causes
     assert cause.startswith("run key 'nightly': waited ")
-    assert f"pid {os.getpid()}" in cause
+    assert f"pid {PID}" in cause
 
 
 # An outbox that this process cannot read
