@@ -72,3 +72,10 @@ def test_a_worker_loads_nothing_of_the_transport() -> None:
     rooms = tuple(f"{NAME}.{room}" for room in ("client", "state", "runs", "delivery", "controller", "server"))
 
     assert _loaded(f"import {NAME}.recording.worker", (*NOT_IN_A_WORKER, *rooms)) == "[]"
+
+
+@pytest.mark.process
+def test_the_process_that_owns_the_run_loads_nothing_of_the_transport() -> None:
+    rooms = tuple(f"{NAME}.{room}" for room in ("client", "runs", "delivery", "server", "courier.child"))
+
+    assert _loaded(f"import {NAME}.controller.hooks", (*NOT_IN_A_WORKER, *rooms)) == "[]"

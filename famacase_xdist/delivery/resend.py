@@ -180,7 +180,7 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
 
 
 def _unknown(leftover: Leftover, outbox: Outbox) -> Resent:
-    """Return the outcome for the outbox of a session that did not say where it reports; it is kept if it has results."""
+    """Return the outcome for an outbox whose session did not say where it reports; with results in it, it is kept."""
     left = outbox.left() + outbox.damage.total()
     damage = "; ".join(outbox.damage)
     outbox.close(delete=not left)

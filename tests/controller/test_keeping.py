@@ -278,7 +278,7 @@ def test_what_cannot_be_read_is_not_counted_as_delivered(open_: Open, courier: F
     journals = open_()
     keep(journals, courier, result("test_a"))
     keep(journals, courier, result("test_b"))
-    segment = journals.state.outbox(journals.kept["DEMO"].session).segment(1)
+    segment = Path(journals.state.outbox(journals.kept["DEMO"].session).segment(1))
     spoiled = bytearray(segment.read_bytes())
     spoiled[20] ^= 255
     segment.write_bytes(spoiled)
