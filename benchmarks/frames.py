@@ -89,9 +89,9 @@ def passed(worker: str, nodeid: str) -> Reported:
     return Reported(worker, nodeid, reports)
 
 
-def resident() -> float:
-    """Return this process' memory in MB."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6
+def resident(pid: int | str = "self") -> float:
+    """Return the memory of a process in MB."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE / 1e6
 
 
 def size_on_disk(directory: Path) -> float:

@@ -9,11 +9,10 @@ what the session took beyond the same suite in bare pytest on the same machine; 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import logging
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from harness.server import RESULTS, RUNS, Backend, answer, cut_off, hang, lost, running  # noqa: E402
 from harness.suites import Suite  # noqa: E402
+
+from famacase_xdist.state.directory import StateDirectory  # noqa: E402
+from famacase_xdist.state.outbox import Outbox  # noqa: E402
 
 FOREVER = float("inf")
 BODY = """
@@ -125,6 +127,7 @@ def row(case: Case, mode: str, tests: int, directory: Path) -> str:
         if case.inject is not None:
             case.inject(backend)
         seconds, status = run(suite, case, args)
+        suite.await_couriers()
         begun = len(set((path / "begun").read_text().split()))
         first = len(backend.results())
         backend.faults.clear()
@@ -155,12 +158,9 @@ def run(suite: Suite, case: Case, args: tuple[str, ...]) -> tuple[float, int]:
 def resend(suite: Suite, former: str | None) -> None:
     """Deliver what was kept; results for a host that is none go to the server that is there, as after a correction."""
     if former:
-        for path in (suite.state / "outbox").glob("*.sqlite3"):
-            with sqlite3.connect(path) as outbox:
-                outbox.execute(
-                    "UPDATE session SET value = ? WHERE key = 'host'", (json.dumps(suite.env["FAMACASE_API_URL"]),)
-                )
-            outbox.close()
+        for files in StateDirectory(suite.state).all_outboxes():
+            with contextlib.closing(Outbox(files, patience=12)) as outbox:
+                outbox.remember(host=suite.env["FAMACASE_API_URL"])
     command = [sys.executable, "-m", "famacase_xdist", "resend"]
     subprocess.run(command, cwd=suite.path, env=suite.environment(), capture_output=True, timeout=120, check=False)
 

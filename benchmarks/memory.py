@@ -1,9 +1,10 @@
-"""What a controller's memory grows by with the tests of a session. Prints a Markdown table.
+"""What the memory of a controller and its courier grows by with the tests of a session. Prints a Markdown table.
 
     python benchmarks/memory.py [--tests 1000 16000] [--rate 2000]
 
-Books, inbox, outbox and sender are the real ones, and are told what they are told of passed tests; pytest and xdist,
-which keep reports themselves, are not there. Each row is a process of its own; memory is read before the session ends.
+Books, inbox, journal and courier are the real ones, and are told what they are told of passed tests; pytest and xdist,
+which keep reports themselves, are not there. Each row is a process of its own, with a courier; memory is read before
+the session ends. Objects are those of the controller.
 """
 
 from __future__ import annotations
@@ -18,15 +19,11 @@ import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
+from controlling import Controlling
 from frames import begun_frame, nodeid_of, passed, resident, result_frame
 from stub_server import running
 
-from famacase_xdist.client.server import Server
 from famacase_xdist.controller.events import Began, Event, Received
-from famacase_xdist.controller.inbox import ImmediateInbox, QueuedInbox
-from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.pipeline import Pipeline
-from famacase_xdist.delivery.project import ProjectDestination
 from famacase_xdist.settings.settings import Settings
 
 #: A port where nobody listens.
@@ -48,29 +45,29 @@ def events(number: int) -> Iterator[Event]:
 
 
 class Peak(threading.Thread):
-    """Notes the most that this process takes."""
+    """Notes the most that this process and its courier take."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Controlling) -> None:
         super().__init__(daemon=True)
         self._ended = threading.Event()
-        self.most = 0.0
+        self._session = session
+        self.most = [0.0, 0.0]
 
     def run(self) -> None:
         """Look fifty times a second."""
         while not self._ended.wait(0.02):
-            self.most = max(self.most, resident())
+            now = (resident(), self._session.couriers_memory())
+            self.most = [*map(max, zip(self.most, now, strict=True))]
 
-    def end(self) -> float:
+    def end(self) -> list[float]:
         """Look no more; gives the most."""
         self._ended.set()
         self.join()
         return self.most
 
 
-def measure(
-    tests: int, rate: float, url: str, *, is_immediate: bool, is_traced: bool
-) -> tuple[float, float, list[str]]:
-    """Return the MB at the end, the most, and the largest growths by line where they are traced."""
+def measure(tests: int, rate: float, url: str, *, is_immediate: bool, is_traced: bool) -> tuple[list[float], list[str]]:
+    """Return the MB at the end and the most, of each process, and the largest growths by line where they are traced."""
     with tempfile.TemporaryDirectory() as directory:
         settings = Settings(
             mode="testops",
@@ -80,14 +77,12 @@ def measure(
             state_dir=Path(directory),
             retry_attempts=1,
         )
-        delivery = ProjectDestination(settings, Server(settings.host, settings.token))
-        delivery.start(print)
-        ledger = Ledger()
-        pipeline = Pipeline(settings, ledger, delivery, ImmediateInbox if is_immediate else QueuedInbox)
+        session = Controlling(settings, is_distributed=not is_immediate)
+        pipeline = session.pipeline
         for event in (each for number in range(100) for each in events(number)):
             pipeline.put(event)
         pipeline.settle()
-        peak = Peak()
+        peak = Peak(session)
         peak.start()
         if is_traced:
             tracemalloc.start()
@@ -103,12 +98,14 @@ def measure(
         time.sleep(1)
         if is_traced:
             last = tracemalloc.take_snapshot()
-            now, most = (each / 1e6 for each in tracemalloc.get_traced_memory())
+            values = [each / 1e6 for each in tracemalloc.get_traced_memory()]
             grown = [str(each) for each in last.compare_to(first, "lineno")[:8]]
         else:
-            now, most, grown = resident(), peak.end(), []
-        pipeline.finish(5, is_finished=True)
-    return now, most, grown
+            most = peak.end()
+            values, grown = [resident(), most[0], session.couriers_memory(), most[1]], []
+        peak.end()
+        session.finish(5)
+    return values, grown
 
 
 def main() -> None:
@@ -118,8 +115,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=2000, help="tests a second")
     parser.add_argument("--lines", action="store_true", help="say where the traced memory is")
     given = parser.parse_args()
-    print("| mode | server | tests | objects, MB | objects, most, MB | memory, MB | memory, most, MB |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    heads = ("objects", "objects, most", "controller", "controller, most", "courier", "courier, most")
+    print(f"| mode | server | tests | {' | '.join(f'{head}, MB' for head in heads)} |")
+    print(f"|{' --- |' * (3 + len(heads))}")
     for mode, is_immediate in MODES.items():
         for is_up in (True, False):
             for tests in given.tests:
@@ -129,12 +127,12 @@ def main() -> None:
                         arguments = (tests, given.rate, stub.url if stub else NOWHERE)
                         keywords = {"is_immediate": is_immediate, "is_traced": is_traced}
                         with multiprocessing.get_context("spawn").Pool(1) as pool:
-                            now, most, grown = pool.apply(measure, arguments, keywords)
-                    row += [now, most]
+                            values, grown = pool.apply(measure, arguments, keywords)
+                    row += values
                     if given.lines and grown:
                         print("\n".join(grown))
-                values = " | ".join(f"{value:.1f}" for value in row)
-                print(f"| {mode} | {'up' if is_up else 'down'} | {tests:,} | {values} |", flush=True)
+                shown = " | ".join(f"{value:.1f}" for value in row)
+                print(f"| {mode} | {'up' if is_up else 'down'} | {tests:,} | {shown} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Each worker is an execnet gateway on a loopback socket, so that the controller has a receiver thread for each; four
 processes hold them all. A worker sends the frames that a recorder sends, every tenth test with an attachment of
 10 kB, and a word on a second channel for each test, of which the main thread makes pytest's reports, as xdist does.
-The controller's books, inbox, outbox and sender are the real ones; a server in a process of its own acknowledges.
+The controller's books, inbox, journal and courier are the real ones; a server in a process of its own acknowledges.
 """
 
 from __future__ import annotations
@@ -19,22 +19,17 @@ import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import execnet
+from controlling import Controlling
 from frames import begun_frame, nodeid_of, passed, resident, result_frame, size_on_disk
 from stub_server import running
 
-from famacase_xdist.client.server import Server
 from famacase_xdist.controller.events import Began, Received
-from famacase_xdist.controller.inbox import QueuedInbox
-from famacase_xdist.controller.ledger import Ledger
-from famacase_xdist.controller.pipeline import Pipeline
-from famacase_xdist.delivery.project import ProjectDestination
-from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.settings.settings import Settings
 
 PROCESSES = 4
@@ -201,11 +196,13 @@ def tell(reported: queue.SimpleQueue[Any], pipeline: Any, durations: Durations) 
 
 
 class Sampler(threading.Thread):
-    """Notes each second what this process takes."""
+    """Notes each second what this process and its courier take."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, session: Controlling) -> None:
         super().__init__(daemon=True)
         self._directory = directory
+        self._session = session
+        self.couriers_memory: list[float] = []
         self._ended = threading.Event()
         self.memory: list[float] = []
         self.disk: list[float] = []
@@ -214,6 +211,7 @@ class Sampler(threading.Thread):
         """Sample until the end."""
         while not self._ended.wait(1):
             self.memory.append(resident())
+            self.couriers_memory.append(self._session.couriers_memory())
             self.disk.append(size_on_disk(self._directory))
 
     def end(self) -> None:
@@ -222,21 +220,9 @@ class Sampler(threading.Thread):
         self.join()
 
 
-class Slow(ProjectDestination):
-    """A delivery on a slow disk."""
-
-    seconds = 0.0
-
-    def keep(self, frames: Sequence[AnyFrame]) -> None:
-        """Keep frames, after a while."""
-        time.sleep(self.seconds)
-        super().keep(frames)
-
-
 def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, str]]:
     """Run it, and give names and values."""
     tests = round(given.rate * given.seconds / given.workers)
-    Slow.seconds = given.slow
     with running() as stub:
         settings = Settings(
             mode="testops",
@@ -245,15 +231,13 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
             reporter_token="rep_benchmark",
             state_dir=directory,
         )
-        delivery = Slow(settings, Server(settings.host, settings.token))
-        delivery.start(print)
-        pipeline = Pipeline(settings, Ledger(), delivery, QueuedInbox)
+        session = Controlling(settings, is_distributed=True, slow=given.slow)
         reported: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        taker: Any = Bare() if given.bare else pipeline
+        taker: Any = Bare() if given.bare else session.pipeline
         crowd = Crowd(given.workers, reported, taker)
         told = Durations()
         crowd.prepare(tests, given.workers / given.rate)
-        sampler = Sampler(directory)
+        sampler = Sampler(directory, session)
         sampler.start()
         begun, cpu = time.monotonic(), time.process_time()
         crowd.start()
@@ -265,7 +249,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
         ended = max(each.last for each in crowd.receivers)
         sampler.end()
         drained = time.monotonic()
-        outcome = pipeline.finish(120, is_finished=True)
+        outcome = session.finish(120)
         drained = time.monotonic() - drained
         sent = crowd.sent()
         crowd.close()
@@ -288,6 +272,7 @@ def measure(given: argparse.Namespace, directory: Path) -> Iterator[tuple[str, s
     yield "an event of the main thread: median, 99.9 %, longest", str(told)
     yield "longest that a worker waited to send a test", f"{crowd.longest * 1000:.0f} ms"
     yield "controller's memory: after 10 s, at the end, most", memory(sampler.memory)
+    yield "courier's memory: after 10 s, at the end, most", memory(sampler.couriers_memory)
     yield "outbox on disk, most", f"{max(sampler.disk):.0f} MB"
     yield "memory each 5 s, in MB", " ".join(f"{each:.0f}" for each in sampler.memory[::5])
 
