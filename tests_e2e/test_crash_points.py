@@ -27,7 +27,7 @@ def parents_calls(sessions: Sessions) -> list[Call]:
     suite = sessions.new()
     ran = suite.trace_parent(Trace(CALLS), suite.path / "log")
     assert SUMMARY in ran.stdout, ran.text
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     return ours(suite.path / "log", suite.state)
 
 
@@ -37,7 +37,7 @@ def couriers_calls(sessions: Sessions) -> list[Call]:
     suite = sessions.new()
     ran = suite.trace_couriers(Trace(CALLS), suite.path / "traced")
     assert SUMMARY in ran.stdout, ran.text
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     return ours(suite.path / "traced" / "courier-1" / "log", suite.state)
 
 
@@ -47,7 +47,7 @@ def kill_at(call: Call) -> Trace:
 
 def assert_resent(suite: TracedSuite, sessions: Sessions) -> None:
     """Send what is left, and check that nothing is left of the session but its results and a run that is complete."""
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     sent = suite.resend()
     assert sent.status == 0, sent.text
     assert suite.leftovers() == [], sent.text
@@ -95,7 +95,7 @@ def test_the_courier_is_killed(kind: str, most: int, sessions: Sessions, courier
         suite = sessions.new()
         ran = suite.trace_couriers(kill_at(call), suite.path / "traced", most=most)
         log = suite.path / "traced" / "courier-1" / "log"
-        suite.wait_until_gone()
+        suite.await_couriers(60)
         try:
             assert (ran.status, SUMMARY in ran.stdout) == (1, True)
             told = Told.by(ran)

@@ -38,7 +38,7 @@ def parents_calls(sessions: Sessions) -> list[Call]:
     suite = sessions.new(is_pinned=True)
     ran = suite.trace_parent(Trace((*CALLS, *READS)), suite.path / "log")
     assert SUMMARY in ran.stdout, ran.text
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     return on_files(suite, suite.path / "log")
 
 
@@ -48,7 +48,7 @@ def couriers_calls(sessions: Sessions) -> list[Call]:
     suite = sessions.new(is_pinned=True)
     ran = suite.trace_couriers(Trace((*CALLS, *READS)), suite.path / "traced")
     assert SUMMARY in ran.stdout, ran.text
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     return on_files(suite, suite.path / "traced" / "courier-1" / "log")
 
 
@@ -94,7 +94,7 @@ def _from(index: int, failing: Sequence[Call], error: str) -> list[str]:
 
 def assert_unharmed(ran: Ran, suite: TracedSuite, sessions: Sessions) -> Told:
     """Check that pytest ended as without us, that the numbers are true, and that `resend` adds only what is missing."""
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     assert ran.status == 1, ran.text
     assert SUMMARY in ran.stdout, ran.text
     assert "internal error" not in ran.text
@@ -171,7 +171,7 @@ def left(sessions: Sessions) -> Path:
     suite = sessions.new(is_pinned=True)
     sessions.backend.inject("/DEMO", answer(503), times=float("inf"))
     ran = suite.run(FAMACASE_RETRY_ATTEMPTS="1")
-    suite.wait_until_gone()
+    suite.await_couriers(60)
     sessions.backend.faults.clear()
     assert Told.by(ran).undelivered == len(STATUSES), ran.text
     return suite.state

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import shlex
 import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -151,45 +149,6 @@ class TracedSuite(Suite):
             check=False,
         )
         return Ran(ran.returncode, ran.stdout, ran.stderr)
-
-    def wait_until_gone(self, seconds: float = 60) -> None:
-        """Wait until no process is left that the suite started.
-
-        Raises:
-            AssertionError: A process is still there after so many seconds.
-        """
-        deadline = time.monotonic() + seconds
-        while pids := self._processes():
-            for pid in pids:
-                _wait_for_end(pid, deadline)
-
-    def _processes(self) -> list[int]:
-        """Return the processes whose environment names the state directory of the suite."""
-        named = f"FAMACASE_STATE_DIR={self.state}".encode()
-        return [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if named in _environment(pid)]
-
-
-def _environment(pid: int) -> list[bytes]:
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []  # it ended in the meantime, or belongs to somebody else
-
-
-def _wait_for_end(pid: int, deadline: float) -> None:
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    try:
-        ended, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-        assert ended, f"process {pid} did not end: {_command_line(pid)}"
-    finally:
-        os.close(descriptor)
-
-
-def _command_line(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
 def calls_in(log: Path) -> list[Call]:
