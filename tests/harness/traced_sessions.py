@@ -28,7 +28,7 @@ KINDS = {
 }
 #: The system calls that leave something behind.
 CALLS = tuple(name for names in KINDS.values() for name in names)
-#: The name of a session whose name is given.
+#: The name that `PINNED` gives to a session.
 SESSION = "pinned"
 
 _CONFTEST = """
@@ -47,7 +47,8 @@ _CONFTEST = """
         with open("noted", "a") as file:
             file.write(f"{what} {nodeid}\\n")
 """
-_PINNED = f"""
+#: Gives each session of the suite the same name, and with it the same files; added to the suite's conftest.
+PINNED = f"""
     from famacase_xdist.state.directory import StateDirectory
 
     StateDirectory.new_outbox = lambda directory: directory.outbox("{SESSION}")
@@ -117,18 +118,18 @@ class Sessions:
         with running(directory / "server.sqlite3") as backend:
             yield cls(directory, backend)
 
-    def new(self, *, is_pinned: bool = False) -> TracedSuite:
+    def new(self, conftest: str = "") -> TracedSuite:
         """Return the suite, which has never run.
 
         Args:
-            is_pinned: Whether its session has the same name each time, and with it the same files.
+            conftest: What its conftest does besides.
         """
         self.backend.clear()
         self.count += 1
         home = self.directory / str(self.count)
         # Two results to a request, so that there are several.
         suite = TracedSuite(home, home / "state", {**self.backend.environment(), "FAMACASE_TESTOPS_BATCH_SIZE": "2"})
-        suite.write("conftest.py", dedent(_CONFTEST) + (dedent(_PINNED) if is_pinned else ""))
+        suite.write("conftest.py", dedent(_CONFTEST) + dedent(conftest))
         suite.write("test_it.py", _SUITE)
         return suite
 
@@ -163,11 +164,16 @@ def ours(log: Path, state: Path) -> list[Call]:
     return [call for call in calls_in(log) if call.is_on(state) or call.is_on_channel]
 
 
+def outboxes(suite: TracedSuite) -> list[str]:
+    """Return the outboxes that are left; a directory with a dot never became one."""
+    return [name for name in suite.leftovers() if not name.startswith(".")]
+
+
 def of_kind(calls: Iterable[Call], kind: str) -> list[Call]:
-    """Return the calls of a kind; of those of several threads with the same name and number, which strace's `when`
-    does not tell apart, only the first."""
-    found: dict[tuple[str, int], Call] = {}
-    for call in calls:
-        if call.name in KINDS[kind]:
-            found.setdefault((call.name, call.number), call)
-    return list(found.values())
+    """Return the calls of a kind, for several threads' calls with the same name and number only the first.
+
+    strace's `when` does not tell the threads apart.
+    """
+    return list(
+        {(call.name, call.number): call for call in reversed(list(calls)) if call.name in KINDS[kind]}.values()
+    )[::-1]
