@@ -67,9 +67,15 @@ class Destination(Protocol):
         """As `request_stop`, for a session that died: the tests that were running get results."""
 
     def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
-        """Close everything, and return what became of the results.
+        """Deliver nothing more, and return what became of the results.
 
         Args:
             accepted: How many results the outboxes accepted, by the project's code and by status; None if that is not
                 known.
+        """
+
+    def release(self) -> None:
+        """Close the outboxes, after `close`, and delete those of which everything is delivered.
+
+        Called when the session knows the outcome: without its outbox, another process could not tell it any more.
         """

@@ -54,6 +54,8 @@ class ProjectDestination:
         self._facts = outbox.session()
         self._run = self._begun(home) if self._facts else Run.from_settings(settings, home)
         self._home = home
+        #: Whether the outbox is not needed any more.
+        self._is_done = False
         self._sender = Sender(self._api, outbox, self._run, settings)
 
     def _begun(self, home: Home) -> Run:
@@ -166,7 +168,7 @@ class ProjectDestination:
         self._sender.request_stop(Ending.DIED if is_finished is None else Ending.of(is_finished=is_finished))
 
     def close(self, accepted: Mapping[str, Counter[str]] | None) -> Outcome:
-        """Close everything, and return what became of the results; see `Destination.close`."""
+        """Deliver nothing more, and return what became of the results; see `Destination.close`."""
         self._sender.abandon()
         left = self._outbox.left_by_status()
         if left and self._run.is_owed:
@@ -188,7 +190,7 @@ class ProjectDestination:
         return delivered
 
     def _closed(self, delivered: Counter[str], undelivered: int, left: int) -> Outcome:
-        """Close everything.
+        """Return what became of the results.
 
         Args:
             delivered: How many results were delivered, by status.
@@ -202,10 +204,9 @@ class ProjectDestination:
             causes["; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"] += lost
         problems = tuple(self._problems(is_waiting=bool(waiting)))
         where = tuple(self._where(undelivered))
-        is_done = self._run.is_open and not undelivered and not self._run.is_owed
+        self._is_done = self._run.is_open and not undelivered and not self._run.is_owed
         self._api.close()
-        self._outbox.close(delete=is_done)
-        kept = None if is_done else self._outbox.path
+        kept = None if self._is_done else self._outbox.path
         return Outcome(
             delivered=delivered,
             undelivered=undelivered,
@@ -214,6 +215,10 @@ class ProjectDestination:
             outboxes=(kept,) if kept is not None and undelivered else (),
             where=where,
         )
+
+    def release(self) -> None:
+        """Close the outbox, and delete it if everything is delivered; see `Destination.release`."""
+        self._outbox.close(delete=self._is_done)
 
     def _problems(self, *, is_waiting: bool) -> Iterator[str]:
         """Yield lines about other failures than undelivered results.
