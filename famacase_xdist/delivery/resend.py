@@ -85,10 +85,16 @@ def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
     Args:
         settings: The settings, which name the state directory.
         patience: Seconds to wait for each outbox that another process has open.
+
+    Raises:
+        OutboxError: The directory of the outboxes cannot be read.
     """
-    with contextlib.suppress(OSError):
-        return [_look(files, patience) for files in StateDirectory.of(settings).all_outboxes()]
-    return []
+    state = StateDirectory.of(settings)
+    try:
+        found = state.all_outboxes()
+    except OSError as error:
+        raise OutboxError(f"{state.outboxes}: {error.strerror}") from None
+    return [_look(files, patience) for files in found]
 
 
 def patience_of(settings: Settings) -> float:
@@ -98,7 +104,9 @@ def patience_of(settings: Settings) -> float:
 
 def leftover_line(settings: Settings) -> str:
     """Return a line that tells what earlier sessions left; empty if they left nothing."""
-    found = [each for each in leftovers(settings) if each.results]
+    found: list[Leftover] = []
+    with contextlib.suppress(OutboxError):
+        found = [each for each in leftovers(settings) if each.results]
     if not found:
         return ""
     count = sum(each.results for each in found)
@@ -137,8 +145,10 @@ def send(leftover: Leftover, settings: Settings, progress: Progress) -> Resent:
     try:
         facts = outbox.session()
         if not facts:
-            outbox.close(delete=not outbox.left())
-            return Resent(leftover)
+            # Its courier could note nothing.
+            left = outbox.left()
+            outbox.close(delete=not left)
+            return Resent(leftover, left=left, problem="it does not say where its results belong" if left else "")
         with _server(facts, settings) as server:
             own = dataclasses.replace(settings, mode="testops", testops_project=facts["project"], fallback="off")
             home = Home(leftover.files, server.scope(facts["project"]), os.getpid())
@@ -164,6 +174,7 @@ def _sent(leftover: Leftover, destination: ProjectDestination, outbox: Outbox, p
     url, completed, why_open, trouble = destination.summary
     damage = "; ".join(outbox.damage)
     outcome = destination.close(None)
+    destination.release()
     return Resent(
         leftover,
         delivered=outcome.delivered.total(),
