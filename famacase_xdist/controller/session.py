@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,21 @@ class Session:
 
     def start(self) -> None:
         """Start the courier, which opens the destination. Returns at once."""
+        with self.starting():
+            self._start()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Surround a part of the start. If it fails, nothing is reported, and the tests run all the same."""
+        try:
+            yield
+        except OSError as error:
+            self._refuse(f"the courier cannot be started: {error.strerror or error}")
+        except Exception as error:
+            # A mistake of ours must not become the suite's.
+            self._refuse(f"internal error: {error!r}")
+
+    def _start(self) -> None:
         self._journals = Journals(self._state(), self._routes)
         order = Order(
             settings=self._settings,
@@ -112,6 +129,14 @@ class Session:
         Raises:
             pytest.UsageError: A test plan is asked for and could not be loaded: which tests are to run is not known.
         """
+        if not self._refusal:
+            with self.starting():
+                self._open(is_distributed)
+        if self._refusal and self._settings.testops_plan_id is not None and self._settings.has_plan:
+            self._terminal.show_log_now()
+            raise pytest.UsageError(f"famacase: {self._refusal}")
+
+    def _open(self, is_distributed: bool) -> None:
         assert self._courier is not None
         assert self._journals is not None
         try:
@@ -120,16 +145,10 @@ class Session:
                 self._settings, self.ledger, self._journals, self._courier, is_distributed=is_distributed
             )
         except NothingReported as error:
-            self._refuse(str(error))
             self._terminal.log = error.log
-            if error.is_fatal:
-                self._terminal.show_log_now()
-                raise pytest.UsageError(f"famacase: {error}") from None
+            self._refuse(str(error))
         except FamacaseError as error:
             self._refuse(str(error))
-        except Exception as error:
-            # A mistake of ours must not become the suite's.
-            self._refuse(f"internal error: {error!r}")
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason

@@ -120,12 +120,10 @@ class Refused:
 
     Attributes:
         reason: Why.
-        is_fatal: Whether the tests to run are unknown.
         log: The lines of the log.
     """
 
     reason: str
-    is_fatal: bool
     log: tuple[str, ...]
 
 

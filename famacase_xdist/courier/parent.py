@@ -44,13 +44,11 @@ class NothingReported(FamacaseError):
     """The courier has refused to begin.
 
     Attributes:
-        is_fatal: Whether the tests to run are unknown.
         log: The lines of the log.
     """
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.reason)
-        self.is_fatal = refused.is_fatal
         self.log = refused.log
 
 
@@ -232,8 +230,7 @@ class Courier:
         Raises:
             OSError: No process, or no pipe, can be made.
         """
-        its_input, our_output = System.pipe()
-        our_input, its_output = System.pipe()
+        (its_input, our_output), (our_input, its_output) = _two_pipes()
         try:
             # -P: a module in the user's directory must not be imported in place of ours. A new session: Ctrl-C in the
             # terminal must not end the courier before it has delivered. It holds none of our output, because CI systems
@@ -261,8 +258,7 @@ class Courier:
         from .child import Child
 
         self._process = None
-        its_input, our_output = System.pipe()
-        our_input, its_output = System.pipe()
+        (its_input, our_output), (our_input, its_output) = _two_pipes()
         child = Child(Line(its_input, its_output), has_parent=False)
         self._thread = threading.Thread(target=child.run, name="famacase-courier", daemon=True)
         self._thread.start()
@@ -280,6 +276,21 @@ class Courier:
             self._process.kill()
             status = self._process.wait()
         self._end = f" (signal {-status})" if status < 0 else f" (exit status {status})"
+
+
+def _two_pipes() -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return two new pipes, or none.
+
+    Raises:
+        OSError: They cannot be made.
+    """
+    first = System.pipe()
+    try:
+        return first, System.pipe()
+    except OSError:
+        for number in first:
+            System.close(number)
+        raise
 
 
 def _environ(order: Order) -> Mapping[str, str]:
