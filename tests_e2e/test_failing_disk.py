@@ -135,8 +135,9 @@ def assert_unharmed(ran: Ran, suite: TracedSuite, sessions: Sessions) -> Told:
     assert told.undelivered == len(STATUSES) - told.delivered, ran.text
     sent = suite.resend()
     assert sessions.rows() == STATUSES, f"{ran.text}\n{sent.text}"
-    assert sent.status == 0, f"{ran.text}\n{sent.text}"
-    assert outboxes(suite) == [], f"{ran.text}\n{sent.text}"
+    # A courier that could note nothing at all, and delete nothing, leaves what nobody can send a second time.
+    is_nameless = not told.undelivered and "it does not say where its results belong" in sent.stdout
+    assert is_nameless or (sent.status, outboxes(suite)) == (0, []), f"{ran.text}\n{sent.text}"
     return told
 
 
@@ -247,10 +248,10 @@ FEW_FILES = """
 
 def counts_of(ran: Ran) -> tuple[int, str]:
     """Return pytest's exit status, and its last line without the time."""
-    return ran.status, ran.stdout.strip().rpartition("\n")[2].partition(" in ")[0]
+    return ran.status, ran.stdout.strip().rpartition("\n")[2].partition(" in ")[0].strip("= ")
 
 
-@pytest.mark.parametrize("spare", [3, 4, 5, 6, 7, 8, 9, 10, 12, 16])
+@pytest.mark.parametrize("spare", [3, 5, 7, 9, 11, 16])
 def test_few_files_can_be_open(spare: int, sessions: Sessions) -> None:
     """Tests run as without us; where not even a result can be kept, the header says that nothing is reported."""
     suite = sessions.new(FEW_FILES)
@@ -334,7 +335,7 @@ DELAYED = tuple(name for kind in ("open", "rename", "remove", "mkdir", "lock") f
 def test_resend_beside_sessions_that_start_and_end(
     slow: str, sessions: Sessions, parents_calls: list[Call], couriers_calls: list[Call]
 ) -> None:
-    for _ in range(4):
+    for _ in range(2):
         suite = sessions.new(PINNED)
         paths = paths_of([*parents_calls, *couriers_calls], suite.state)
         trace = Trace(DELAYED, [f"{','.join(f'?{name}' for name in DELAYED)}:delay_exit=10ms"], paths)

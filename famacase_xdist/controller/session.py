@@ -52,7 +52,7 @@ class Session:
         self._journals: Journals | None = None
         self._courier: Courier | None = None
         self._pipeline: Pipeline | None = None
-        self._opened = Opened((), "", None)
+        self._opened = Opened()
         self._refusal = ""
         self._finish: Finish | None = None
         self._temporary: Path | None = None
@@ -141,6 +141,7 @@ class Session:
         assert self._journals is not None
         try:
             self._opened = self._courier.opened()
+            self._journals.distrust(self._opened.troubles)
             self._pipeline = Pipeline(
                 self._settings, self.ledger, self._journals, self._courier, is_distributed=is_distributed
             )

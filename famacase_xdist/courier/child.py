@@ -83,7 +83,15 @@ class Child:
 
     def _serve(self, order: Order) -> None:
         kept = {code: (each.session, each.trouble) for code, each in order.kept.items()}
-        opening = Opening(order.settings, order.state, kept, order.started_in, order.rootdir, order.pid)
+        opening = Opening(
+            order.settings,
+            order.state,
+            kept,
+            order.started_in,
+            order.rootdir,
+            order.pid,
+            is_second=order.is_second,
+        )
         with contextlib.ExitStack() as resources:
             try:
                 self._log = resources.enter_context(_listening(order, opening))
@@ -91,7 +99,7 @@ class Child:
             except FamacaseError as error:
                 self._tell(self._refusal(error, opening))
                 return
-            self._tell(Opened(tuple(destination.header()), opening.leftovers, opening.cases))
+            self._tell(Opened(tuple(destination.header()), opening.leftovers, opening.cases, opening.troubles))
             outcome = self._deliver(destination, order.settings)
             if outcome is not None:
                 self._tell(Finished(outcome, self._lines(), self._log.trouble if self._log else ""))

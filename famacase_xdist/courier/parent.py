@@ -106,7 +106,7 @@ class Courier:
             self._line = self._start_thread()
             self._line.send(self._order)
             opened = self._await(Opened, patience)
-        return opened or Opened(("famacase: no run yet: the courier has not answered yet; results are kept",), "", None)
+        return opened or Opened(("famacase: no run yet: the courier has not answered yet; results are kept",))
 
     def _await(self, kind: type[Opened], patience: float | None) -> Opened | None:
         deadline = None if patience is None else clock.monotonic() + patience

@@ -36,12 +36,14 @@ class Opening:
         started_in: The directory that pytest was started in; a file report's path may be relative to it.
         rootdir: pytest's rootdir, where the embedded server's database is.
         pid: The id of the session's process.
+        is_second: Whether an earlier courier of this session has noted what it delivered.
 
     Attributes:
         cases: The case ids of the test plan; None where all tests are selected.
         leftovers: A line about what earlier sessions left; empty if they left nothing.
         mask: Hides the secrets of the session.
         session: A name of the session.
+        troubles: Why an outbox cannot be read, by the project's code; its results have to come another way.
     """
 
     def __init__(
@@ -52,6 +54,8 @@ class Opening:
         started_in: Path,
         rootdir: Path,
         pid: int,
+        *,
+        is_second: bool = False,
     ) -> None:
         self._settings = settings
         self._state = StateDirectory(state)
@@ -59,10 +63,12 @@ class Opening:
         self._started_in = started_in
         self._rootdir = rootdir
         self._pid = pid
+        self._is_second = is_second
         self.cases: frozenset[int] | None = None
         self.leftovers = ""
         self.mask = Mask(*settings.secrets)
         self.session = next(iter(kept.values()))[0]
+        self.troubles: dict[str, str] = {}
 
     @contextmanager
     def opened(self, say: Say) -> Iterator[Destination]:
@@ -106,13 +112,19 @@ class Opening:
         return ProjectDestination(settings, server, self._outbox(settings.project), home, self._started_in)
 
     def _outbox(self, code: str) -> Outbox:
-        """Return the reading end of an outbox. If it cannot be opened, the results come another way, into memory."""
+        """Return the reading end of an outbox. If it cannot be opened, the results come another way, into memory.
+
+        Raises:
+            OutboxError: It cannot be opened, and has notes without which a second run would be made.
+        """
         session, trouble = self._kept[code]
         if not trouble:
             try:
                 return Outbox(self._state.outbox(session), beside_writer=True, patience=LOOK_PATIENCE)
             except OutboxError as error:
-                trouble = str(error)
+                if self._is_second:
+                    raise
+                trouble = self.troubles[code] = str(error)
         outbox = Outbox(None)
         outbox.accept([], trouble)
         return outbox
