@@ -3,8 +3,8 @@
     python benchmarks/outbox.py [--results 1000000] [--over-http 100000]
 
 Results of some 1.5 kB go into the journal 500 at a time, as the inbox puts them, and out of the outbox in requests of
-200: to a transport that acknowledges and does nothing else, and over HTTP to a server in a process of its own. Each row is
-a process of its own: with the server up from the start, and with one that comes back when all results wait.
+200: to a transport that acknowledges and does nothing else, and over HTTP to a server in a process of its own. Each row
+is a process of its own: with the server up from the start, and with one that comes back when all results wait.
 """
 
 from __future__ import annotations
