@@ -303,7 +303,11 @@ def _unwritable(directory: Path) -> str | None:
 
 
 def _leftovers(diagnosis: Diagnosis, settings: Settings) -> None:
-    found = [each for each in resend.leftovers(settings) if each.results or each.problem]
+    try:
+        found = [each for each in resend.leftovers(settings) if each.results or each.problem]
+    except FamacaseError as error:
+        diagnosis.add(WARNING, "outbox", f"what earlier sessions left cannot be read: {error}")
+        return
     for each in found:
         what = f"left alone: {each.problem}" if each.problem else f"{each.results} results were not delivered"
         diagnosis.add(WARNING, "outbox", f"{each.name}: {what}; to send them: {resend_command(settings)}")

@@ -71,7 +71,7 @@ class Controller:
         if not self._is_distributed:
             # Not where workers run the tests: this process then handles bytes only, and need not import upstream. It
             # does so while the courier starts.
-            with loading.quick(self._config):
+            with loading.quick(self._config), self._session.starting():
                 from famacase_xdist.recording import install as install
         self._session.open(is_distributed=self._is_distributed)
         if self._session.is_open and not self._is_distributed:

@@ -57,6 +57,19 @@ class Journals:
         """Where the results of each project were kept at the start."""
         return self._kept
 
+    def distrust(self, troubles: Mapping[str, str]) -> None:
+        """Hand all frames of some projects to the courier from now on, because it cannot read their outboxes.
+
+        Args:
+            troubles: Why not, by the project's code.
+        """
+        for code, trouble in troubles.items():
+            self._troubles.setdefault(code, trouble)
+            # The courier's order has this mapping, which a second courier is sent too.
+            self._kept[code] = self._kept[code]._replace(trouble=self._troubles[code])
+            if code in self._journals:
+                self._journals.pop(code).close()
+
     def keep(self, frames: Sequence[AnyFrame], courier: Courier) -> None:
         """Keep frames; they cannot get lost from now on.
 

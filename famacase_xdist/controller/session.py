@@ -7,6 +7,8 @@ import dataclasses
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,7 @@ class Session:
         self._journals: Journals | None = None
         self._courier: Courier | None = None
         self._pipeline: Pipeline | None = None
-        self._opened = Opened((), "", None)
+        self._opened = Opened()
         self._refusal = ""
         self._finish: Finish | None = None
         self._temporary: Path | None = None
@@ -85,11 +87,21 @@ class Session:
 
     def start(self) -> None:
         """Start the courier, which opens the destination. Returns at once."""
-        self._refusal = "the session did not begin"
-        try:
+        with self.starting():
             self._start()
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Surround a part of the start. If it fails, nothing is reported, and the tests run all the same."""
+        try:
+            yield
+        except FamacaseError as error:
+            self._refuse(str(error))
+        except OSError as error:
+            self._refuse(f"the courier cannot be started: {error.strerror or error}")
         except Exception as error:
-            self._refuse_for(error)
+            # A mistake of ours must not become the suite's.
+            self._refuse(f"internal error: {error!r}")
 
     def _start(self) -> None:
         self._journals = Journals(self._state(), self._routes)
@@ -120,25 +132,25 @@ class Session:
         Raises:
             pytest.UsageError: A test plan is asked for and could not be loaded: which tests are to run is not known.
         """
-        if self._courier is None or self._journals is None:
-            return
+        if not self._refusal:
+            with self.starting():
+                self._open(is_distributed)
+        if self._refusal and self._settings.testops_plan_id is not None and self._settings.has_plan:
+            self._terminal.show_log_now()
+            raise pytest.UsageError(f"famacase: {self._refusal}")
+
+    def _open(self, is_distributed: bool) -> None:
+        assert self._courier is not None
+        assert self._journals is not None
         try:
             self._opened = self._courier.opened()
+            self._journals.distrust(self._opened.troubles)
             self._pipeline = Pipeline(
                 self._settings, self.ledger, self._journals, self._courier, is_distributed=is_distributed
             )
         except NothingReported as error:
-            self._refuse(str(error))
             self._terminal.log = error.log
-            if error.is_fatal:
-                self._terminal.show_log_now()
-                raise pytest.UsageError(f"famacase: {error}") from None
-        except Exception as error:
-            self._refuse_for(error)
-
-    def _refuse_for(self, error: Exception) -> None:
-        # A mistake of ours must not become the suite's.
-        self._refuse(str(error) if isinstance(error, FamacaseError) else f"internal error: {error!r}")
+            self._refuse(str(error))
 
     def _refuse(self, reason: str) -> None:
         self._refusal = reason
@@ -202,7 +214,8 @@ class Session:
 
     def _outcome(self) -> Outcome:
         if self._pipeline is None or self._courier is None or self._finish is None or self._journals is None:
-            return Outcome.nothing(self._refusal)
+            did_start = self._courier is not None
+            return Outcome.nothing(self._refusal or ("the session did not begin" if did_start else ""))
         try:
             outcome = self._delivered(self._courier, self._finish)
         except Exception as error:

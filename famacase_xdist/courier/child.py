@@ -77,7 +77,7 @@ class Child:
             pass
         except Exception as error:
             # A mistake of ours; the session's process counts what is left by itself.
-            self._tell(Refused(f"internal error: {error!r}", is_fatal=False, log=self._lines()))
+            self._tell(Refused(f"internal error: {error!r}", log=self._lines()))
         finally:
             self._line.close()
 
@@ -90,7 +90,7 @@ class Child:
             order.started_in,
             order.rootdir,
             order.pid,
-            has_tests=order.is_second,
+            is_second=order.is_second,
         )
         with contextlib.ExitStack() as resources:
             try:
@@ -99,14 +99,14 @@ class Child:
             except FamacaseError as error:
                 self._tell(self._refusal(error, opening))
                 return
-            self._tell(Opened(tuple(destination.header()), opening.leftovers, opening.cases))
+            self._tell(Opened(tuple(destination.header()), opening.leftovers, opening.cases, opening.troubles))
             outcome = self._deliver(destination, order.settings)
             if outcome is not None:
                 self._tell(Finished(outcome, self._lines(), self._log.trouble if self._log else ""))
+                destination.release()
 
     def _refusal(self, error: FamacaseError, opening: Opening) -> Refused:
-        fatal = opening.fatal(error)
-        return Refused(fatal or str(error), is_fatal=bool(fatal), log=self._lines())
+        return Refused(opening.fatal(error) or str(error), log=self._lines())
 
     def _deliver(self, destination: Destination, settings: Settings) -> Outcome | None:
         """Follow the journals until the end. Return what became of the results; None if nobody is left to tell."""
@@ -154,6 +154,7 @@ class Child:
         for _ in self._waiting(destination):
             pass
         destination.close()
+        destination.release()
 
     def _shorten(self, seconds: float) -> None:
         self._deadline = min(self._deadline, clock.monotonic() + seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -99,11 +99,13 @@ class Opened:
         header: Lines of the session's header.
         leftovers: A line about what earlier sessions left; empty if they left nothing.
         cases: The case ids of the test plan; None where all tests are selected.
+        troubles: Why an outbox cannot be read, by the project's code. Its results have to come over the line.
     """
 
-    header: tuple[str, ...]
-    leftovers: str
-    cases: frozenset[int] | None
+    header: tuple[str, ...] = ()
+    leftovers: str = ""
+    cases: frozenset[int] | None = None
+    troubles: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +122,10 @@ class Refused:
 
     Attributes:
         reason: Why.
-        is_fatal: Whether the tests to run are unknown.
         log: The lines of the log.
     """
 
     reason: str
-    is_fatal: bool
     log: tuple[str, ...]
 
 

@@ -56,13 +56,11 @@ class NothingReported(FamacaseError):
     """The courier has refused to begin.
 
     Attributes:
-        is_fatal: Whether the tests to run are unknown.
         log: The lines of the log.
     """
 
     def __init__(self, refused: Refused) -> None:
         super().__init__(refused.reason)
-        self.is_fatal = refused.is_fatal
         self.log = refused.log
 
 
@@ -140,7 +138,7 @@ class Courier:
             self._line = self._start_thread()
             self._line.send(self._order)
             opened = self._await_opened(patience)
-        return opened or Opened(("famacase: no run yet: the courier has not answered yet; results are kept",), "", None)
+        return opened or Opened(("famacase: no run yet: the courier has not answered yet; results are kept",))
 
     def _await_opened(self, patience: float | None) -> Opened | None:
         deadline = None if patience is None else clock.monotonic() + patience

@@ -68,4 +68,10 @@ class Destination(Protocol):
         """As `request_stop`, for a session that died: the tests that were running get results."""
 
     def close(self) -> Outcome:
-        """Close everything, and return what became of the results."""
+        """Deliver nothing more, and return what became of the results."""
+
+    def release(self) -> None:
+        """Close the outboxes, after `close`, and delete those of which everything is delivered.
+
+        Called when the session knows the outcome: without its outbox, another process could not tell it any more.
+        """

@@ -232,8 +232,11 @@ class FileReport:
             self._lost[why] += unread
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
-        self._outbox.close(delete=True)
         return self.finished()
+
+    def release(self) -> None:
+        """Delete the outbox, which is of no use without this report; see `Destination.release`."""
+        self._outbox.close(delete=True)
 
     def finished(self) -> Outcome:
         """Write the run's file, unlock the directory, and return what became of the results."""

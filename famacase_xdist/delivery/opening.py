@@ -36,13 +36,14 @@ class Opening:
         started_in: The directory that pytest was started in; a file report's path may be relative to it.
         rootdir: pytest's rootdir, where the embedded server's database is.
         pid: The id of the session's process.
-        has_tests: Whether the tests to run are known already.
+        is_second: Whether an earlier courier of this session has noted what it delivered.
 
     Attributes:
         cases: The case ids of the test plan; None where all tests are selected.
         leftovers: A line about what earlier sessions left; empty if they left nothing.
         mask: Hides the secrets of the session.
         session: A name of the session.
+        troubles: Why an outbox cannot be read, by the project's code; its results have to come another way.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Opening:
         rootdir: Path,
         pid: int,
         *,
-        has_tests: bool = False,
+        is_second: bool = False,
     ) -> None:
         self._settings = settings
         self._state = StateDirectory(state)
@@ -62,11 +63,12 @@ class Opening:
         self._started_in = started_in
         self._rootdir = rootdir
         self._pid = pid
-        self._has_tests = has_tests
+        self._is_second = is_second
         self.cases: frozenset[int] | None = None
         self.leftovers = ""
         self.mask = Mask(*settings.secrets)
         self.session = next(iter(kept.values()))[0]
+        self.troubles: dict[str, str] = {}
 
     @contextmanager
     def opened(self, say: Say) -> Iterator[Destination]:
@@ -100,7 +102,7 @@ class Opening:
             projects = self._settings.of_each_project()
             opened = {code: self._project(own, server, resources) for code, own in projects.items()}
             return ProjectsDestination(opened)
-        if self._settings.testops_plan_id is not None and not self._has_tests:
+        if self._settings.testops_plan_id is not None and not self._is_second:
             # Before the run is made and before a worker starts, because all of them have to select the same tests.
             self.cases = plan.load(self._settings, server, say)
         return self._project(self._settings, server, resources)
@@ -116,16 +118,19 @@ class Opening:
         return ProjectDestination(settings, server, self._outbox(settings.project, resources), home, self._started_in)
 
     def _outbox(self, code: str, resources: contextlib.ExitStack) -> Outbox:
-        """Return the reading end of an outbox, or one in memory if there is none, or if it cannot be opened.
+        """Return the reading end of an outbox. If it cannot be opened, the results come another way, into memory.
 
-        What is in an outbox that cannot be opened is undelivered in the end; a resend may open it.
+        Raises:
+            OutboxError: It cannot be opened, and has notes without which a second run would be made.
         """
         session, trouble = self._kept[code]
         if not trouble:
             try:
                 outbox = Outbox(self._state.outbox(session), beside_writer=True, patience=LOOK_PATIENCE)
             except OutboxError as error:
-                trouble = str(error)
+                if self._is_second:
+                    raise
+                trouble = self.troubles[code] = str(error)
         if trouble:
             outbox = Outbox(None)
             outbox.accept([], trouble)

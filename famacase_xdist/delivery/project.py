@@ -59,6 +59,8 @@ class ProjectDestination:
         self._is_unread = outbox.path is None and home.outbox.path.is_dir()
         self._accepted: Counter[str] | None = None
         self._ending = Ending.INTERRUPTED
+        #: Whether the outbox is not needed any more.
+        self._is_done = False
         self._sender = Sender(self._api, outbox, self._run, settings)
 
     def _begun(self, home: Home) -> Run:
@@ -170,7 +172,7 @@ class ProjectDestination:
         self._sender.request_stop(self._ending)
 
     def close(self) -> Outcome:
-        """Close everything, and return what became of the results."""
+        """Deliver nothing more, and return what became of the results."""
         self._sender.abandon()
         delivered, left = self._sender.books()
         missing = self._sender.missing()
@@ -196,7 +198,7 @@ class ProjectDestination:
         return Counter(itertools.islice((self._accepted - left - delivered).elements(), max(0, most)))
 
     def _closed(self, delivered: Counter[str], left: int, missing: int) -> Outcome:
-        """Close everything.
+        """Return what became of the results.
 
         Args:
             delivered: How many results were delivered, by status.
@@ -211,15 +213,16 @@ class ProjectDestination:
         problems = tuple(self._problems(is_waiting=bool(waiting)))
         undelivered = left + missing
         where = tuple(self._where(undelivered))
+        self._is_done = self._run.is_open and not left and not self._run.is_owed
         self._api.close()
-        self._outbox.close(delete=self._run.is_open and not left and not self._run.is_owed)
         path = self._home.outbox.path
+        is_gone = self._is_done and self._outbox.path is not None and not self._outbox.damage
         return Outcome(
             delivered=delivered,
             undelivered=undelivered,
             causes=causes,
             problems=problems,
-            outboxes=(path,) if undelivered and path.is_dir() else (),
+            outboxes=(path,) if undelivered and path.is_dir() and not is_gone else (),
             where=where,
         )
 
@@ -231,6 +234,10 @@ class ProjectDestination:
     def _why_missing(self) -> str:
         """Return why results are neither delivered nor in the outbox."""
         return "; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"
+
+    def release(self) -> None:
+        """Close the outbox, and delete it if everything is delivered; see `Destination.release`."""
+        self._outbox.close(delete=self._is_done)
 
     def _problems(self, *, is_waiting: bool) -> Iterator[str]:
         """Yield lines about other failures than undelivered results.

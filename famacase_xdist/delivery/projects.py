@@ -80,7 +80,7 @@ class ProjectsDestination:
             destination.bury()
 
     def close(self) -> Outcome:
-        """Close all destinations, and return what became of the results."""
+        """Deliver nothing more, and return what became of the results."""
         outcomes = {code: each.close() for code, each in self._destinations.items()}
         causes = Counter(
             {f"{reason} ({code})": count for code, each in outcomes.items() for reason, count in each.causes.items()}
@@ -93,6 +93,11 @@ class ProjectsDestination:
             outboxes=tuple(path for each in outcomes.values() for path in each.outboxes),
             where=tuple(line for code, each in outcomes.items() for line in _where(code, each)),
         )
+
+    def release(self) -> None:
+        """Close all outboxes; see `Destination.release`."""
+        for destination in self._destinations.values():
+            destination.release()
 
 
 def _where(code: str, outcome: Outcome) -> Iterator[str]:

@@ -92,10 +92,16 @@ def leftovers(settings: Settings, patience: float = 0.0) -> list[Leftover]:
     Args:
         settings: The settings, which name the state directory.
         patience: Seconds to wait for the courier of each session that died. A session that lives is not waited for.
+
+    Raises:
+        OutboxError: The directory of the outboxes cannot be read.
     """
-    with contextlib.suppress(OSError):
-        return list(filter(None, (_look(files, patience) for files in StateDirectory.of(settings).all_outboxes())))
-    return []
+    state = StateDirectory.of(settings)
+    try:
+        found = state.all_outboxes()
+    except OSError as error:
+        raise OutboxError(f"{state.outboxes}: {error.strerror}") from None
+    return list(filter(None, (_look(files, patience) for files in found)))
 
 
 def patience_of(settings: Settings) -> float:
@@ -105,7 +111,9 @@ def patience_of(settings: Settings) -> float:
 
 def leftover_line(settings: Settings) -> str:
     """Return a line that tells what earlier sessions left; empty if they left nothing."""
-    found = [each for each in leftovers(settings) if each.results]
+    found: list[Leftover] = []
+    with contextlib.suppress(OutboxError):
+        found = [each for each in leftovers(settings) if each.results]
     if not found:
         return ""
     count = sum(each.results for each in found)
@@ -200,6 +208,7 @@ def _sent(leftover: Leftover, destination: ProjectDestination, outbox: Outbox, p
     url, completed, why_open, trouble = destination.summary
     damage = "; ".join(outbox.damage)
     outcome = destination.close()
+    destination.release()
     return Resent(
         leftover,
         delivered=outcome.delivered.total(),

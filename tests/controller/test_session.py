@@ -123,8 +123,8 @@ def test_tests_run_all_the_same_if_nothing_can_be_reported(error: Exception, rea
 
 
 def test_a_refusal_that_leaves_the_tests_unknown_ends_pytest(make: Make) -> None:
-    told = make(debug=True)
-    told.courier.refusal = NothingReported(Refused("test plan 7: gone", is_fatal=True, log=("a line",)))
+    told = make(debug=True, testops_plan_id=7)
+    told.courier.refusal = NothingReported(Refused("test plan 7: gone", log=("a line",)))
 
     with pytest.raises(pytest.UsageError, match="famacase: test plan 7: gone"):
         told.start()

@@ -201,10 +201,8 @@ def test_a_courier_says_why_nothing_can_be_reported(session: Make) -> None:
     delivering = session()
     (delivering.order.started_in / "out").write_text("a file in the place of the report's directory")
 
-    with pytest.raises(NothingReported, match="the report in") as caught:
+    with pytest.raises(NothingReported, match="the report in"):
         delivering.start().courier.opened()
-
-    assert not caught.value.is_fatal
 
 
 @pytest.mark.process
@@ -212,7 +210,6 @@ def test_without_its_plan_the_tests_to_run_are_unknown(project: Make, backend: B
     with pytest.raises(NothingReported, match=r"test plan 4711 .*there is no such plan in project DEMO") as caught:
         project(testops_plan_id=4711, debug=True).start().courier.opened()
 
-    assert caught.value.is_fatal
     assert caught.value.log
     assert TOKEN not in "".join(caught.value.log)
 
@@ -326,7 +323,7 @@ def test_without_a_courier_they_are_lost(session: Make) -> None:
 
 
 def test_a_refusal_that_comes_late_is_why_nothing_is_known(scripted: Scripted) -> None:
-    scripted.says(Refused("internal error: ours", is_fatal=False, log=()))
+    scripted.says(Refused("internal error: ours", log=()))
 
     with pytest.raises(CourierError, match="internal error: ours"):
         scripted.session.end()

@@ -51,6 +51,7 @@ class Writer:
         """End the session."""
         self.report.request_stop({"": self.accepted}, is_finished=True)
         outcome = self.report.close()
+        self.report.release()
         self.journal.close()
         return outcome
 
@@ -414,6 +415,7 @@ def test_a_report_of_a_session_that_died_has_the_tests_that_ran(opened: Open, tm
 
     writer.report.bury()
     outcome = writer.report.close()
+    writer.report.release()
 
     statuses = {each["title"]: each["status"] for each in read(tmp_path / "report" / "run.json")["results"]}
     assert statuses == {"test_a": "passed", "test_b": "invalid"}

@@ -56,7 +56,9 @@ class Session:
         destination.request_stop({code: Counter(accepted) for code in self.journals}, is_finished=True)
         while not destination.is_idle:
             pass
-        return destination.close()
+        outcome = destination.close()
+        destination.release()
+        return outcome
 
     def close(self) -> None:
         """Close the journals."""

@@ -35,6 +35,7 @@ class Sessions:
         for each in self.of.values():
             each.destination.join(DEADLINE)
         outcome = self.destination.close()
+        self.destination.release()
         for each in self.of.values():
             each.journal.close()
         return outcome

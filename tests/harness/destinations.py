@@ -88,6 +88,7 @@ class Session:
         self.destination.request_stop({"DEMO": self.accepted}, is_finished=is_finished)
         self.destination.join(timeout)
         outcome = self.destination.close()
+        self.destination.release()
         self.journal.close()
         return outcome
 
@@ -97,4 +98,6 @@ class Session:
         self.destination.follow()
         self.destination.bury()
         self.destination.join(timeout)
-        return self.destination.close()
+        outcome = self.destination.close()
+        self.destination.release()
+        return outcome
