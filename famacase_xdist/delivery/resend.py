@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ COURIER_PATIENCE = 12.0
 LEASE_PATIENCE = 35.0
 #: Seconds to wait for a process that looks into an outbox.
 LOOK_PATIENCE = 0.5
+_SESSION = re.compile(r"\d{8}T\d{6}-[\da-f]{12}")
 #: Called with the number of results that are delivered, and the number of all.
 Progress = Callable[[int, int], None]
 
@@ -124,7 +126,13 @@ def leftover_line(settings: Settings) -> str:
 
 
 def _look(files: OutboxFiles, patience: float) -> Leftover | None:
-    """Return what is in an outbox; None if it was delivered and deleted meanwhile."""
+    """Return what is in an outbox; None if there is none: something else, or what was deleted meanwhile."""
+    if not os.path.exists(files.writer):
+        # A process that died while it deleted an outbox may leave its empty directory. Nobody makes one that is empty.
+        if patience and _SESSION.fullmatch(files.session):
+            with contextlib.suppress(OSError):
+                files.path.rmdir()
+        return None
     try:
         outbox = _opened(files, patience)
     except OutboxError as error:

@@ -129,6 +129,19 @@ def test_looking_changes_nothing(leave: Leave, settings: Settings) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_is_no_outbox_is_left_as_it_is(settings: Settings) -> None:
+    outboxes = StateDirectory.of(settings).outboxes
+    (outboxes / "folder").mkdir(parents=True)
+    (outboxes / "20260101T000000-0123456789ab").mkdir()
+    (outboxes / "file").write_text("text")
+
+    assert resend.leftovers(settings) == []
+    assert len(list(outboxes.rglob("*"))) == 3
+
+    assert resend.leftovers(settings, 1.0) == []
+    assert sorted(path.name for path in outboxes.rglob("*")) == ["file", "folder"]
+
+
 def test_looking_twice_finds_the_same(leave: Leave, settings: Settings) -> None:
     leave(result(), begun("t.py::test_b"))
 
