@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -240,11 +239,7 @@ class Session:
         """
         finished = self._awaited(courier, finish)
         self._terminal.log, self._terminal.log_trouble = finished.log, finished.log_trouble
-        outcome = finished.outcome
-        if not (lost := sum(each.total() for each in courier.lost.values())):
-            return outcome
-        causes = outcome.causes + Counter({"it was in the memory of a courier that died": lost})
-        return dataclasses.replace(outcome, undelivered=outcome.undelivered + lost, causes=causes)
+        return finished.outcome
 
     def _awaited(self, courier: Courier, finish: Finish) -> Finished:
         try:

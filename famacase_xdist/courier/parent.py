@@ -12,12 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from famacase_xdist import clock
 from famacase_xdist.errors import CourierError, FamacaseError
-from famacase_xdist.results.frames import AnyFrame, is_result
+from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.system import System
 
@@ -76,7 +76,6 @@ class Courier:
     Attributes:
         run: Id and address of the session's one run; None and an empty text while there is none.
         note: A line for the header; empty if there is nothing to say.
-        lost: How many results were in the memory of a courier that died, by the project's code and by status.
     """
 
     def __init__(self, order: Order, say: Callable[[str], None]) -> None:
@@ -94,13 +93,11 @@ class Courier:
         self._receiving = threading.Lock()
         self._changing = threading.RLock()
         self._never = threading.Event()
-        self._in_memory: dict[str, Counter[str]] = {}
         self._look_due = 0.0
         self._is_over = False
         self._end = ""
         self.run: tuple[RunId | None, str] = (None, "")
         self.note = ""
-        self.lost: dict[str, Counter[str]] = {}
 
     @property
     def _is_ours(self) -> bool:
@@ -168,8 +165,6 @@ class Courier:
                 self._line.send(message, SEND_PATIENCE)
             except OSError:
                 raise CourierError(reason) from None
-            statuses = Counter(each.head.status for each in frames if is_result(each))
-            self._in_memory.setdefault(code, Counter()).update(statuses)
 
     def look(self) -> None:
         """Start another courier, once, if this one has died or the line to it was closed."""
@@ -193,9 +188,8 @@ class Courier:
     def finish(self, finish: Finish) -> None:
         """Tell the courier that the session has ended. Returns at once."""
         if self._line is not None and self._is_ours:
-            accepted = {code: each - self.lost.get(code, Counter()) for code, each in finish.accepted.items()}
             with contextlib.suppress(OSError):
-                self._line.send(dataclasses.replace(finish, accepted=accepted), SEND_PATIENCE)
+                self._line.send(finish, SEND_PATIENCE)
 
     def outcome(self, finish: Finish, progress: Callable[[int], None]) -> Finished:
         """Wait for what became of the results.
@@ -272,9 +266,6 @@ class Courier:
             self._hang_up()
             # One that lives has lost the line, and the other needs its lock.
             self._end_process(ENDING)
-            for code, statuses in self._in_memory.items():
-                self.lost.setdefault(code, Counter()).update(statuses)
-            self._in_memory.clear()
             self._unread.clear()
             if self._process is None or self._order.is_second:
                 return False

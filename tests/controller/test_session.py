@@ -222,17 +222,6 @@ def test_the_log_of_the_courier_is_the_terminals(make: Make) -> None:
     assert (told.session._terminal.log, told.session._terminal.log_trouble) == (("a line",), "no space")
 
 
-def test_what_was_in_the_memory_of_a_dead_courier_is_undelivered(make: Make) -> None:
-    told = make().start()
-    told.courier.answers = [finished({"passed": 1}, undelivered=2)]
-    told.courier.lost = {"DEMO": Counter(passed=3)}
-
-    outcome = told.finish()
-
-    assert (outcome.delivered.total(), outcome.undelivered) == (1, 5)
-    assert outcome.causes == Counter({"no connection": 2, "it was in the memory of a courier that died": 3})
-
-
 @pytest.mark.parametrize(
     ("error", "reason"),
     [(CourierError("the courier has ended (signal 9)"), "the courier has ended (signal 9)"),

@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 from harness.couriers import Delivering
 from harness.results import result
-from harness.server import RESULTS, TOKEN, Backend, hang
+from harness.server import RESULTS, TOKEN, Backend, answer, hang
 
 from famacase_xdist.courier import parent
 from famacase_xdist.courier.line import LocalLine
@@ -413,22 +413,21 @@ def test_the_second_courier_is_told_so_and_needs_no_plan(project: Make, backend:
 
 
 @pytest.mark.process
-def test_what_only_a_dead_courier_had_is_lost_and_counted(session: Make) -> None:
-    delivering = does(session(), OPENED + ECHO).start()
+def test_what_only_a_dead_courier_had_is_undelivered_and_keeps_the_run_open(project: Make, backend: Backend) -> None:
+    backend.inject(RESULTS, answer(503), times=float("inf"))
+    delivering = project().start()
     delivering.courier.opened()
-    delivering.keep(result("test_a"))
-    delivering.courier.keep("", [result("test_b"), result("test_c", status="failed")], "No space left")
+    delivering.courier.keep("DEMO", [result("test_a"), result("test_b", status="failed")], "No space left")
     delivering.accepted.update(passed=1, failed=1)
     delivering.kill()
     delivering.look()
-    delivering.courier.keep("", [result("test_d")], "No space left")
-    delivering.accepted.update(passed=1)
+    backend.faults.clear()
+    delivering.keep(result("test_c"))
 
     outcome = delivering.end()
 
-    assert delivering.courier.lost == {"": Counter(passed=1, failed=1)}
-    # The second courier is told what it can find.
-    assert (outcome.where, outcome.delivered) == (("True",), Counter(passed=2))
+    assert (outcome.delivered, outcome.undelivered) == (Counter(passed=1), 2)
+    assert [run.status for run in backend.store.runs()] == ["active"]
 
 
 @pytest.mark.process

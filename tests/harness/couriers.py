@@ -42,7 +42,6 @@ class FakeCourier:
         self.answers: list[BaseException | Finished] = [finished()]
         self.run: tuple[RunId | None, str] = (None, "")
         self.note = ""
-        self.lost: Mapping[str, Counter[str]] = {}
 
     def start(self) -> None:
         self.calls.append("start")
