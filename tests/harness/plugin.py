@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from .compared import COMPARED_MODES, Compared
 from .server import Backend, running
 from .suites import MODES, Suite
 
@@ -30,3 +31,15 @@ def suite(tmp_path: Path) -> Suite:
 def mode(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The arguments of one way to run a suite: without xdist, with -n0, with -n1, with -n2."""
     return MODES[request.param]
+
+
+@pytest.fixture
+def compared(suite: Suite, backend: Backend) -> Compared:
+    """A suite that runs twice, without reporting and with it."""
+    return Compared(suite, backend)
+
+
+@pytest.fixture(params=COMPARED_MODES)
+def compared_mode(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The arguments of one way to run such a suite: without xdist, with -n2."""
+    return COMPARED_MODES[request.param]

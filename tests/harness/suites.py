@@ -28,7 +28,7 @@ NOT_INHERITED = (
 )
 
 #: Plugins that are installed with the test dependencies and change every suite; a suite has only those that it names.
-ON_REQUEST = ("asyncio", "playwright", "randomly", "repeat")
+ON_REQUEST = ("asyncio", "fakefs", "playwright", "randomly", "repeat", "requests_mock", "socket", "threadleak")
 
 
 @dataclass(frozen=True, slots=True)
