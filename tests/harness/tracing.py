@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -83,6 +84,7 @@ class Trace:
 
     def command(self) -> list[str]:
         """Return strace's command, up to the file of its log and the program."""
+        assert shutil.which("strace"), "this test needs strace: apt-get install strace"
         command = ["strace", "-f", "-q", "-y", "-e", f"trace={','.join(f'?{name}' for name in self.calls)}"]
         for expression in self.inject:
             command += ["-e", f"inject={expression}"]
