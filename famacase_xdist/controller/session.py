@@ -159,7 +159,7 @@ class Session:
         """Return the lines of pytest's header: where the results go, and what else the settings give reason to say."""
         lines = self._opened.header if self.is_open else (f"famacase: nothing is reported: {self._refusal}",)
         more = [self._opened.leftovers]
-        if self._courier is not None and self._courier.note:
+        if self._courier is not None and self.is_open and self._courier.note:
             more.append(f"famacase: {self._courier.note}")
         return [*lines, *self._terminal.notes(self._opened.cases), *filter(None, more)]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 
 from .child import Child
@@ -15,6 +17,10 @@ def main() -> None:
     # of a job ends our parent too, and what the parent leaves has to be delivered.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # The tests may run with few descriptors, and each connection needs one.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     line = Line(os.dup(0), os.dup(1))
     # Neither the embedded server nor anything else may write to the pipes.
     null = os.open(os.devnull, os.O_RDWR)

@@ -120,6 +120,10 @@ class Child:
             elif isinstance(message, _LineEnded):
                 if self._dies_soon():
                     self._inherit(destination, settings)
+                elif not self._has_parent:
+                    # The session reports nothing, and its tests must not find connections of ours.
+                    destination.close()
+                    destination.release()
                 # Else the session's process lives, and has lost the line: it starts another courier.
                 return None
 

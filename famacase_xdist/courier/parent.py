@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -104,11 +105,17 @@ class Courier:
         return System.getpid() == self._owner
 
     def start(self) -> None:
-        """Start the courier, in a process or, where that cannot be, in a thread. Returns at once."""
+        """Start the courier, in a process or, where that cannot be, in a thread. Returns at once.
+
+        Raises:
+            OSError: There are too few descriptors. A thread would take those that the tests need.
+        """
         if self._order.settings.courier == "process":
             try:
                 self._line = self._start_process()
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise
                 reason = getattr(error, "strerror", None) or error
                 self.note = f"delivery runs in a thread, because no process can be started: {reason}"
         if self._line is None:
