@@ -136,7 +136,7 @@ def assert_unharmed(ran: Ran, suite: TracedSuite, sessions: Sessions) -> Told:
     sent = suite.resend()
     assert sessions.rows() == STATUSES, f"{ran.text}\n{sent.text}"
     # A courier that could note nothing at all, and delete nothing, leaves what nobody can send a second time.
-    is_nameless = not told.undelivered and "it does not say where its results belong" in sent.stdout
+    is_nameless = not told.undelivered and "its session did not say where it reports" in sent.stdout
     assert is_nameless or (sent.status, outboxes(suite)) == (0, []), f"{ran.text}\n{sent.text}"
     return told
 
