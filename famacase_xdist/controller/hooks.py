@@ -132,6 +132,11 @@ class Controller:
         self._session.enter(Began(nodeid))
 
     @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logfinish(self) -> None:
+        """Put on disk what came of a test that is over, because another hook may end this process in a moment."""
+        self._session.settle()
+
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self) -> None:
         """Put on disk what came before this attempt, and what the recorder knows of it, in case it ends the process.
 
