@@ -1,8 +1,8 @@
 """The intake of the controller: takes events from any thread and hands them on in order, a batch at a time.
 
 In a session of one process the test's own thread hands on what it puts. Under xdist, execnet's receiver threads enqueue
-here, and one thread, ``famacase-inbox``, hands on what is there; so does pytest's thread at the end of each test, mostly
-to find that it is done. Nothing here ever waits for the server.
+here, and one thread, ``famacase-inbox``, hands on what is there; pytest's thread does so too at the end of each test,
+mostly to find that it is done. Nothing here ever waits for the server.
 
 execnet has no flow control: a receiver thread that takes whatever comes, while the disk is slower than the workers,
 fills the memory. So beyond `MOST_BYTES` a receiver thread waits until there is room, which holds up its own worker
