@@ -212,14 +212,16 @@ def test_the_report_is_complete_after_a_worker_has_died(suite: Suite) -> None:
     assert suite.leftovers() == []
 
 
-def test_what_was_there_when_the_only_process_died_can_be_read(suite: Suite) -> None:
+def test_the_report_is_complete_after_the_only_process_has_died(suite: Suite) -> None:
     suite.write("test_crash.py", CRASHING)
 
     suite.run("-p", "no:xdist", **OURS)
+    suite.await_couriers()
 
-    files = (suite.path / "build/qase-report/results").glob("*.json")
-    assert sorted(read(file)["params"]["number"] for file in files) == [str(number) for number in range(8)]
-    assert read(suite.path / "build/qase-report/run.json")["title"] == "Test run"
+    run, results = report_of(suite)
+    assert sorted(results) == [*(f"test_before {number}" for number in range(8)), "test_dies"]
+    assert (run["stats"]["passed"], run["stats"]["invalid"], run["title"]) == (8, 1, "Test run")
+    assert results["test_dies"]["message"] == "the process ended while this test was running"
 
 
 def test_the_report_of_an_interrupted_session_is_whole(suite: Suite) -> None:
