@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from harness.outboxes import content_of
 from harness.results import begun, content, opaque
 from hypothesis import given
 from hypothesis import strategies as st
@@ -38,14 +39,8 @@ def kept(frames: Iterable[AnyFrame], digest: str = ONE) -> bytes:
     """Return the content that an outbox makes of these frames: all its pieces in their order."""
     outbox = Outbox(None)
     for frame in frames:
-        outbox.put([frame])
-    body = b"".join(itertools.takewhile(lambda piece: piece is not None, _pieces(outbox, digest)))
-    outbox.close()
-    return body
-
-
-def _pieces(outbox: Outbox, digest: str) -> Iterable[Any]:
-    return (outbox.contents.piece(digest, number) for number in itertools.count())
+        outbox.accept([frame], "in memory")
+    return content_of(outbox, digest)
 
 
 @pytest.mark.parametrize(
