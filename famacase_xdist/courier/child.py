@@ -99,6 +99,8 @@ class Child:
             except FamacaseError as error:
                 self._tell(self._refusal(error, opening))
                 return
+            # Ahead of it, because the first test may ask for the run.
+            self._tell_run(destination)
             self._tell(Opened(tuple(destination.header()), opening.leftovers, opening.cases, opening.troubles))
             outcome = self._deliver(destination, order.settings)
             if outcome is not None:
@@ -129,12 +131,16 @@ class Child:
 
     def _look(self, destination: Destination) -> None:
         destination.follow()
-        if not self._is_run_told and (run := destination.run) is not None:
-            self._is_run_told = True
-            self._tell(RunOpened(*run))
+        self._tell_run(destination)
         if clock.monotonic() >= self._sync_due:
             destination.sync()
             self._sync_due = clock.monotonic() + SYNC
+
+    def _tell_run(self, destination: Destination) -> None:
+        """Tell the session's one run, once, when it is open."""
+        if not self._is_run_told and (run := destination.run) is not None:
+            self._is_run_told = True
+            self._tell(RunOpened(*run))
 
     def _finish(self, destination: Destination, finish: Finish) -> Outcome:
         """Deliver the rest within the time that the session gives."""

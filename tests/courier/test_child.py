@@ -87,11 +87,12 @@ Run = Callable[[Delivering], Threaded]
 # While the tests run
 
 
-def test_it_says_that_it_is_ready_and_then_which_run_is_open(project: Make, threaded: Run) -> None:
+def test_it_says_which_run_is_open_before_it_says_that_it_is_ready(project: Make, threaded: Run) -> None:
     courier = threaded(project())
 
-    assert courier.hear(Opened).header[0].startswith("famacase: project DEMO, run ")
     assert courier.hear(RunOpened).id == 1
+    assert courier.others == []
+    assert courier.hear(Opened).header[0].startswith("famacase: project DEMO, run ")
 
 
 def test_it_delivers_what_comes_without_being_told(project: Make, threaded: Run, backend: Backend) -> None:
