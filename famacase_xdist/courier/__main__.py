@@ -27,6 +27,8 @@ def main() -> None:
     os.dup2(null, 0)
     os.dup2(null, 1)
     Child(line, has_parent=True).run()
+    # All is closed. The parent waits for this process, and the interpreter's own end takes longer than that is worth.
+    os._exit(0)
 
 
 if __name__ == "__main__":
