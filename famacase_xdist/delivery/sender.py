@@ -202,7 +202,10 @@ class Sender:
             self._run.notes.append(f"the run has no public link: {error}")
 
     def _open(self) -> None:
-        self._retry(lambda: self._run.open(self._api, self._abandoned.is_set))
+        # Noted before anybody is told: a courier that takes this one's place must find it.
+        self._retry(lambda: self._run.open(self._api, self._abandoned.is_set, self._note_run))
+
+    def _note_run(self) -> None:
         self._outbox.remember(**self._run.facts())
 
     def _send_all(self) -> None:

@@ -156,7 +156,9 @@ class Run:
         before = self.shared.continues if self.shared else None
         return None if before == self.id else before
 
-    def open(self, api: Api, give_up: Callable[[], bool] = lambda: False) -> None:
+    def open(
+        self, api: Api, give_up: Callable[[], bool] = lambda: False, note: Callable[[], None] = lambda: None
+    ) -> None:
         """Create the run, or check that the run to join exists.
 
         If the answer to the first try got lost, the Idempotency-Key makes a second try safe.
@@ -164,6 +166,7 @@ class Run:
         Args:
             api: The calls of the project.
             give_up: Ends the waiting for a run key's lock when it returns True.
+            note: Called when the run is open, before anybody is told.
 
         Raises:
             DeliveryError: The run is not open; the text says why.
@@ -174,6 +177,7 @@ class Run:
             self.url = api.run_url(self.id)
             self.trouble = ""
             log.info("run %s is open: %s", self.id, self.url)
+            note()
         except DeliveryError as error:
             self.trouble = str(error)
             raise
