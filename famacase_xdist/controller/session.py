@@ -20,7 +20,7 @@ from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.settings.run_reference import RunId
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import StateDirectory
-from famacase_xdist.system import System
+from famacase_xdist.system import Origin, System
 
 from .events import Event
 from .keeping import Journals
@@ -47,7 +47,7 @@ class Session:
         self._config = config
         self._settings = settings
         self._terminal = terminal
-        self._pid = System.getpid()
+        self._origin = Origin()
         self._routes = routes(settings)
         self._journals: Journals | None = None
         self._courier: Courier | None = None
@@ -71,7 +71,7 @@ class Session:
     @property
     def is_in_child(self) -> bool:
         """Whether this is the copy of a child that a test forked: it has nothing to deliver, and its parent's files."""
-        return self._pid != System.getpid()
+        return not self._origin.is_here
 
     @property
     def is_open(self) -> bool:
@@ -110,7 +110,7 @@ class Session:
             kept=self._journals.kept,
             started_in=self._config.invocation_params.dir,
             rootdir=self._config.rootpath,
-            pid=self._pid,
+            pid=System.getpid(),
         )
         self._courier = Courier(order, self._terminal.say)
         self._courier.start()
@@ -134,7 +134,7 @@ class Session:
         if not self._refusal:
             with self.starting():
                 self._open(is_distributed)
-        if self._refusal and self._settings.testops_plan_id is not None and self._settings.has_plan:
+        if self._refusal and self._settings.needs_plan:
             self._terminal.show_log_now()
             raise pytest.UsageError(f"famacase: {self._refusal}")
 

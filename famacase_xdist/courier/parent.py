@@ -20,7 +20,7 @@ from famacase_xdist import clock
 from famacase_xdist.errors import CourierError, FamacaseError
 from famacase_xdist.results.frames import AnyFrame
 from famacase_xdist.settings.run_reference import RunId
-from famacase_xdist.system import System
+from famacase_xdist.system import Origin, System
 
 from .line import Line, LocalLine
 from .messages import Finish, Finished, Frames, Left, Opened, Order, Refused, RunOpened, Said
@@ -82,7 +82,7 @@ class Courier:
     def __init__(self, order: Order, say: Callable[[str], None]) -> None:
         self._order = order
         self._say = say
-        self._owner = System.getpid()
+        self._origin = Origin()
         # -P: a module in the user's directory must not be imported in place of ours.
         self._command = [sys.executable, "-P", "-m", "famacase_xdist.courier"]
         self._environ = _environ(order)
@@ -102,7 +102,7 @@ class Courier:
 
     @property
     def _is_ours(self) -> bool:
-        return System.getpid() == self._owner
+        return self._origin.is_here
 
     def start(self) -> None:
         """Start the courier, in a process or, where that cannot be, in a thread. Returns at once.

@@ -30,6 +30,7 @@ from famacase_xdist.state.outbox_contents import OutboxContents
 from .destination import Say
 from .died import results_of_running
 from .file_report_format import ReportedAttachment, RunForm, attachment_form, result_form
+from .wording import why_missing
 
 #: Part of the time that is spent on writing the run's file again and again. That only matters if the session is killed.
 RUN_SHARE = 0.05
@@ -228,8 +229,7 @@ class FileReport:
         if self._accepted is not None:
             unread = self._accepted - self._written.total() - self._lost.total()
         if unread > 0:
-            why = "; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"
-            self._lost[why] += unread
+            self._lost[why_missing(self._outbox)] += unread
         if self._outbox.trouble:
             self._problems.append(f"results were kept in memory only: {self._outbox.trouble}")
         return self.finished()

@@ -90,8 +90,7 @@ class Opening:
 
     def fatal(self, error: FamacaseError) -> str:
         """Return why no test may be run after an error; empty if the tests can run all the same."""
-        needs_plan = self._settings.testops_plan_id is not None and self._settings.has_plan
-        return plan.refusal(self._settings, error) if needs_plan else ""
+        return plan.refusal(self._settings, error) if self._settings.needs_plan else ""
 
     def _chosen(self, resources: contextlib.ExitStack, say: Say) -> Destination:
         if self._settings.mode == "report":
@@ -102,7 +101,7 @@ class Opening:
             projects = self._settings.of_each_project()
             opened = {code: self._project(own, server, resources) for code, own in projects.items()}
             return ProjectsDestination(opened)
-        if self._settings.testops_plan_id is not None and not self._is_second:
+        if self._settings.needs_plan and not self._is_second:
             # Before the run is made and before a worker starts, because all of them have to select the same tests.
             self.cases = plan.load(self._settings, server, say)
         return self._project(self._settings, server, resources)

@@ -209,7 +209,7 @@ class ProjectDestination:
         if waiting := left - causes.total():
             causes[self._why_waiting()] += waiting
         if missing:
-            causes[self._why_missing()] += missing
+            causes[wording.why_missing(self._outbox)] += missing
         problems = tuple(self._problems(is_waiting=bool(waiting)))
         undelivered = left + missing
         where = tuple(self._where(undelivered))
@@ -230,10 +230,6 @@ class ProjectDestination:
         """Return why results are in the outbox that nobody refused."""
         unread = "; ".join(self._outbox.damage) if self._sender.is_idle else ""
         return self._sender.reason or unread or wording.NO_TIME
-
-    def _why_missing(self) -> str:
-        """Return why results are neither delivered nor in the outbox."""
-        return "; ".join(self._outbox.damage) or self._outbox.trouble or "it was not found in the outbox"
 
     def release(self) -> None:
         """Close the outbox, and delete it if everything is delivered; see `Destination.release`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from famacase_xdist.runs.record import COMPLETED_ELSEWHERE
 from famacase_xdist.runs.run import Run
 from famacase_xdist.state.directory import EMBEDDED_DATABASE
+from famacase_xdist.state.outbox import Outbox
 
 #: The reason if the deadline of the session's end was over.
 NO_TIME = "there was no time left"
@@ -52,6 +53,11 @@ def completion(completed: bool, why_open: str) -> str:
     if why_open == COMPLETED_ELSEWHERE:
         return why_open
     return "completed" if completed else f"not completed: {why_open or NO_TIME}"
+
+
+def why_missing(outbox: Outbox) -> str:
+    """Return why results are neither delivered nor in the outbox."""
+    return "; ".join(outbox.damage) or outbox.trouble or "it was not found in the outbox"
 
 
 def _shared(run: Run) -> str:

@@ -231,6 +231,11 @@ class Settings:
         return self.mode in ("testops", "embedded")
 
     @property
+    def needs_plan(self) -> bool:
+        """Whether the tests to run are unknown before a test plan is loaded."""
+        return self.testops_plan_id is not None and self.has_plan
+
+    @property
     def project(self) -> str:
         """The project's code; if none is set, ``LOCAL`` on the embedded server and empty elsewhere."""
         return self.testops_project or ("LOCAL" if self.mode == "embedded" else "")

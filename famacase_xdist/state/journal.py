@@ -13,11 +13,11 @@ from pathlib import Path
 
 from famacase_xdist.errors import OutboxError
 from famacase_xdist.results.frames import AnyFrame, ContentHead, Frame, NoteHead, PieceHead
-from famacase_xdist.system import Descriptor, System
+from famacase_xdist.system import Descriptor, Origin, System
 
 from .directory import PRIVATE, OutboxFiles
 from .process_lock import ProcessLock
-from .records import open_to_append, pack, read_from, write_whole
+from .records import append_to, open_to_append, pack, read_from, write_whole
 
 #: Bytes of a segment after which the next one begins.
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -42,7 +42,7 @@ class Journal:
     def __init__(self, files: OutboxFiles) -> None:
         self.files = files
         self.trouble = ""
-        self._process = System.getpid()
+        self._origin = Origin()
         self._number = 1
         self._size = 0
         self._is_torn = False
@@ -104,7 +104,7 @@ class Journal:
 
     @property
     def _is_ours(self) -> bool:
-        return self._is_open and System.getpid() == self._process
+        return self._is_open and self._origin.is_here
 
     def _regain(self) -> None:
         """Open again what a test has closed."""
@@ -132,11 +132,7 @@ class Journal:
         if head.number != len(sizes):
             return
         try:
-            descriptor = open_to_append(self.files.part(head.digest))
-            try:
-                write_whole(descriptor, body)
-            finally:
-                System.close(descriptor)
+            append_to(self.files.part(head.digest), body)
         except OSError:
             self._elsewhere.add(head.digest)
             raise

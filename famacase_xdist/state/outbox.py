@@ -32,7 +32,7 @@ from famacase_xdist.results.frames import (
     is_result,
 )
 from famacase_xdist.results.text import encodable, to_json
-from famacase_xdist.system import System
+from famacase_xdist.system import Origin, System
 
 from .directory import OutboxFiles
 from .facts import SessionFacts
@@ -40,7 +40,7 @@ from .file_system import LEASE, is_lease
 from .outbox_contents import OutboxContents
 from .outbox_notes import OutboxNotes, Past, Place
 from .process_lock import ProcessLock
-from .records import Records, open_to_append, pack, payload_of, read_from, sync_file, write_whole
+from .records import Records, append_to, pack, payload_of, read_from, sync_file
 
 #: Seconds to wait until the system has released the lock of a session that has just died.
 PATIENCE = 1.0
@@ -123,7 +123,7 @@ class Outbox:
         #: Why a segment cannot be read at present, by its number.
         self._failing: dict[int, str] = {}
         self._is_open = True
-        self._process = System.getpid()
+        self._origin = Origin()
         self._lease: BaseFileLock | None = None
         self._writer = ProcessLock("" if files is None else str(files.writer))
         self._reader = ProcessLock("" if files is None else str(files.reader))
@@ -341,12 +341,7 @@ class Outbox:
         try:
             if is_borrowed:
                 self._writer.acquire(PATIENCE)
-            content = pack([frame.encoded for frame in frames])
-            descriptor = open_to_append(self._path(self._last + 1))
-            try:
-                write_whole(descriptor, content)
-            finally:
-                System.close(descriptor)
+            append_to(self._path(self._last + 1), pack([frame.encoded for frame in frames]))
         except (OSError, OutboxError):
             return False
         finally:
@@ -531,7 +526,7 @@ class Outbox:
             delete: Whether to delete the files. They stay if something could not be read, or came in the last moment.
         """
         with self._lock:
-            if not self._is_open or System.getpid() != self._process:
+            if not self._is_open or not self._origin.is_here:
                 return
             is_gone = delete and not self.follow() and not self.damage
             self._is_open = False

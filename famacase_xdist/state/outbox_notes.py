@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from famacase_xdist.results.text import to_json
 from famacase_xdist.system import System
 
-from .records import Records, open_to_append, pack, payload_of, read_from, sync_file, write_whole
+from .records import Records, append_to, open_to_append, pack, payload_of, read_from, sync_file
 
 #: A segment and an offset in it.
 Place = tuple[int, int]
@@ -67,11 +67,7 @@ class OutboxNotes:
             return
         content = b"".join(self._waiting)
         try:
-            descriptor = open_to_append(self._path, 0)
-            try:
-                write_whole(descriptor, content)
-            finally:
-                System.close(descriptor)
+            append_to(self._path, content, 0)
         except OSError:
             self._cut()
             return

@@ -142,6 +142,19 @@ def write_whole(descriptor: int, content: bytes) -> None:
         written += System.write(descriptor, content[written:])
 
 
+def append_to(path: str, content: bytes, flags: int = os.O_CREAT) -> None:
+    """Append all of some bytes to a file; see `open_to_append`.
+
+    Raises:
+        OSError: It cannot be written; a part may be.
+    """
+    descriptor = open_to_append(path, flags)
+    try:
+        write_whole(descriptor, content)
+    finally:
+        System.close(descriptor)
+
+
 def open_to_read(path: str) -> int:
     """Open a file to read.
 

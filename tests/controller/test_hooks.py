@@ -18,7 +18,7 @@ from famacase_xdist.recording import user_fixtures
 from famacase_xdist.results.frames import BegunHead, Frame
 from famacase_xdist.results.sinks import WORKERINPUT
 from famacase_xdist.settings.settings import Settings
-from famacase_xdist.system import System
+from famacase_xdist.system import Origin
 
 TOKEN = "rep_a-token-that-must-not-leak"
 
@@ -367,7 +367,7 @@ def test_the_copy_of_a_forked_child_takes_nothing_in_and_ends_nothing(
 ) -> None:
     controlled = start(undelivered="fail")
     with monkeypatch.context() as patch:
-        patch.setattr(System, "getpid", staticmethod(lambda: -1))
+        patch.setattr(Origin, "forks", Origin.forks + 1)
         controlled.nodes[0].channel.say(result("test_a").encoded)
         controlled.finish()
         assert controlled.section() == []

@@ -23,7 +23,7 @@ from famacase_xdist.errors import CourierError
 from famacase_xdist.results.outcome import Outcome
 from famacase_xdist.settings.settings import Settings
 from famacase_xdist.state.directory import StateDirectory
-from famacase_xdist.system import System
+from famacase_xdist.system import Origin
 
 
 class Told:
@@ -296,7 +296,7 @@ def test_the_outbox_of_a_session_that_reported_stays_for_the_courier(make: Make)
 def test_the_copy_of_a_forked_child_does_nothing(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     told = make().start()
     with monkeypatch.context() as patch:
-        patch.setattr(System, "getpid", staticmethod(lambda: -1))
+        patch.setattr(Origin, "forks", Origin.forks + 1)
         told.report("test_a")
         told.session.settle()
         told.session.look()
